@@ -1,0 +1,57 @@
+r"""The KL autoencoder: image to latent and back.
+
+Room       autoencoder, held by latent_diffusion.py
+Maps       image [b 3 H W] in [-1, 1]  <->  z [b 4 H/8 W/8], about unit variance
+Paper      Rombach et al. 2022, arXiv:2112.10752, section 3.1
+Reference  CompVis ldm/models/autoencoder.py, AutoencoderKL (attribute names kept for the checkpoint)
+See        tests/autoencoder/test_autoencoder.py
+"""
+
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+
+from labml_sd.autoencoder.decoder import Decoder
+from labml_sd.autoencoder.encoder import Encoder
+from labml_sd.autoencoder.gaussian import GaussianPosterior
+from labml_sd.config import AutoencoderConfig
+
+
+class Autoencoder(nn.Module):
+    r"""Encoder, decoder, and the scale between the latent and the diffusion.
+
+    $$ z = s \cdot \mathrm{posterior}(image), \qquad image \approx \mathrm{decoder}(z / s) $$
+
+    The scale $s$ (0.18215 in SD v1) stands here and nowhere else. The diffusion adds noise of variance 1; only
+    with latents of variance about 1 does the noise schedule mean what it says.
+
+    `quant_conv` and `post_quant_conv` quantise nothing. They are plain 1x1 convolutions; the names come from
+    the VQ autoencoder this class grew from.
+    """
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.quant_conv = nn.Conv2d(2 * config.z_channels, 2 * config.z_channels, 1)
+        self.post_quant_conv = nn.Conv2d(config.z_channels, config.z_channels, 1)
+
+    def posterior(self, image: Float[Tensor, "b c H W"]) -> GaussianPosterior:
+        """The cloud of latents that stand for an image, before the scale. H and W: multiples of the factor."""
+        return GaussianPosterior(self.quant_conv(self.encoder(image)))
+
+    def encode(
+        self, image: Float[Tensor, "b c H W"], generator: Generator | None = None
+    ) -> Float[Tensor, "b z h w"]:
+        """Scaled latent: a draw when a generator is given, the mean when not."""
+        posterior = self.posterior(image)
+        drawn = posterior.mode() if generator is None else posterior.sample(generator)
+        return self.config.scale_factor * drawn
+
+    def decode(self, z: Float[Tensor, "b z h w"]) -> Float[Tensor, "b c H W"]:
+        """Image of a scaled latent. Values can pass [-1, 1] a little: the caller clamps."""
+        return self.decoder(self.post_quant_conv(z / self.config.scale_factor))
+
+    def forward(self, image: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c H W"]:
+        """The round trip through the mean: what the autoencoder can keep of an image."""
+        return self.decode(self.encode(image))

@@ -1,0 +1,12 @@
+"""Room: prompt -> c.
+
+tokenizer.py         list[str] -> token ids [b 77]
+clip_transformer.py  token ids -> hidden states [b 77 d]
+clip_embedder.py     the two together
+"""
+
+from labml_sd.text_encoder.clip_embedder import CLIPTextEmbedder
+from labml_sd.text_encoder.clip_transformer import CLIPTextTransformer
+from labml_sd.text_encoder.tokenizer import load_tokenizer, tokenize
+
+__all__ = ["CLIPTextEmbedder", "CLIPTextTransformer", "load_tokenizer", "tokenize"]

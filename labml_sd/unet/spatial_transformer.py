@@ -1,0 +1,66 @@
+r"""Spatial transformer: where the picture listens to the prompt.
+
+Room       unet, called by unet.py
+Maps       x [b c h w], cond [b n d_cond]  ->  [b c h w]
+Paper      Rombach et al. 2022, arXiv:2112.10752, section 3.3 and appendix E.2.1
+Reference  CompVis ldm/modules/attention.py, SpatialTransformer (attribute names kept for the checkpoint)
+See        tests/unet/test_spatial_transformer.py
+"""
+
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from labml_sd.unet.attention import CrossAttention, FeedForward
+
+
+class BasicTransformerBlock(nn.Module):
+    r"""Listen to the picture, listen to the prompt, think; each added to what was there.
+
+    $$ x \leftarrow x + \mathrm{attn}_1(\mathrm{norm}_1(x)), \quad
+       x \leftarrow x + \mathrm{attn}_2(\mathrm{norm}_2(x), c), \quad
+       x \leftarrow x + \mathrm{ff}(\mathrm{norm}_3(x)) $$
+    """
+
+    def __init__(self, d_model: int, d_cond: int, n_heads: int) -> None:
+        super().__init__()
+        self.attn1 = CrossAttention(d_model, d_model, n_heads)
+        self.attn2 = CrossAttention(d_model, d_cond, n_heads)
+        self.ff = FeedForward(d_model)
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(d_model) for _ in range(3))
+
+    def forward(self, x: Float[Tensor, "b n d"], cond: Float[Tensor, "b m d_cond"]) -> Float[Tensor, "b n d"]:
+        """`attn1` is self-attention, `attn2` is the only place where the prompt enters the U-Net."""
+        x = x + self.attn1(self.norm1(x))
+        x = x + self.attn2(self.norm2(x), cond)
+        return x + self.ff(self.norm3(x))
+
+
+class SpatialTransformer(nn.Module):
+    r"""Run transformer blocks over the h * w positions of a feature map.
+
+    $$ y = x + P_{out}\,T(P_{in}\,\mathrm{norm}(x),\, c) $$
+
+    The norm here uses eps 1e-6, unlike the 1e-5 of ResBlock. A map becomes a sequence by reading its positions
+    row by row; no position is encoded, since the convolutions around have told each one where it is.
+    """
+
+    def __init__(
+        self, channels: int, d_cond: int, *, n_heads: int, n_layers: int = 1, norm_groups: int = 32
+    ) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(norm_groups, channels, eps=1e-6)
+        self.proj_in = nn.Conv2d(channels, channels, 1)
+        self.transformer_blocks = nn.ModuleList(
+            BasicTransformerBlock(channels, d_cond, n_heads) for _ in range(n_layers)
+        )
+        self.proj_out = nn.Conv2d(channels, channels, 1)
+
+    def forward(
+        self, x: Float[Tensor, "b c h w"], cond: Float[Tensor, "b m d_cond"]
+    ) -> Float[Tensor, "b c h w"]:
+        """Map to tokens, blocks, tokens to map."""
+        tokens = rearrange(self.proj_in(self.norm(x)), "b c h w -> b (h w) c")
+        for block in self.transformer_blocks:
+            tokens = block(tokens, cond)
+        return x + self.proj_out(rearrange(tokens, "b (h w) c -> b c h w", h=x.shape[2]))
