@@ -1,0 +1,112 @@
+r"""Learns CLIP's tokenizer from captions: byte-level byte pair encoding (BPE).
+
+Room       training, called before the text encoder is trained
+Maps       captions -> vocabulary (token -> id), merges in the order they were learnt -> a tokenizer folder
+Paper      Sennrich et al. 2016, arXiv:1508.07909, algorithm 1
+Reference  CLIP's simple_tokenizer.py: the order of the vocabulary, the end-of-word mark
+See        tests/training/test_learn_bpe.py
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+END_OF_WORD = "</w>"
+CONTEXT = 77
+
+# CLIP's pattern: contractions, runs of letters, single digits, runs of anything else. `[^\W\d_]` is a letter.
+_WORD = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[^\W\d_]+|\d|(?:[^\s\w]|_)+")
+
+Pair = tuple[str, str]
+
+
+@cache
+def byte_symbols() -> dict[int, str]:
+    """A visible character for each of the 256 bytes, in GPT-2's order: those that have one come first."""
+    visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    hidden = [byte for byte in range(256) if byte not in visible]
+    return {byte: chr(byte) for byte in visible} | {byte: chr(256 + i) for i, byte in enumerate(hidden)}
+
+
+def split_words(caption: str) -> list[str]:
+    """The words that BPE never joins, lower-cased, in byte symbols. As CLIP splits them, for ASCII text."""
+    symbols = byte_symbols()
+    return ["".join(symbols[byte] for byte in word.encode()) for word in _WORD.findall(caption.lower())]
+
+
+def learn_bpe(captions: Iterable[str], vocab_size: int) -> tuple[dict[str, int], list[Pair]]:
+    """Joins the most frequent pair of neighbouring symbols, again and again.
+
+    Ids: the 256 byte symbols, the same ending a word, one for each merge, start of text, end of text.
+    Of equally frequent pairs the first in the alphabet is joined. Where every word has become one token, the
+    vocabulary stays smaller than `vocab_size`. Every merge counts the words anew: meant for a small language.
+    Raises ValueError if `vocab_size` has no room for the bytes and the two marks.
+    """
+    letters = list(byte_symbols().values())
+    tokens = [*letters, *(letter + END_OF_WORD for letter in letters)]
+    n_merges = vocab_size - len(tokens) - 2
+    if n_merges < 0:
+        raise ValueError(
+            f"vocab_size is {vocab_size}: the bytes and the marks alone need {len(tokens) + 2}, ask for more"
+        )
+
+    counts = Counter(word for caption in captions for word in split_words(caption))
+    words = {word: [*word[:-1], word[-1] + END_OF_WORD] for word in counts}
+    merges: list[Pair] = []
+    while len(merges) < n_merges:
+        pairs: Counter[Pair] = Counter()
+        for word, symbols in words.items():
+            for pair in pairwise(symbols):
+                pairs[pair] += counts[word]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        words = {word: merge(symbols, best) for word, symbols in words.items()}
+
+    # Two merges may spell the same token ("a" + "bc", "ab" + "c"). It is one token.
+    names = dict.fromkeys([*tokens, *(left + right for left, right in merges), START, END])
+    return {token: i for i, token in enumerate(names)}, merges
+
+
+def merge(symbols: list[str], pair: Pair) -> list[str]:
+    """`symbols` with every occurrence of `pair` joined, from left to right."""
+    joined: list[str] = []
+    i = 0
+    while i < len(symbols):
+        if tuple(symbols[i : i + 2]) == pair:
+            joined.append(symbols[i] + symbols[i + 1])
+            i += 2
+        else:
+            joined.append(symbols[i])
+            i += 1
+    return joined
+
+
+def save_tokenizer(folder: str | Path, vocab: dict[str, int], merges: list[Pair]) -> None:
+    """Writes the four files that `transformers.CLIPTokenizer.from_pretrained(folder)` reads."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    special = {"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END}
+    config = {
+        "add_prefix_space": False,
+        **special,
+        "do_lower_case": True,
+        "errors": "replace",
+        "model_max_length": CONTEXT,
+        "tokenizer_class": "CLIPTokenizer",
+    }
+    lines = ["#version: 0.2", *(f"{left} {right}" for left, right in merges)]
+    files = {
+        "vocab.json": json.dumps(vocab, ensure_ascii=False),
+        "merges.txt": "\n".join(lines) + "\n",
+        "tokenizer_config.json": json.dumps(config, indent=2) + "\n",
+        "special_tokens_map.json": json.dumps(special, indent=2) + "\n",
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
