@@ -1,0 +1,89 @@
+r"""The noise schedule: how much of a latent is signal at time t, and how much is noise.
+
+Room       sampler, called by the model (which holds one Schedule), every sampler, and training
+Maps       a time t in 0..999  ->  alpha_bar, the share of the signal's variance that is left
+Paper      Ho et al. 2020 (DDPM), arXiv:2006.11239, equation 4; "scaled linear" betas of latent diffusion
+Reference  CompVis ldm/modules/diffusionmodules/util.py, make_beta_schedule (float64 there too)
+See        tests/sampler/test_schedule.py
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from labml_sd.config import ScheduleConfig
+
+
+@dataclass(frozen=True)
+class Level:
+    r"""One noise level: $x_t = \sqrt{\bar\alpha}\, z + \sqrt{1 - \bar\alpha}\, \epsilon$.
+
+    `t` is what the network is told and may lie between two whole steps; `alpha_bar` is in (0, 1], a Python
+    float, so every coefficient computed from it is float64 and none of them waits for a GPU.
+    """
+
+    t: float
+    alpha_bar: float
+
+    @property
+    def sigma(self) -> float:
+        r"""Noise per unit of signal, $\sigma = \sqrt{(1 - \bar\alpha) / \bar\alpha}$, as in k-diffusion.
+
+        Its latent is ours divided: $x_\sigma = x_t / \sqrt{\bar\alpha} = z + \sigma\epsilon$.
+        """
+        return math.sqrt((1 - self.alpha_bar) / self.alpha_bar)
+
+    @property
+    def half_log_snr(self) -> float:
+        r"""$\lambda = \log(\sqrt{\bar\alpha} / \sqrt{1 - \bar\alpha}) = -\log\sigma$; infinite at CLEAN."""
+        return -math.log(self.sigma) if self.alpha_bar < 1 else math.inf
+
+
+CLEAN = Level(t=0.0, alpha_bar=1.0)
+"""No noise at all. It lies below the schedule: at t = 0 itself a little noise is left (sigma = 0.029)."""
+
+
+class Schedule:
+    r"""The tables of the forward process, float64 on the CPU whatever the model's dtype and device.
+
+    $$ \beta_t = \left(\sqrt{\beta_0} + \tfrac{t}{T-1} (\sqrt{\beta_{T-1}} - \sqrt{\beta_0})\right)^2, \qquad
+       \bar\alpha_t = \prod_{s \le t} (1 - \beta_s) $$
+
+    `t` counts from 0. Plain tensors, no parameters: a cast of the model to half precision leaves them alone.
+    """
+
+    n_steps: int
+    beta: Float[Tensor, " n_steps"]
+    alpha_bar: Float[Tensor, " n_steps"]
+
+    def __init__(self, config: ScheduleConfig) -> None:
+        """Compute both tables from the two ends of beta."""
+        root_start, root_end = math.sqrt(config.beta_start), math.sqrt(config.beta_end)
+        # The device is named because models are built inside `with torch.device("meta")`.
+        root = torch.linspace(root_start, root_end, config.n_steps, dtype=torch.float64, device="cpu")
+        self.n_steps = config.n_steps
+        self.beta = root**2
+        self.alpha_bar = torch.cumprod(1 - self.beta, dim=0)
+
+    def level(self, t: int) -> Level:
+        """The level of a whole step t in 0..n_steps-1; IndexError outside, also for a negative t."""
+        if not 0 <= t < self.n_steps:
+            raise IndexError(f"t = {t} is outside the schedule 0..{self.n_steps - 1}")
+        return Level(t=float(t), alpha_bar=float(self.alpha_bar[t]))
+
+
+def add_noise(
+    z: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], level: Level
+) -> Float[Tensor, "b c h w"]:
+    r"""Noise a clean latent, DDPM eq. 4: $x_t = \sqrt{\bar\alpha}\,z + \sqrt{1-\bar\alpha}\,\epsilon$."""
+    return math.sqrt(level.alpha_bar) * z + math.sqrt(1 - level.alpha_bar) * noise
+
+
+def predict_x0(
+    x: Float[Tensor, "b c h w"], eps: Float[Tensor, "b c h w"], level: Level
+) -> Float[Tensor, "b c h w"]:
+    r"""Undo `add_noise`, DDPM eq. 15: $x_0 = (x_t - \sqrt{1-\bar\alpha}\,\epsilon) / \sqrt{\bar\alpha}$."""
+    return (x - math.sqrt(1 - level.alpha_bar) * eps) / math.sqrt(level.alpha_bar)

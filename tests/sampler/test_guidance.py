@@ -1,0 +1,120 @@
+import pytest
+import torch
+
+from labml_sd.errors import GenerationError
+from labml_sd.sampler import Level, guide, guided
+
+LEVEL = Level(t=12.5, alpha_bar=0.9)
+
+
+class Network:
+    """Answers x plus the mean of its condition, and remembers what it was given."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, x, t, cond):
+        self.calls.append((x, t, cond))
+        return x + cond.mean(dim=(1, 2))[:, None, None, None]
+
+
+@pytest.fixture
+def x():
+    return torch.arange(2 * 4 * 2 * 2, dtype=torch.float64).reshape(2, 4, 2, 2)
+
+
+@pytest.fixture
+def cond():
+    return torch.tensor([3.0, 5.0], dtype=torch.float64)[:, None, None].expand(2, 3, 6)
+
+
+@pytest.fixture
+def uncond():
+    return torch.ones(1, 3, 6, dtype=torch.float64)
+
+
+def test_guidance_scale_zero_is_unconditional_one_is_plain_and_two_goes_beyond():
+    uncond, cond = torch.full((1, 1, 1, 1), 1.0), torch.full((1, 1, 1, 1), 3.0)
+    assert [guide(uncond, cond, s).item() for s in (0, 1, 2, 7.5)] == [1.0, 3.0, 5.0, 16.0]
+
+
+def test_cond_and_uncond_run_as_one_batch_uncond_first(x, cond, uncond):
+    network = Network()
+    guided(network, cond, uncond, 7.5)(x, LEVEL)
+    ((batch, _, both),) = network.calls
+    assert torch.equal(batch, torch.cat([x, x]))
+    assert torch.equal(both, torch.cat([uncond, uncond, cond]))
+
+
+def test_each_image_is_guided_by_its_own_prompt(x, cond, uncond):
+    eps = guided(Network(), cond, uncond, 2)(x, LEVEL)
+    torch.testing.assert_close(eps - x, torch.tensor([5.0, 9.0]).double()[:, None, None, None].expand_as(x))
+
+
+def test_each_image_may_have_its_own_negative_prompt(x, cond):
+    uncond = torch.tensor([1.0, 2.0], dtype=torch.float64)[:, None, None].expand(2, 3, 6)
+    eps = guided(Network(), cond, uncond, 2)(x, LEVEL)
+    torch.testing.assert_close(eps - x, torch.tensor([5.0, 8.0]).double()[:, None, None, None].expand_as(x))
+
+
+@pytest.mark.parametrize("scale", [1, 1.0])
+def test_scale_one_runs_cond_alone(x, cond, uncond, scale):
+    network = Network()
+    guided(network, cond, uncond, scale)(x, LEVEL)
+    ((batch, _, given),) = network.calls
+    assert torch.equal(batch, x) and torch.equal(given, cond)
+
+
+def test_scale_one_needs_no_uncond(x, cond):
+    assert torch.equal(guided(Network(), cond, None, 1)(x, LEVEL), Network()(x, None, cond))
+
+
+def test_the_network_gets_the_time_as_float32_fraction_and_all(x, cond, uncond):
+    network = Network()
+    guided(network, cond, uncond, 3)(x, LEVEL)
+    t = network.calls[0][1]
+    assert t.dtype == torch.float32 and t.tolist() == [12.5] * 4
+
+
+def test_the_network_gets_its_own_dtype_and_the_state_keeps_its_own(cond, uncond):
+    network = Network()
+    x = torch.ones(2, 4, 2, 2)
+    eps = guided(network, cond.bfloat16(), uncond.bfloat16(), 3)(x, LEVEL)
+    assert network.calls[0][0].dtype == torch.bfloat16
+    assert eps.dtype == torch.float32
+
+
+def test_guidance_is_computed_in_the_states_dtype(cond, uncond):
+    # In bfloat16, 1 + 0.001 * (3 - 1) would be rounded to 1.
+    x = torch.zeros(2, 4, 2, 2)
+    eps = guided(Network(), cond.bfloat16(), uncond.bfloat16(), 0.001)(x, LEVEL)
+    assert eps[0, 0, 0, 0].item() == pytest.approx(1.002, abs=1e-6)
+
+
+def test_inputs_stay_as_they_were(x, cond, uncond):
+    before = [tensor.clone() for tensor in (x, cond, uncond)]
+    guided(Network(), cond, uncond, 3)(x, LEVEL)
+    assert all(torch.equal(*pair) for pair in zip((x, cond, uncond), before, strict=True))
+
+
+def test_one_cond_for_two_latents_is_refused(x, cond, uncond):
+    with pytest.raises(GenerationError, match="2 latents but 1 prompt embeddings"):
+        guided(Network(), cond[:1], uncond, 3)(x, LEVEL)
+
+
+def test_a_negative_prompt_for_another_number_of_images_is_refused(cond, uncond):
+    with pytest.raises(
+        GenerationError, match=r"embedding is \[3, 3, 6\]; give the prompt's shape \[2, 3, 6\]"
+    ):
+        guided(Network(), cond, uncond.expand(3, 3, 6), 3)
+
+
+def test_guidance_without_a_negative_prompts_embedding_is_refused(cond):
+    with pytest.raises(GenerationError, match="without a negative prompt's embedding"):
+        guided(Network(), cond, None, 3)
+
+
+@pytest.mark.parametrize("scale", [float("nan"), float("inf")])
+def test_a_scale_that_is_no_finite_number_is_refused(cond, uncond, scale):
+    with pytest.raises(GenerationError, match="give a finite number"):
+        guided(Network(), cond, uncond, scale)

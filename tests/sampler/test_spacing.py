@@ -1,0 +1,82 @@
+from itertools import pairwise
+
+import pytest
+
+from labml_sd.errors import GenerationError
+from labml_sd.sampler import check_steps, timesteps
+from labml_sd.sampler.spacing import visited
+
+DIVISORS = [n for n in range(1, 1000) if 1000 % n == 0]
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "uniform", "quadratic"])
+def test_every_step_count_gives_exactly_that_many_distinct_falling_times(spacing):
+    for n_steps in range(1, 1001):
+        times = timesteps(spacing, n_steps)
+        assert len(times) == n_steps, n_steps
+        assert all(earlier > later for earlier, later in pairwise(times)), n_steps
+        assert 0 <= times[-1] and times[0] <= 999, n_steps
+        assert all(type(t) is int for t in times), n_steps
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "uniform", "quadratic"])
+def test_all_steps_are_all_times(spacing):
+    assert timesteps(spacing, 1000) == tuple(range(999, -1, -1))
+
+
+@pytest.mark.parametrize("n_steps", DIVISORS)
+def test_uniform_is_the_compvis_list_where_it_works(n_steps):
+    compvis = [t + 1 for t in range(0, 1000, 1000 // n_steps)]
+    assert timesteps("uniform", n_steps) == tuple(reversed(compvis))
+
+
+def test_leading_is_another_name_of_uniform():
+    assert timesteps("leading", 30) == timesteps("uniform", 30)
+
+
+def test_trailing_of_twenty_steps_is_known():
+    assert timesteps("trailing", 20) == tuple(range(999, 0, -50))
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "quadratic"])
+@pytest.mark.parametrize("n_steps", [1, 7, 30, 999])
+def test_the_run_starts_at_the_noisiest_time(spacing, n_steps):
+    assert timesteps(spacing, n_steps)[0] == 999
+
+
+def test_quadratic_is_even_in_the_square_root():
+    roots = [t**0.5 for t in timesteps("quadratic", 10)]
+    strides = [a - b for a, b in pairwise(roots)]
+    assert max(strides) - min(strides) < 0.1 * max(strides)
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "uniform", "quadratic"])
+def test_a_shorter_schedule_is_spaced_just_as_well(spacing):
+    for n_steps in range(1, 51):
+        times = timesteps(spacing, n_steps, 50)
+        assert len(set(times)) == n_steps and min(times) >= 0 and max(times) <= 49, n_steps
+
+
+def test_visited_are_the_levels_of_the_times(schedule):
+    levels = visited(schedule, "uniform", 50)
+    assert [level.t for level in levels] == list(timesteps("uniform", 50))
+    assert levels[0].alpha_bar == schedule.alpha_bar[981].item()
+
+
+@pytest.mark.parametrize("n_steps", [0, -3, 1001, True, 20.0, "20", None, float("nan")])
+def test_a_step_count_out_of_range_is_refused_in_one_line(n_steps):
+    with pytest.raises(GenerationError, match=r"^steps is .*; give a whole number from 1 to 1000$"):
+        check_steps(n_steps)
+
+
+@pytest.mark.parametrize("n_steps", [0, 1001, True])
+def test_timesteps_refuses_what_check_steps_refuses(n_steps):
+    with pytest.raises(GenerationError, match="give a whole number"):
+        timesteps("trailing", n_steps)
+
+
+def test_an_unknown_spacing_is_refused_with_the_list():
+    with pytest.raises(
+        GenerationError, match="'karras'; choose one of trailing, uniform, leading, quadratic"
+    ):
+        timesteps("karras", 20)
