@@ -1,0 +1,13 @@
+"""Room: scenes -> the tiny model.
+
+recipe.py             every number of a run
+scenes.py             (seed, index) -> scene -> picture, caption; drawing.py and things.py draw it
+learn_bpe.py          captions -> tokenizer
+data.py               (seed, step) -> batch
+loop.py               the training loop of all stages: log, save, resume
+train_autoencoder.py  stage 1: image <-> latent
+train_clip.py         stage 2: which caption belongs to which picture
+latents.py            every scene through the frozen autoencoder, once
+train_diffusion.py    stage 3: the noise in a latent, given a caption
+stages.py             the stages in a row; command.py is `labml-sd train`
+"""

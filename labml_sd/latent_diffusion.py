@@ -1,0 +1,67 @@
+r"""Latent diffusion: the three networks and the schedule, held together.
+
+Room       above text_encoder, unet, autoencoder, sampler; used by checkpoint, pipeline, training
+Maps       prompts -> c; image <-> z; (x_t, t, c) -> eps
+Paper      Rombach et al. 2022, arXiv:2112.10752, figure 3
+Reference  CompVis ldm/models/diffusion/ddpm.py, LatentDiffusion
+See        tests/test_latent_diffusion.py
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Num
+from torch import Generator, Tensor, nn
+
+from labml_sd.autoencoder import Autoencoder
+from labml_sd.config import ModelConfig
+from labml_sd.sampler.schedule import Schedule
+from labml_sd.text_encoder import CLIPTextEmbedder
+from labml_sd.unet import UNet
+
+
+class LatentDiffusion(nn.Module):
+    r"""What every task needs; no logic of its own.
+
+    The diffusion runs on the autoencoder's latents, not on pixels: 48 times fewer numbers. `source` is where the
+    weights came from (a path or a hub id; empty for weights made in place).
+    """
+
+    def __init__(self, config: ModelConfig, tokenizer: Any, *, source: str = "") -> None:
+        super().__init__()
+        self.config = config
+        self.source = source
+        self.text_encoder = CLIPTextEmbedder(config.text_encoder, tokenizer)
+        self.unet = UNet(config.unet)
+        self.autoencoder = Autoencoder(config.autoencoder)
+        self.schedule = Schedule(config.schedule)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the U-Net's weights are."""
+        return next(self.unet.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the U-Net's weights."""
+        return next(self.unet.parameters()).dtype
+
+    def encode_prompt(self, prompts: str | list[str]) -> Float[Tensor, "b n d"]:
+        """Embeddings c of the prompts. Raises PromptError for what is not text; warns when a prompt is cut."""
+        return self.text_encoder(prompts)
+
+    def encode_image(
+        self, image: Float[Tensor, "b 3 H W"], generator: Generator | None = None
+    ) -> Float[Tensor, "b z h w"]:
+        """Scaled latent of images in [-1, 1]: the posterior's mean, or a draw from it when a generator is given."""
+        return self.autoencoder.encode(image.to(self.device, self.dtype), generator)
+
+    def decode_latent(self, z: Float[Tensor, "b z h w"]) -> Float[Tensor, "b 3 H W"]:
+        """Images of scaled latents; values can pass [-1, 1] a little."""
+        return self.autoencoder.decode(z.to(self.device, self.dtype))
+
+    def forward(
+        self, x: Float[Tensor, "b z h w"], t: Num[Tensor, " b"], c: Float[Tensor, "b n d"]
+    ) -> Float[Tensor, "b z h w"]:
+        r"""Predicted noise $\epsilon_\theta(x_t, t, c)$."""
+        return self.unet(x, t, c)

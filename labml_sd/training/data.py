@@ -1,0 +1,37 @@
+r"""Batches as a pure function of (seed, step): nothing to store, nothing to shuffle, exact to resume.
+
+Room       training, called by the three loops
+Maps       (seed, step)  ->  images [b 3 H W] in [-1, 1], captions, generators
+See        tests/training/test_data.py
+"""
+
+import hashlib
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from labml_sd.training.scenes import Scene
+
+
+def generator(seed: int, step: int, stream: str) -> Generator:
+    """A CPU generator of its own for every step and purpose. Streams with other names do not touch."""
+    digest = hashlib.sha256(f"{seed}/{step}/{stream}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
+
+
+def scene_image(scene: Scene, size: int) -> Float[Tensor, "3 h w"]:
+    """A scene as numbers in [-1, 1]."""
+    pixels = torch.from_numpy(np.array(scene.render(size)))
+    return pixels.permute(2, 0, 1).float() / 127.5 - 1.0
+
+
+def scene_batch(seed: int, step: int, batch_size: int) -> list[Scene]:
+    """The scenes of one step. Image k of step s is scene number s * batch_size + k."""
+    return [Scene.sample(seed, step * batch_size + k) for k in range(batch_size)]
+
+
+def image_batch(scenes: list[Scene], size: int) -> Float[Tensor, "b 3 h w"]:
+    """Draw the scenes."""
+    return torch.stack([scene_image(scene, size) for scene in scenes])

@@ -1,0 +1,69 @@
+r"""Latents for the diffusion stage: every scene goes through the frozen autoencoder once.
+
+Room       training, called by train_diffusion.py
+Maps       Autoencoder, scenes  ->  mean and std [n z h w], and the scale that makes them unit variance
+Paper      Rombach et al. 2022, arXiv:2112.10752, appendix G (the scale)
+See        tests/training/test_latents.py
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from labml_sd.autoencoder import Autoencoder
+from labml_sd.training.data import image_batch
+from labml_sd.training.precision import autocast
+from labml_sd.training.scenes import Scene
+
+CHUNK = 32  # scenes encoded at a time
+
+
+@dataclass(frozen=True)
+class LatentSet:
+    """Posteriors of scenes 0..n-1 of a seed, in float16, before the scale."""
+
+    mean: Float[Tensor, "n z h w"]
+    std: Float[Tensor, "n z h w"]
+
+    @property
+    def scale_factor(self) -> float:
+        r"""$s = 1 / \mathrm{std}(z)$ over all numbers of all latents, a draw's own spread included."""
+        second = self.mean.double().square().mean() + self.std.double().square().mean()
+        return float(1.0 / (second - self.mean.double().mean() ** 2).sqrt())
+
+
+def encode_scenes(
+    autoencoder: Autoencoder, seed: int, n: int, size: int, folder: Path, *, progress: bool = True
+) -> LatentSet:
+    """Encode scenes, or read them from `folder` when the same autoencoder has done it before."""
+    path = folder / f"latents-{fingerprint(autoencoder, seed, n)}.pt"
+    if path.exists():
+        stored = torch.load(path, weights_only=True)
+        return LatentSet(stored["mean"], stored["std"])
+    device = next(autoencoder.parameters()).device
+    means, stds = [], []
+    with torch.inference_mode(), autocast(device):
+        for first in tqdm(range(0, n, CHUNK), desc="latents", disable=not progress, dynamic_ncols=True):
+            scenes = [Scene.sample(seed, index) for index in range(first, min(n, first + CHUNK))]
+            posterior = autoencoder.posterior(image_batch(scenes, size).to(device))
+            means.append(posterior.mean.half().cpu())
+            stds.append(posterior.std.half().cpu())
+    latents = LatentSet(torch.cat(means), torch.cat(stds))
+    part = path.with_suffix(".part")
+    torch.save({"mean": latents.mean, "std": latents.std}, part)
+    os.replace(part, path)
+    return latents
+
+
+def fingerprint(autoencoder: Autoencoder, seed: int, n: int) -> str:
+    """Tells one autoencoder's latents from another's."""
+    digest = hashlib.sha256(f"{seed}/{n}".encode())
+    for weight in autoencoder.state_dict().values():
+        digest.update(weight.detach().cpu().float().numpy().tobytes())
+    return digest.hexdigest()[:12]

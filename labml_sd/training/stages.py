@@ -1,0 +1,126 @@
+r"""The three stages in a row, each on what the one before has learnt.
+
+Room       training, called by command.py
+Maps       a recipe, a folder  ->  a folder with tokenizer, checkpoints, curves, pictures, and the model
+See        tests/training/test_stages.py
+"""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from labml_sd.config import ModelConfig
+from labml_sd.errors import CheckpointError
+from labml_sd.latent_diffusion import LatentDiffusion
+from labml_sd.text_encoder import load_tokenizer
+from labml_sd.training.latents import encode_scenes
+from labml_sd.training.learn_bpe import learn_bpe, save_tokenizer
+from labml_sd.training.loop import read_state, train
+from labml_sd.training.recipe import Recipe
+from labml_sd.training.scenes import Scene
+from labml_sd.training.train_autoencoder import AutoencoderTask
+from labml_sd.training.train_clip import Clip, ClipTask
+from labml_sd.training.train_diffusion import DiffusionTask
+
+TOKENIZER, CONFIG = "tokenizer", "model.json"  # inside the run's folder
+STAGES = ("autoencoder", "clip", "diffusion")
+SHARE = {"autoencoder": 0.4, "clip": 0.1, "diffusion": 0.5}  # of a budget in minutes
+SCENES_PER_MINUTE = 400  # a short run encodes fewer scenes: it will not see many of them anyway
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How long to train: steps of each stage, or minutes for all, or (both None) as the recipe says."""
+
+    n_steps: int | None = None
+    minutes: float | None = None
+
+    def of(self, stage: str) -> dict[str, Any]:
+        """The loop's arguments for one stage."""
+        minutes = None if self.minutes is None else self.minutes * SHARE[stage]
+        return {"n_steps": self.n_steps, "minutes": minutes}
+
+
+def prepare_tokenizer(recipe: Recipe, folder: Path, seed: int) -> Any:
+    """Learn the tokenizer from captions, unless the folder has one."""
+    target = folder / TOKENIZER
+    if not (target / "vocab.json").exists():
+        captions = (Scene.sample(seed, i).caption(seed=i) for i in range(recipe.n_captions))
+        vocab, merges = learn_bpe(captions, recipe.max_vocab)
+        save_tokenizer(target, vocab, merges)
+    return load_tokenizer(target)
+
+
+def with_vocabulary(config: ModelConfig, n_tokens: int) -> ModelConfig:
+    """The configuration for the tokenizer that was learnt: its two special tokens come last."""
+    text = replace(config.text_encoder, vocab_size=n_tokens, bos_id=n_tokens - 2, eos_id=n_tokens - 1)
+    return replace(config, text_encoder=text)
+
+
+def train_stage(
+    stage: str,
+    recipe: Recipe,
+    folder: Path,
+    budget: Budget,
+    *,
+    seed: int,
+    device: torch.device,
+    progress: bool = True,
+) -> None:
+    """Run or go on with one stage. Raises CheckpointError when an earlier stage is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = prepare_tokenizer(recipe, folder, seed)
+    recipe = replace(recipe, model=with_vocabulary(recipe.model, len(tokenizer)))
+    if stage == "autoencoder":
+        train(AutoencoderTask(recipe, seed, device), folder, progress=progress, **budget.of(stage))
+    elif stage == "clip":
+        train(ClipTask(recipe, tokenizer, seed, device), folder, progress=progress, **budget.of(stage))
+    else:
+        n_scenes = recipe.diffusion.n_scenes
+        if budget.minutes is not None:
+            n_scenes = min(n_scenes, max(1000, int(SCENES_PER_MINUTE * budget.minutes)))
+        model = first_stages(recipe.model, recipe, tokenizer, folder).to(device).eval()
+        size = recipe.model.image_size
+        latents = encode_scenes(model.autoencoder, seed, n_scenes, size, folder, progress=progress)
+        set_scale(model, latents.scale_factor)
+        (folder / CONFIG).write_text(json.dumps(model.config.to_dict(), indent=2) + "\n", encoding="utf-8")
+        train(DiffusionTask(recipe, model, latents, seed), folder, progress=progress, **budget.of(stage))
+
+
+def first_stages(config: ModelConfig, recipe: Recipe, tokenizer: Any, folder: Path) -> LatentDiffusion:
+    """The model with its autoencoder and text encoder trained; its U-Net still random."""
+    model = LatentDiffusion(config, tokenizer)
+    load_average(model.autoencoder, folder, "autoencoder")
+    clip = Clip(config.text_encoder, recipe.clip, config.image_size)
+    load_average(clip, folder, "clip")
+    model.text_encoder.transformer.load_state_dict(clip.text.state_dict())
+    return model
+
+
+def set_scale(model: LatentDiffusion, scale_factor: float) -> None:
+    """Write the measured scale into the model's configuration; five digits, as SD's 0.18215 has."""
+    scaled = replace(model.config.autoencoder, scale_factor=round(scale_factor, 5))
+    model.config = replace(model.config, autoencoder=scaled)
+    model.autoencoder.config = scaled
+
+
+def load_average(module: torch.nn.Module, folder: Path, stage: str) -> None:
+    """Fill a network from a stage's checkpoint. Raises CheckpointError when there is none."""
+    path = folder / f"{stage}.pt"
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such checkpoint; train the stage {stage!r} first")
+    module.load_state_dict(read_state(path)["average"])
+
+
+def assemble(recipe: Recipe, folder: Path) -> LatentDiffusion:
+    """The finished model, from the averages of the three stages. CheckpointError when one is missing."""
+    path = folder / CONFIG
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file; train the stage 'diffusion' first")
+    config = ModelConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    model = first_stages(config, recipe, load_tokenizer(folder / TOKENIZER), folder)
+    load_average(model.unet, folder, "diffusion")
+    return model.eval()

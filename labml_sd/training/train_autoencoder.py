@@ -1,0 +1,92 @@
+r"""Stage 1: the autoencoder learns to keep a picture in a sixteenth of a sixteenth of its pixels.
+
+Room       training, called by command.py
+Maps       scenes  ->  Autoencoder, and the measured scale of its latents
+Paper      Rombach et al. 2022, arXiv:2112.10752, section 3.1; the KL weight: appendix G
+See        tests/training/test_train_autoencoder.py
+"""
+
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from labml_sd.autoencoder import Autoencoder
+from labml_sd.training.data import generator, image_batch, scene_batch
+from labml_sd.training.precision import autocast
+from labml_sd.training.recipe import Recipe
+from labml_sd.training.sheet import save_rows
+
+CROPS_PER_SCENE = 2  # drawing a scene costs as much as learning from an eighth of it
+CANDIDATES = 4  # random crops among which a busy one is chosen
+
+
+class AutoencoderTask:
+    r"""Reconstruction, outlines, and a light pull towards the standard normal.
+
+    $$ L = |x - \hat x| + w_e |\nabla x - \nabla \hat x| + w_m (x - \hat x)^2 + w_k\,\mathrm{KL} $$
+    """
+
+    name = "autoencoder"
+
+    def __init__(self, recipe: Recipe, seed: int, device: torch.device) -> None:
+        torch.manual_seed(seed)
+        self.recipe, self.size, self.seed, self.device = (
+            recipe.autoencoder,
+            recipe.model.image_size,
+            seed,
+            device,
+        )
+        self.autoencoder = Autoencoder(recipe.model.autoencoder).to(device)
+        self.networks: nn.Module = self.autoencoder
+
+    def losses(self, step: int, progress: float) -> dict[str, Tensor]:
+        """Crops first, whole pictures at the end (a quarter as many, so a step costs the same)."""
+        recipe, draw = self.recipe, generator(self.seed, step, "autoencoder")
+        whole = progress >= recipe.whole_from
+        n_scenes = max(1, recipe.batch_size // (4 if whole else CROPS_PER_SCENE))
+        images = image_batch(scene_batch(self.seed, step, n_scenes), self.size)
+        if not whole:
+            crops = [
+                crop(i, recipe.crop, recipe.busy_crops, draw) for i in images for _ in range(CROPS_PER_SCENE)
+            ]
+            images = torch.stack(crops)
+        images = images.to(self.device)
+        with autocast(self.device):
+            posterior = self.autoencoder.posterior(images)
+            decoded = self.autoencoder.decode(posterior.sample(draw)).float()
+        l1 = (images - decoded).abs().mean()
+        edges = edge_error(images, decoded)
+        mse = F.mse_loss(decoded, images)
+        kl = posterior.kl().float().mean() / posterior.mean[0].numel()
+        loss = l1 + recipe.edge_weight * edges + recipe.mse_weight * mse + recipe.kl_weight * kl
+        return {"loss": loss, "psnr": psnr(mse), "kl": kl}
+
+    def picture(self, networks: nn.Module, path: Path) -> None:
+        """Six pictures over their round trips."""
+        images = image_batch(scene_batch(self.seed + 1, 0, 6), self.size).to(self.device)
+        with torch.no_grad(), autocast(self.device):
+            decoded = networks.eval()(images).float()
+        save_rows([images, decoded], path)
+
+
+def crop(image: Float[Tensor, "c h w"], size: int, busy: float, draw: Generator) -> Float[Tensor, "c s s"]:
+    """A random square; with probability `busy` the one of four with the strongest contrast."""
+    corners = torch.randint(0, image.shape[-1] - size + 1, (CANDIDATES, 2), generator=draw).tolist()
+    crops = [image[:, y : y + size, x : x + size] for y, x in corners]
+    if torch.rand((), generator=draw).item() >= busy:
+        return crops[0]
+    return max(crops, key=lambda part: float(part.std()))
+
+
+def edge_error(x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
+    """Mean absolute error of the differences between neighbours, across and down."""
+    difference = x - y
+    return difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean()
+
+
+def psnr(mse: Float[Tensor, ""]) -> Float[Tensor, ""]:
+    r"""Peak signal-to-noise ratio in dB, $10 \log_{10}(2^2 / \mathrm{mse})$: the range [-1, 1] is 2 wide."""
+    return 10.0 * torch.log10(4.0 / mse)

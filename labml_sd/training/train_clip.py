@@ -1,0 +1,115 @@
+r"""Stage 2: a small CLIP learns which caption belongs to which picture. Its text half is then frozen.
+
+Room       training, called by command.py
+Maps       scenes and captions  ->  CLIPTextTransformer, ImageTower
+Paper      Radford et al. 2021, arXiv:2103.00020, figure 3
+See        tests/training/test_train_clip.py
+"""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labml_sd.config import TextEncoderConfig
+from labml_sd.text_encoder import CLIPTextTransformer, tokenize
+from labml_sd.training.data import image_batch, scene_batch
+from labml_sd.training.precision import autocast
+from labml_sd.training.recipe import ClipRecipe, Recipe
+from labml_sd.training.sheet import save_heat
+
+MAX_LOGIT_SCALE = 100.0  # CLIP's own bound (section 2.5): a sharper softmax is unstable
+
+
+class ImageTower(nn.Module):
+    """Four strided convolutions and a linear layer. It flattens the last map, so it knows left from right."""
+
+    def __init__(self, channels: int, d_embed: int) -> None:
+        super().__init__()
+        widths = [3, channels, 2 * channels, 4 * channels, 4 * channels]
+        layers: list[nn.Module] = []
+        for a, b in pairwise(widths):
+            layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GroupNorm(8, b), nn.SiLU()]
+        self.convolutions = nn.Sequential(*layers, nn.Conv2d(widths[-1], channels, 3, padding=1))
+        self.project = nn.LazyLinear(d_embed)
+
+    def forward(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+        """Halve the picture first: what a caption names is large enough."""
+        features = self.convolutions(F.avg_pool2d(image, 2))
+        return self.project(rearrange(features, "b c h w -> b (c h w)"))
+
+
+class Clip(nn.Module):
+    """Both towers, a projection for the text, and the temperature."""
+
+    def __init__(self, text: TextEncoderConfig, recipe: ClipRecipe, image_size: int) -> None:
+        super().__init__()
+        self.text = CLIPTextTransformer(text)
+        self.text_projection = nn.Linear(text.d_model, recipe.d_embed, bias=False)
+        self.image = ImageTower(recipe.image_channels, recipe.d_embed)
+        self.logit_scale = nn.Parameter(torch.tensor(1 / 0.07).log())  # the paper's start, section 2.5
+        self.image(torch.zeros(1, 3, image_size, image_size))  # the lazy layer learns its width
+        init_text(self.text)
+
+    def forward(self, ids: Int[Tensor, "b n"], image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b b"]:
+        """Scaled cosines: row i, column j says how well caption i fits picture j."""
+        text = F.normalize(self.text_projection(self.text.pooled(ids)), dim=-1)
+        picture = F.normalize(self.image(image), dim=-1)
+        return self.logit_scale.exp().clamp(max=MAX_LOGIT_SCALE) * text @ picture.T
+
+
+def init_text(transformer: CLIPTextTransformer) -> None:
+    """Small embeddings, as CLIP starts with; PyTorch's variance of 1 would drown what the layers add."""
+    nn.init.normal_(transformer.embeddings.token_embedding.weight, std=0.02)
+    nn.init.normal_(transformer.embeddings.position_embedding.weight, std=0.01)
+
+
+def contrastive_loss(logits: Float[Tensor, "b b"]) -> Float[Tensor, ""]:
+    r"""Each caption must find its picture, and each picture its caption.
+
+    $$ L = \tfrac{1}{2} \left( \mathrm{CE}(S, \mathrm{diag}) + \mathrm{CE}(S^\top, \mathrm{diag}) \right) $$
+    """
+    truth = torch.arange(len(logits), device=logits.device)
+    return 0.5 * (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth))
+
+
+class ClipTask:
+    """The loss of one step: a batch of scenes against its own captions."""
+
+    name = "clip"
+
+    def __init__(self, recipe: Recipe, tokenizer: Any, seed: int, device: torch.device) -> None:
+        torch.manual_seed(seed)
+        self.recipe, self.text, self.size = recipe.clip, recipe.model.text_encoder, recipe.model.image_size
+        self.tokenizer, self.seed, self.device = tokenizer, seed, device
+        self.networks: nn.Module = Clip(self.text, self.recipe, self.size).to(device)
+
+    def batch(self, seed: int, step: int, n: int) -> tuple[Tensor, Tensor]:
+        """Token ids up to the longest caption (the mask is causal: padding changes nothing) and pictures."""
+        scenes = scene_batch(seed, step, n)
+        captions = [scene.caption(seed=step * n + k) for k, scene in enumerate(scenes)]
+        text = self.text
+        ids = tokenize(
+            self.tokenizer, captions, n_positions=text.n_positions, bos_id=text.bos_id, eos_id=text.eos_id
+        )
+        longest = int((ids != text.eos_id).sum(dim=1).max()) + 1
+        return ids[:, :longest].to(self.device), image_batch(scenes, self.size).to(self.device)
+
+    def losses(self, step: int, progress: float) -> dict[str, Tensor]:
+        """Contrastive loss, and how often the right picture is found."""
+        ids, images = self.batch(self.seed, step, self.recipe.batch_size)
+        with autocast(self.device):
+            logits = self.networks(ids, images).float()
+        found = (logits.argmax(dim=1) == torch.arange(len(logits), device=self.device)).float().mean()
+        return {"loss": contrastive_loss(logits), "accuracy": found}
+
+    def picture(self, networks: nn.Module, path: Path) -> None:
+        """The cosines of 32 fresh captions and pictures: a bright diagonal is what we want."""
+        ids, images = self.batch(self.seed + 1, 0, 32)
+        with torch.no_grad(), autocast(self.device):
+            save_heat(networks.eval()(ids, images).float(), path)
