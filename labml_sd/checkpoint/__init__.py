@@ -1,0 +1,25 @@
+"""Room: file <-> model.
+
+weights.py           what a file holds, before its numbers are read
+open_file.py         a file -> Weights, by its content
+read_safetensors.py    ... of safetensors
+read_torch.py          ... of torch checkpoints, with read_pickle.py (a pickle reader that executes nothing)
+kind.py              which kind of model, or what else
+keys_compvis.py      our names <-> names in a single file
+keys_diffusers.py    our names <-> names in a diffusers folder
+read_configs.py      a diffusers folder's settings -> ModelConfig; write_configs.py the way back
+open_single.py       a single file -> Opened; open_folder.py the same of a diffusers folder
+sources.py           "tiny" | path | hub id -> Opened, with hub.py
+report.py            what matched and what did not
+load.py              Opened -> LatentDiffusion
+save.py              LatentDiffusion -> file or folder, with replace.py (whole or not at all)
+inspect.py           a file -> what can be said of it
+"""
+
+from labml_sd.checkpoint.inspect import inspect_file
+from labml_sd.checkpoint.load import check, load_model
+from labml_sd.checkpoint.report import LoadReport, PartReport
+from labml_sd.checkpoint.save import save_model
+from labml_sd.checkpoint.sources import model_hash
+
+__all__ = ["LoadReport", "PartReport", "check", "inspect_file", "load_model", "model_hash", "save_model"]

@@ -1,0 +1,137 @@
+r"""Say what a file is from the names and shapes in it, never from its own name.
+
+Room       checkpoint, called by sources.py and inspect.py
+Maps       Weights -> Kind
+Reference  names and shapes in the first releases of each family (CompVis, Stability AI, kohya, ...)
+See        tests/checkpoint/test_kind.py
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from labml_sd.checkpoint.weights import TensorInfo, Weights
+
+Tensors = Mapping[str, TensorInfo]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file. `advice` says what to do instead of loading it; empty when it can be loaded."""
+
+    name: str
+    title: str
+    advice: str = ""
+
+    @property
+    def loadable(self) -> bool:
+        """True for whole models of a family that this package implements."""
+        return not self.advice
+
+    @property
+    def sentence(self) -> str:
+        """What it is, and what to do when it is no model that can be loaded."""
+        return self.title if self.loadable else f"{self.title}: {self.advice}"
+
+
+LATER = "recognised and not supported yet; expected a Stable Diffusion v1 model"
+ADD_ON = "expected a whole model; load the model that it belongs to"
+PART = "one part of a model; expected a whole one, as a single file or as a diffusers folder"
+
+SD1 = Kind("sd1", "Stable Diffusion v1 model")
+OTHER_SIZE = Kind("latent-diffusion", "latent diffusion model built as Stable Diffusion v1, of another size")
+SD2 = Kind("sd2", "Stable Diffusion v2 model", LATER)
+SDXL = Kind("sdxl", "Stable Diffusion XL model", LATER)
+DEPTH = Kind("depth", "Stable Diffusion depth-to-image model (5 input channels)", LATER)
+UPSCALER = Kind("upscaler", "Stable Diffusion x4 upscaler (7 input channels)", LATER)
+PIX2PIX = Kind("pix2pix", "instruct-pix2pix model (8 input channels)", LATER)
+INPAINTING = Kind("inpainting", "Stable Diffusion in-painting model (9 input channels)", LATER)
+UNET = Kind("unet", "U-Net alone", PART)
+AUTOENCODER = Kind("autoencoder", "autoencoder (VAE) alone", PART)
+TEXT_ENCODER = Kind("text-encoder", "text encoder alone", PART)
+LORA = Kind("lora", "LoRA", ADD_ON)
+CONTROLNET = Kind("controlnet", "ControlNet", ADD_ON)
+T2I_ADAPTER = Kind("t2i-adapter", "T2I-Adapter", ADD_ON)
+EMBEDDING = Kind("embedding", "textual-inversion embedding", ADD_ON)
+ESRGAN = Kind("esrgan", "ESRGAN upscaler", "no latent diffusion model; expected a Stable Diffusion v1 model")
+UNKNOWN = Kind("unknown", "weights of a kind that is not known here", "expected a Stable Diffusion v1 model")
+
+BY_CHANNELS = {5: DEPTH, 7: UPSCALER, 8: PIX2PIX, 9: INPAINTING}
+LORA_SIGNS = (".lora_down.", ".lora_up.", ".lora_A.", ".lora_B.", "_lora.", ".hada_w1_a", ".lokr_w1")
+CONTROL_SIGNS = ("control_model.", "zero_convs.", "input_hint_block.", "controlnet_cond_embedding.")
+ESRGAN_SIGNS = ("conv_first.weight", "model.1.sub.0.RDB1.conv1.0.weight", "RRDB_trunk.0.RDB1.conv1.weight")
+
+
+def recognise(weights: Weights) -> Kind:
+    """Say what kind of file this is. Add-ons come first: some carry a whole model along."""
+    names = weights.tensors
+    if any(n.startswith("lora_") or any(sign in n for sign in LORA_SIGNS) for n in names):
+        return LORA
+    if any(n.startswith(CONTROL_SIGNS) for n in names):
+        return CONTROLNET
+    if any(n.startswith("model.diffusion_model.") for n in names):
+        return _model(names)
+    return _part(names) or _small_file(names, weights.entries)
+
+
+def recognise_unet(tensors: Tensors) -> Kind:
+    """Say which family a U-Net is of. Takes names of CompVis or of diffusers, with any prefix."""
+    keys_in = [n for n in tensors if n.endswith("attn2.to_k.weight")]
+    first = [n for n in tensors if n.endswith(("input_blocks.0.0.weight", "conv_in.weight"))]
+    if not keys_in or not first:
+        return UNKNOWN
+    d_cond = tensors[keys_in[0]].shape[-1]
+    channels = tensors[first[0]].shape[1] if len(tensors[first[0]].shape) == 4 else 0
+    if d_cond == 2048 or (
+        channels == 4 and any(".label_emb." in n or "add_embedding." in n for n in tensors)
+    ):
+        return SDXL
+    if channels in BY_CHANNELS:
+        return BY_CHANNELS[channels]
+    linear = any(n.endswith("proj_in.weight") and len(info.shape) == 2 for n, info in tensors.items())
+    if linear:
+        return SD2 if d_cond == 1024 else UNKNOWN
+    return SD1 if d_cond == 768 else OTHER_SIZE
+
+
+def _model(tensors: Tensors) -> Kind:
+    """Look at the U-Net inside a whole model, and at the text encoder when the U-Net leaves it open."""
+    kind = recognise_unet({n: info for n, info in tensors.items() if n.startswith("model.diffusion_model.")})
+    if kind.loadable and any(n.startswith("cond_stage_model.model.") for n in tensors):
+        return SD2
+    return kind
+
+
+def _part(tensors: Tensors) -> Kind | None:
+    """Recognise one network of a model, in either layout."""
+    if (
+        "input_blocks.0.0.weight" in tensors
+        or {"conv_in.weight", "time_embedding.linear_1.weight"} <= tensors.keys()
+    ):
+        kind = recognise_unet(tensors)
+        return UNET if kind.loadable else Kind("unet", f"{UNET.title}, of a {kind.title}", PART)
+    if any(f"{prefix}decoder.conv_in.weight" in tensors for prefix in ("", "first_stage_model.", "vae.")):
+        return AUTOENCODER
+    if any(n.endswith("embeddings.token_embedding.weight") for n in tensors):
+        return TEXT_ENCODER
+    return None
+
+
+def _small_file(tensors: Tensors, entries: frozenset[str]) -> Kind:
+    """Recognise add-ons without a network of Stable Diffusion in them."""
+    plain = {n.removeprefix("adapter.") for n in tensors}
+    if "conv_in.weight" in plain and any(
+        n.startswith(("body.0.block1", "body.0.body.", "body.0.resnets.")) for n in plain
+    ):
+        return T2I_ADAPTER
+    single = next(iter(tensors.values())).shape[-1:] if len(tensors) == 1 else ()
+    if (
+        "string_to_param" in entries
+        or plain & {"emb_params", "clip_l", "clip_g"}
+        or single in ((768,), (1024,))
+    ):
+        return EMBEDDING
+    if {n.removeprefix("params_ema.").removeprefix("params.").removeprefix("module.") for n in plain} & {
+        *ESRGAN_SIGNS
+    }:
+        return ESRGAN
+    return UNKNOWN

@@ -1,0 +1,38 @@
+r"""The three networks of a model by part, and the shapes of their weights, without making a number.
+
+Room       checkpoint, called by everything here that needs to know what a model consists of
+Maps       ModelConfig -> {part: {name: shape}}
+See        tests/checkpoint/test_networks.py
+"""
+
+from functools import cache
+
+import torch
+from torch import nn
+
+from labml_sd.autoencoder import Autoencoder
+from labml_sd.config import ModelConfig
+from labml_sd.latent_diffusion import LatentDiffusion
+from labml_sd.text_encoder import CLIPTextTransformer
+from labml_sd.unet import UNet
+
+
+def networks(model: LatentDiffusion) -> dict[str, nn.Module]:
+    """The parts of a model that have weights. The text encoder's are those of its transformer."""
+    return {
+        "text_encoder": model.text_encoder.transformer,
+        "unet": model.unet,
+        "autoencoder": model.autoencoder,
+    }
+
+
+@cache
+def wanted_shapes(config: ModelConfig) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Name and shape of every weight. Built on the meta device: shapes without memory."""
+    with torch.device("meta"):
+        parts: dict[str, nn.Module] = {
+            "text_encoder": CLIPTextTransformer(config.text_encoder),
+            "unet": UNet(config.unet),
+            "autoencoder": Autoencoder(config.autoencoder),
+        }
+    return {part: {k: tuple(v.shape) for k, v in net.state_dict().items()} for part, net in parts.items()}

@@ -1,0 +1,72 @@
+r"""Open a weights file by what is in it; its name decides nothing.
+
+Room       checkpoint, called by sources.py and inspect.py
+Maps       path -> Weights
+See        tests/checkpoint/test_open_file.py
+"""
+
+import json
+from pathlib import Path
+
+from labml_sd.checkpoint.read_safetensors import read_safetensors
+from labml_sd.checkpoint.read_torch import read_torch
+from labml_sd.checkpoint.weights import Weights, join_shards
+from labml_sd.errors import CheckpointError
+
+STRANGERS = {  # how files begin that people rename by mistake
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"RIFF": "a WebP picture",
+    b"GGUF": "a GGUF file",
+    b"\x1f\x8b": "a gzip archive",
+    b"7z\xbc\xaf": "a 7z archive",
+}
+
+
+def open_weights(path: Path) -> Weights:
+    """Open a safetensors file, a torch checkpoint, or an index of shards. Raises CheckpointError."""
+    try:
+        if path.name.endswith(".json"):
+            return _open_index(path)
+        with path.open("rb") as file:
+            head = file.read(512)
+        _refuse_stranger(path, head)
+        return read_safetensors(path) if head[8:9] == b"{" else read_torch(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: there is no such file") from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _refuse_stranger(path: Path, head: bytes) -> None:
+    """Name what was given instead of a checkpoint."""
+    text = head.lstrip().lower()
+    found = next((name for magic, name in STRANGERS.items() if head.startswith(magic)), None)
+    if not head:
+        found = "empty; get the file again"
+    elif text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        found = "a web page, not a model; use the download link of the file itself"
+    elif head.startswith(b"version https://git-lfs"):
+        found = "a git-lfs pointer, not the file itself; run `git lfs pull` in its folder"
+    elif found:
+        found += ", not a model; expected a .safetensors or .ckpt file"
+    elif head[8:9] != b"{" and head[:2] != b"PK" and head[:1] != b"\x80":
+        found = "neither a safetensors file nor a torch checkpoint; if it is a model, get the file again"
+    if found:
+        raise CheckpointError(
+            f"{path}: {found}" if found.startswith(("empty", "neither")) else f"{path}: is {found}"
+        )
+
+
+def _open_index(path: Path) -> Weights:
+    """Read `weight_map`, name -> shard, and open every shard beside the index."""
+    try:
+        names = set(json.loads(path.read_bytes())["weight_map"].values())
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: no index of shards (weight_map is missing); get the file again"
+        ) from error
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name:
+            raise CheckpointError(f"{path}: names a shard outside its own folder, {name!r}")
+    return join_shards(path, [open_weights(path.parent / name) for name in sorted(names)])

@@ -1,0 +1,142 @@
+r"""What a load matched and what it did not: nothing is passed over in silence.
+
+Room       checkpoint, called by load.py and inspect.py
+Maps       the weights that a model needs, the tensors that a file holds -> LoadReport
+See        tests/checkpoint/test_report.py
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from labml_sd.checkpoint.kind import Kind
+from labml_sd.checkpoint.weights import Stored, TensorInfo
+
+Shape = tuple[int, ...]
+SHOWN = 3  # names of each kind in an error's one line
+SHOWN_IN_FULL = 20  # names of each kind in the printed report
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartReport:
+    """One network: names as the modules here have them. `n_parameters` counts the matched ones."""
+
+    part: str
+    matched: tuple[str, ...]
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    wrong_shape: tuple[tuple[str, Shape, Shape], ...]  # name, expected, found
+    n_parameters: int
+    dtypes: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """True when every weight has its tensor and every tensor its weight."""
+        return not (self.missing or self.extra or self.wrong_shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadReport:
+    """A whole model. `ignored` are tensors that are no weights, `refused` names in a pickle not built."""
+
+    source: str
+    kind: Kind
+    layout: str
+    parts: tuple[PartReport, ...]
+    ignored: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """True when the model can be loaded."""
+        return all(part.ok for part in self.parts)
+
+    @property
+    def matched(self) -> tuple[str, ...]:
+        """Names of all parts that found their tensor, each with its part in front."""
+        return tuple(f"{p.part}.{name}" for p in self.parts for name in p.matched)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names that found no tensor."""
+        return tuple(f"{p.part}.{name}" for p in self.parts for name in p.missing)
+
+    @property
+    def extra(self) -> tuple[str, ...]:
+        """Names inside the parts for which the networks have no place."""
+        return tuple(f"{p.part}.{name}" for p in self.parts for name in p.extra)
+
+    @property
+    def wrong_shape(self) -> tuple[tuple[str, Shape, Shape], ...]:
+        """Names whose tensor has another shape: (name, expected, found)."""
+        return tuple(
+            (f"{p.part}.{name}", want, found) for p in self.parts for name, want, found in p.wrong_shape
+        )
+
+    @property
+    def n_tensors(self) -> int:
+        """How many tensors matched."""
+        return len(self.matched)
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers the matched tensors hold."""
+        return sum(part.n_parameters for part in self.parts)
+
+    def short(self) -> str:
+        """What is wrong, on one line, with the first names of each kind; empty when all is well."""
+        return "; ".join(_few(title, names, SHOWN, ", ") for title, names in self._faults() if names)
+
+    def _faults(self) -> list[tuple[str, list[str]]]:
+        shapes = [
+            f"{name} (expected {list(want)}, found {list(found)})" for name, want, found in self.wrong_shape
+        ]
+        return [("wrong shape", shapes), ("missing", list(self.missing)), ("extra", list(self.extra))]
+
+    def __str__(self) -> str:
+        """One line for each part, then everything that did not match."""
+        lines = [f"{self.source}", f"  {self.kind.title}, {self.layout} layout"]
+        for part in self.parts:
+            dtypes = ", ".join(part.dtypes) or "-"
+            lines.append(
+                f"  {part.part:<13}{len(part.matched):>5} tensors {part.n_parameters:>13,} parameters"
+                f"  {dtypes}  missing {len(part.missing)}, extra {len(part.extra)}, "
+                f"wrong shape {len(part.wrong_shape)}"
+            )
+        lines.append(f"  {'all':<13}{self.n_tensors:>5} tensors {self.n_parameters:>13,} parameters")
+        notes = [
+            ("ignored, no weights of the model", list(self.ignored)),
+            ("not built from the pickle", list(self.refused)),
+        ]
+        for title, names in [*self._faults(), *notes]:
+            if names:
+                lines.append("  " + _few(title, sorted(names), SHOWN_IN_FULL, "\n    ", first="\n    "))
+        return "\n".join(lines)
+
+
+def compare(part: str, wanted: Mapping[str, Shape], found: Mapping[str, Stored]) -> PartReport:
+    """Hold the shapes that a network needs against the tensors found for it, both under our names."""
+    missing = tuple(key for key in wanted if key not in found)
+    extra = tuple(key for key in found if key not in wanted)
+    shared = [key for key in wanted if key in found]
+    wrong = tuple((k, wanted[k], found[k].info.shape) for k in shared if not fits(wanted[k], found[k].info))
+    refused = {key for key, _, _ in wrong}
+    matched = tuple(key for key in shared if key not in refused)
+    return PartReport(
+        part=part,
+        matched=matched,
+        missing=missing,
+        extra=extra,
+        wrong_shape=wrong,
+        n_parameters=sum(found[key].info.n_parameters for key in matched),
+        dtypes=tuple(sorted({found[key].info.dtype for key in matched})),
+    )
+
+
+def fits(wanted: Shape, info: TensorInfo) -> bool:
+    """A 1x1 convolution may be stored as the matrix that it is, as diffusers stores the VAE's attention."""
+    return info.shape == wanted or (wanted[2:] == (1, 1) and info.shape == wanted[:2])
+
+
+def _few(title: str, names: list[str], n: int, between: str, first: str = " ") -> str:
+    more = f"{between}and {len(names) - n} more" if len(names) > n else ""
+    return f"{title} {len(names)}:{first}{between.join(names[:n])}{more}"

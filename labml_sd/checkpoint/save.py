@@ -1,0 +1,113 @@
+r"""Save a model: as a folder that diffusers opens, or as a single file that CompVis' tools open.
+
+Room       checkpoint; `save_model` is one of the package's public names
+Maps       LatentDiffusion -> a folder or a .safetensors file
+Reference  diffusers StableDiffusionPipeline.save_pretrained; CompVis' names in one state dict
+See        tests/checkpoint/test_save.py
+"""
+
+import json
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from labml_sd.checkpoint import write_configs
+from labml_sd.checkpoint.keys_compvis import file_name
+from labml_sd.checkpoint.keys_diffusers import name_map
+from labml_sd.checkpoint.networks import networks
+from labml_sd.checkpoint.open_folder import FOLDERS, OWN_SETTINGS, STEMS
+from labml_sd.checkpoint.open_single import CONFIG, TOKENIZER
+from labml_sd.checkpoint.replace import whole_file, whole_folder
+from labml_sd.checkpoint.tokenizer_files import CLIP_L_VOCAB, tokenizer_text, write_tokenizer
+from labml_sd.errors import CheckpointError
+from labml_sd.latent_diffusion import LatentDiffusion
+
+
+def save_model(model: LatentDiffusion, path: str | PathLike[str], layout: str = "diffusers") -> None:
+    """Write the model with its weights' own dtype; `load_model` reads both layouts back, bit for bit.
+
+    `"diffusers"` writes a folder, `"compvis"` one .safetensors file with the configuration (and a tokenizer
+    other than SD v1's) in its metadata. A model that stood there is replaced when the new one is complete.
+    Raises CheckpointError when the place is taken by something else or cannot be written.
+    """
+    place = Path(path).expanduser().resolve()
+    try:
+        if layout == "diffusers":
+            _save_folder(model, place)
+        elif layout == "compvis":
+            _save_file(model, place)
+        else:
+            raise CheckpointError(f"layout {layout!r} is unknown; expected 'diffusers' or 'compvis'")
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(
+            f"{place}: cannot be written ({reason}); nothing of it was left behind"
+        ) from error
+
+
+def _save_file(model: LatentDiffusion, path: Path) -> None:
+    if path.suffix != ".safetensors":
+        raise CheckpointError(
+            f"{path}: layout 'compvis' writes one file; give a name that ends in .safetensors"
+        )
+    if path.is_dir():
+        raise CheckpointError(f"{path}: is a folder; layout 'compvis' writes one file, so give another name")
+    tensors = {
+        file_name(part, key): _plain(tensor)
+        for part, network in networks(model).items()
+        for key, tensor in network.state_dict().items()
+    }
+    metadata = {"format": "pt", CONFIG: json.dumps(model.config.to_dict())}
+    words = tokenizer_text(model.text_encoder.tokenizer)
+    if model.config.text_encoder.vocab_size != CLIP_L_VOCAB:
+        metadata[TOKENIZER] = words
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as new:
+        save_file(tensors, new, metadata=metadata)
+
+
+def _save_folder(model: LatentDiffusion, path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise CheckpointError(f"{path}: is a file; layout 'diffusers' writes a folder, so give another name")
+    if path.exists() and any(path.iterdir()) and not (path / "model_index.json").is_file():
+        raise CheckpointError(f"{path}: is a folder with other things in it; give a new or empty one")
+    words = tokenizer_text(model.text_encoder.tokenizer)
+    config = model.config
+    settings = {
+        "model_index.json": write_configs.write_index(),
+        OWN_SETTINGS: {"name": config.name, "guidance_scale": config.guidance_scale},
+        "unet/config.json": write_configs.write_unet(config),
+        "vae/config.json": write_configs.write_autoencoder(config),
+        "text_encoder/config.json": write_configs.write_text_encoder(config),
+        "scheduler/scheduler_config.json": write_configs.write_schedule(config),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_folder(path) as new:
+        for name, values in settings.items():
+            _write_json(new / name, values)
+        write_tokenizer(words, new / "tokenizer", config.text_encoder.n_positions)
+        for part, network in networks(model).items():
+            with whole_file(new / FOLDERS[part] / f"{STEMS[part][0]}.safetensors") as file:
+                state = network.state_dict()
+                names = name_map(part, state, config)
+                tensors = {names[key]: _as_diffusers(names[key], tensor) for key, tensor in state.items()}
+                save_file(tensors, file, metadata={"format": "pt"})
+
+
+def _as_diffusers(name: str, tensor: Tensor) -> Tensor:
+    """The autoencoder's attention: diffusers holds its 1x1 convolutions as the matrices that they are."""
+    in_attention = ".mid_block.attentions." in name and name.startswith(("encoder.", "decoder."))
+    return _plain(tensor.flatten(1) if in_attention and tensor.ndim == 4 else tensor)
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().contiguous()
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,65 @@
+r"""Where a model comes from: the bundled one, a file, a folder, or the hub.
+
+Room       checkpoint, called by load.py and inspect.py
+Maps       "tiny" | path | hub id -> Opened
+See        tests/checkpoint/test_sources.py
+"""
+
+import hashlib
+from importlib.resources import files
+from os import PathLike
+from pathlib import Path
+
+from labml_sd.checkpoint.hub import fetch_model, is_hub_id
+from labml_sd.checkpoint.open_folder import find_weights, open_folder
+from labml_sd.checkpoint.open_single import open_single
+from labml_sd.checkpoint.opened import Opened
+from labml_sd.config import ModelConfig
+from labml_sd.errors import CheckpointError
+
+TINY = "tiny"
+
+
+def locate(source: str | PathLike[str]) -> Path:
+    """The file or folder that a source stands for. What lies on this disk goes before the hub."""
+    if source == TINY:
+        return Path(str(files("labml_sd"))) / "models" / "tiny"
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    if isinstance(source, str) and is_hub_id(source):
+        return fetch_model(source)
+    raise CheckpointError(
+        f"{source}: there is no such file; give a file, a diffusers folder, a hub id or {TINY!r}"
+    )
+
+
+def open_source(
+    source: str | PathLike[str], *, ema: bool = False, config: ModelConfig | None = None
+) -> Opened:
+    """Open a model. Raises CheckpointError."""
+    path = locate(source)
+    if not path.is_dir():
+        return open_single(path, ema=ema, config=config)
+    if ema:
+        raise CheckpointError(
+            f"{path}: a diffusers folder holds one set of weights; load it without ema=True"
+        )
+    return open_folder(path, config)
+
+
+def model_hash(path: str | PathLike[str]) -> str:
+    """The "Model hash" of A1111: ten hex digits of the file's SHA-256. Of a folder, that of its U-Net's file.
+
+    Reads the whole file, some seconds for one of full size. Raises CheckpointError when there is none.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = find_weights(file, "unet") or file
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()[:10]
+    except OSError as error:
+        raise CheckpointError(
+            f"{file}: cannot be read ({error.strerror}); expected a weights file"
+        ) from error

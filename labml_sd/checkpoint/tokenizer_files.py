@@ -1,0 +1,89 @@
+r"""The tokenizer that travels with a model: as a folder, inside a single file, or by name from the hub.
+
+Room       checkpoint, called by load.py and the savers
+Maps       a tokenizer <-> vocab.json and merges.txt, or one JSON text
+Reference  the tokenizer folder of SD v1; tokenizers' own JSON for vocabulary and merges
+See        tests/checkpoint/test_tokenizer_files.py
+"""
+
+import json
+import tempfile
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from labml_sd.checkpoint.hub import fetch_tokenizer
+from labml_sd.config import TextEncoderConfig
+from labml_sd.errors import CheckpointError
+from labml_sd.text_encoder import load_tokenizer
+
+CLIP_L_VOCAB = 49408  # every SD v1 file was trained with this one tokenizer, so files leave it out
+START, END = "<|startoftext|>", "<|endoftext|>"
+SPECIALS = {"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END}
+
+
+def find_tokenizer(
+    given: str | PathLike[str] | None, inside: Path | str | None, config: TextEncoderConfig
+) -> Any:
+    """Open the folder that was given, or what lies inside the model, or CLIP's tokenizer from the hub.
+
+    Raises CheckpointError when there is none, or when its size is not the text encoder's.
+    """
+    if given is not None:
+        place, tokenizer = str(given), load_tokenizer(given)
+    elif isinstance(inside, Path):
+        place, tokenizer = str(inside), load_tokenizer(inside)
+    elif inside is not None:
+        place, tokenizer = "the tokenizer inside the file", _from_text(inside)
+    elif config.vocab_size == CLIP_L_VOCAB:
+        place = str(fetch_tokenizer())
+        tokenizer = load_tokenizer(place)
+    else:
+        raise CheckpointError("this file holds no tokenizer; give its folder with tokenizer=<folder>")
+    if len(tokenizer) != config.vocab_size:
+        n, wanted = len(tokenizer), config.vocab_size
+        raise CheckpointError(
+            f"{place}: {n} entries, the text encoder expects {wanted}; give the model's own tokenizer"
+        )
+    return tokenizer
+
+
+def tokenizer_text(tokenizer: Any) -> str:
+    """Vocabulary and merges as one JSON text. Raises CheckpointError for a model without a tokenizer."""
+    if tokenizer is None:
+        raise CheckpointError(
+            "the model has no tokenizer, so nobody could prompt the saved one; set it first"
+        )
+    whole = json.loads(tokenizer.backend_tokenizer.to_str())
+    vocab = whole["model"]["vocab"] | {token["content"]: token["id"] for token in whole["added_tokens"]}
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in whole["model"]["merges"]]
+    return json.dumps({"vocab": dict(sorted(vocab.items(), key=lambda item: item[1])), "merges": merges})
+
+
+def write_tokenizer(text: str, folder: Path, n_positions: int) -> None:
+    """Write the four files of a CLIP tokenizer folder. Raises CheckpointError when `text` is no tokenizer."""
+    try:
+        parts = json.loads(text)
+        vocab, merges = dict(parts["vocab"]), "\n".join(["#version: 0.2", *parts["merges"], ""])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            "the tokenizer inside the file is damaged; give one with tokenizer=<folder>"
+        ) from error
+    config = {
+        "model_max_length": n_positions,
+        "tokenizer_class": "CLIPTokenizer",
+        "do_lower_case": True,
+        **SPECIALS,
+    }
+    folder.mkdir(exist_ok=True)
+    (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False), encoding="utf-8")
+    (folder / "merges.txt").write_text(merges, encoding="utf-8")
+    (folder / "special_tokens_map.json").write_text(json.dumps(SPECIALS, indent=2), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+
+
+def _from_text(text: str) -> Any:
+    """transformers opens folders only, so the text becomes one for a moment."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_tokenizer(text, Path(folder), n_positions=77)
+        return load_tokenizer(folder)

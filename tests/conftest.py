@@ -1,0 +1,99 @@
+"""Fixtures that every room's tests may use: a tokenizer and a whole model, both made on the spot."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from labml_sd import config
+from labml_sd.latent_diffusion import LatentDiffusion
+from labml_sd.text_encoder.tokenizer import load_tokenizer
+from labml_sd.training.learn_bpe import learn_bpe, save_tokenizer
+
+CAPTIONS = ["a red house in the snow at night", "a small blue boat on the sea", "a cat under the moon"]
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP tokenizer of 530 tokens at most, as a folder."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    save_tokenizer(folder, *learn_bpe(CAPTIONS, vocab_size=530))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tokenizer_folder: Path) -> Any:
+    """The tokenizer itself."""
+    return load_tokenizer(tokenizer_folder)
+
+
+@pytest.fixture(scope="session")
+def small_config(tokenizer: Any) -> config.ModelConfig:
+    """The tiny model at its narrowest: 32x32 pixels, sizes in multiples of 16, 8 pixels to a latent cell."""
+    tiny = config.tiny(vocab_size=len(tokenizer))
+    return replace(
+        tiny,
+        name="small",
+        text_encoder=replace(tiny.text_encoder, d_model=16, n_layers=1, n_heads=2, d_mlp=32),
+        unet=replace(tiny.unet, channels=8, channel_multipliers=(1, 2), attention_levels=(1,), n_res_blocks=1,
+                     n_heads=2, d_cond=16, norm_groups=4),
+        autoencoder=replace(tiny.autoencoder, channels=8, channel_multipliers=(1, 1, 2, 2), norm_groups=4,
+                            scale_factor=0.5),
+        image_size=32,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def randomise() -> Callable[[nn.Module], nn.Module]:
+    """Fills a network with random weights, the same each time. None is zero, so every input matters."""
+
+    def fill(network: nn.Module) -> nn.Module:
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for name, parameter in sorted(network.named_parameters()):
+                values = torch.randn(parameter.shape, generator=generator)
+                is_norm_weight = parameter.dim() == 1 and name.endswith("weight")
+                fan_in = parameter[0].numel() if parameter.dim() > 1 else 100
+                parameter.copy_(1 + 0.1 * values if is_norm_weight else values / fan_in**0.5)
+        return network.eval().requires_grad_(False)
+
+    return fill
+
+
+@pytest.fixture(scope="session")
+def make_model(
+    small_config: config.ModelConfig, tokenizer: Any, randomise: Callable[[nn.Module], nn.Module]
+) -> Callable[[], LatentDiffusion]:
+    """Makes the same model with random weights each time."""
+
+    def make() -> LatentDiffusion:
+        with torch.device("meta"):
+            model = LatentDiffusion(small_config, tokenizer)
+        randomise(model.to_empty(device="cpu"))
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def model(make_model: Callable[[], LatentDiffusion]) -> LatentDiffusion:
+    """One such model for all tests: none may change it."""
+    return make_model()
+
+
+@pytest.fixture
+def photo() -> Callable[[int, int], Image.Image]:
+    """Pictures of any size, smooth and noisy at once, each pixel of its own colour."""
+
+    def make(width: int, height: int) -> Image.Image:
+        generator = torch.Generator().manual_seed(width * 10_000 + height)
+        noise = torch.randint(0, 64, (height, width, 3), generator=generator)
+        ramp = torch.linspace(0, 191, width)[None, :, None]
+        return Image.fromarray((noise + ramp).to(torch.uint8).numpy())
+
+    return make
