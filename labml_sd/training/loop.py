@@ -14,7 +14,7 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ PLAN_AT = 30  # the step at which a budget in minutes is turned into a number of
 FORMAT = 1
 
 
+@runtime_checkable
 class Task(Protocol):
     """What a stage has to say for itself."""
 
@@ -157,13 +158,15 @@ def train(
 ) -> nn.Module:
     """Train to the end, or go on from a checkpoint in `folder`; return the averaged networks.
 
-    `n_steps` wins over `minutes`; with neither, the recipe's number of steps is run. A budget in minutes is
-    turned into a number of steps once the speed is known, and that number is kept in the checkpoint: the
-    learning rate follows steps, never the clock. Ctrl-C saves before it leaves.
+    `n_steps` wins over `minutes`; with neither, the checkpoint's number of steps is run, or the recipe's. A
+    budget in minutes is turned into a number of steps once the speed is known, and that number is kept in the
+    checkpoint: the learning rate follows steps, never the clock. Ctrl-C saves before it leaves.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    run = Run(task, folder, n_steps if n_steps or minutes else task.recipe.n_steps)
+    run = Run(task, folder, n_steps)
     run.load()
+    if run.n_steps is None and minutes is None:
+        run.n_steps = task.recipe.n_steps
     started, first = time.monotonic(), run.step
     saved = pictured = started
     bar = tqdm(total=run.n_steps, initial=run.step, desc=task.name, disable=not progress, dynamic_ncols=True)

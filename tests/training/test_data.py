@@ -1,0 +1,24 @@
+import numpy as np
+import torch
+
+from labml_sd.training.data import generator, image_batch, scene_batch, scene_image
+from labml_sd.training.scenes import Scene
+
+
+def test_a_generator_depends_on_seed_step_and_stream_only():
+    def draw(*key: object) -> float:
+        return torch.rand((), generator=generator(*key)).item()
+
+    assert draw(1, 2, "a") == draw(1, 2, "a")
+    assert len({draw(1, 2, "a"), draw(1, 3, "a"), draw(2, 2, "a"), draw(1, 2, "b")}) == 4
+
+
+def test_steps_share_no_scene():
+    assert scene_batch(5, 3, 4) == [Scene.sample(5, i) for i in range(12, 16)]
+
+
+def test_pixels_become_numbers_from_minus_one_to_one():
+    scene = Scene.sample(0, 0)
+    expected = np.asarray(scene.render(32), dtype=np.float32).transpose(2, 0, 1) / 127.5 - 1
+    assert np.abs(scene_image(scene, 32).numpy() - expected).max() < 1e-6
+    assert image_batch([scene, scene], 32).shape == (2, 3, 32, 32)

@@ -1,0 +1,132 @@
+import csv
+import math
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from labml_sd.errors import CheckpointError
+from labml_sd.training import loop
+from labml_sd.training.data import generator
+from labml_sd.training.recipe import StageRecipe
+
+
+class Line:
+    """Fit a line by a network of four weights: the smallest task there is."""
+
+    name = "line"
+    recipe = StageRecipe(n_steps=40, batch_size=8, learning_rate=0.05, warmup=4, ema_decay=0.9)
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.networks: nn.Module = nn.Linear(3, 1)
+        self.stop_at: int | None = None
+
+    def losses(self, step: int, progress: float) -> dict[str, Tensor]:
+        if step == self.stop_at:
+            raise KeyboardInterrupt
+        x = torch.randn(8, 3, generator=generator(0, step, "line"))
+        error = (self.networks(x)[:, 0] - x @ torch.tensor([1.0, -2.0, 3.0])).square().mean()
+        return {"loss": error, "root": error.sqrt()}
+
+    def picture(self, networks: nn.Module, path: Path) -> None:
+        path.write_bytes(b"picture")
+
+
+def weights(module: nn.Module) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in module.parameters()])
+
+
+def test_the_loss_falls_and_the_curve_says_so(tmp_path):
+    loop.train(Line(), tmp_path, n_steps=200, progress=False)
+    rows = list(csv.DictReader((tmp_path / "line.csv").read_text().splitlines()))
+    assert [int(row["step"]) for row in rows] == list(range(10, 201, 10))
+    assert float(rows[-1]["loss"]) < 0.05 * float(rows[0]["loss"])
+    assert (tmp_path / "line.png").exists()
+
+
+def test_an_interrupted_run_ends_at_the_same_bits(tmp_path):
+    whole = loop.train(Line(), tmp_path / "whole", n_steps=40, progress=False)
+    stopped = Line()
+    stopped.stop_at = 17
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(stopped, tmp_path / "parts", n_steps=40, progress=False)
+    resumed = loop.train(Line(), tmp_path / "parts", progress=False)
+    assert torch.equal(weights(whole), weights(resumed))
+    assert (tmp_path / "whole/line.csv").read_text() == (tmp_path / "parts/line.csv").read_text()
+
+
+KILLED = """
+import sys, os, signal
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+import test_loop
+from labml_sd.training import loop
+loop.SAVE_EVERY = 0.0
+task = test_loop.Line()
+learn = task.losses
+def losses(step, progress):
+    if step == 23:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return learn(step, progress)
+task.losses = losses
+loop.train(task, Path({folder!r}), n_steps=40, progress=False)
+"""
+
+
+def test_a_run_that_was_killed_ends_at_the_same_bits(tmp_path):
+    whole = loop.train(Line(), tmp_path / "whole", n_steps=40, progress=False)
+    script = KILLED.format(tests=str(Path(__file__).parent), folder=str(tmp_path / "killed"))
+    done = subprocess.run([sys.executable, "-c", script], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert loop.read_state(tmp_path / "killed/line.pt")["step"] == 23
+    resumed = loop.train(Line(), tmp_path / "killed", progress=False)
+    assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_a_finished_run_is_not_trained_further(tmp_path):
+    first = weights(loop.train(Line(), tmp_path, n_steps=12, progress=False))
+    assert torch.equal(first, weights(loop.train(Line(), tmp_path, progress=False)))
+
+
+def test_a_budget_in_minutes_becomes_a_number_of_steps(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "PLAN_AT", 3)
+    monkeypatch.setattr(loop, "planned_steps", lambda step, timed, seconds, minutes: step + 5)
+    loop.train(Line(), tmp_path, minutes=0.5, progress=False)
+    assert loop.read_state(tmp_path / "line.pt")["n_steps"] == 8
+
+
+def test_planned_steps_spend_the_budget():
+    assert loop.planned_steps(30, 30, 15.0, 1.0) == 30 + 90
+
+
+def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(tmp_path):
+    (tmp_path / "line.pt").write_bytes(b"nonsense")
+    with pytest.raises(CheckpointError, match="delete it to start anew") as caught:
+        loop.train(Line(), tmp_path, n_steps=4, progress=False)
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "line.pt").read_bytes() == b"nonsense"
+
+
+def test_learning_rate_warms_up_then_follows_a_cosine():
+    recipe = StageRecipe(n_steps=1000, batch_size=1, learning_rate=2.0, warmup=10)
+    assert loop.learning_rate(recipe, 0, 1000) == pytest.approx(0.2)
+    half = 2.0 * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * 0.5)))
+    assert loop.learning_rate(recipe, 500, 1000) == pytest.approx(half)
+    assert loop.learning_rate(recipe, 1000, 1000) == pytest.approx(0.04)
+
+
+def test_the_average_follows_the_weights_by_its_formula():
+    average, network = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    nn.init.constant_(average.weight, 1.0)
+    nn.init.constant_(network.weight, 2.0)
+    loop.update_average(average, network, decay=0.999, step=90)
+    d = 91 / 100
+    assert average.weight.item() == pytest.approx(d * 1.0 + (1 - d) * 2.0)
+    nn.init.constant_(average.weight, 1.0)
+    loop.update_average(average, network, decay=0.5, step=10_000)
+    assert average.weight.item() == pytest.approx(1.5)

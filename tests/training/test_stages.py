@@ -1,0 +1,71 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from labml_sd.errors import CheckpointError
+from labml_sd.latent_diffusion import LatentDiffusion
+from labml_sd.sampler import guided
+from labml_sd.sampler.schedule import Level
+from labml_sd.text_encoder import load_tokenizer
+from labml_sd.training.latents import encode_scenes
+from labml_sd.training.stages import STAGES, Budget, assemble, first_stages, train_stage
+from labml_sd.training.train_diffusion import DiffusionTask
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def run_folder(small_recipe, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    for stage in STAGES:
+        train_stage(stage, small_recipe, folder, Budget(), seed=0, device=CPU, progress=False)
+    return folder
+
+
+def test_the_stages_make_a_model_that_answers(small_recipe, run_folder):
+    model = assemble(small_recipe, run_folder)
+    assert isinstance(model, LatentDiffusion)
+    with torch.no_grad():
+        cond, uncond = model.encode_prompt("a red house"), model.encode_prompt("")
+        evaluate = guided(model, cond, uncond, 2.0)
+        eps = evaluate(torch.randn(1, 4, 16, 16), Level(t=500.0, alpha_bar=0.3))
+        assert torch.isfinite(model.decode_latent(eps)).all()
+    for stage in STAGES:
+        assert (run_folder / f"{stage}.png").stat().st_size > 0
+        assert (run_folder / f"{stage}.pt").stat().st_size > 0
+
+
+def test_latents_have_unit_variance_after_the_measured_scale(small_recipe, run_folder):
+    model = assemble(small_recipe, run_folder)
+    latents = encode_scenes(model.autoencoder, 0, 40, 32, run_folder, progress=False)
+    noise = torch.randn(latents.mean.shape, generator=torch.Generator().manual_seed(0))
+    z = model.config.autoencoder.scale_factor * (latents.mean.float() + latents.std.float() * noise)
+    assert abs(z.std().item() - 1.0) < 0.02
+
+
+def test_latents_are_encoded_once(small_recipe, run_folder, monkeypatch):
+    model = assemble(small_recipe, run_folder)
+    first = encode_scenes(model.autoencoder, 0, 40, 32, run_folder, progress=False)
+    monkeypatch.setattr(model.autoencoder, "posterior", None)  # would fail if it were called
+    again = encode_scenes(model.autoencoder, 0, 40, 32, run_folder, progress=False)
+    assert torch.equal(first.mean, again.mean) and torch.equal(first.std, again.std)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 1.0])
+def test_prompts_are_dropped_as_often_as_asked(dropout, small_recipe, run_folder):
+    recipe = replace(small_recipe, diffusion=replace(small_recipe.diffusion, prompt_dropout=dropout))
+    config = assemble(small_recipe, run_folder).config
+    model = first_stages(config, recipe, load_tokenizer(run_folder / "tokenizer"), run_folder)
+    latents = encode_scenes(model.autoencoder, 0, 40, 32, run_folder, progress=False)
+    task = DiffusionTask(recipe, model, latents, seed=0)
+    captions = task._captions(torch.arange(20), 0, torch.Generator().manual_seed(0))
+    assert sum(caption == "" for caption in captions) == 20 * dropout
+    assert task.losses(0, 0.0)["loss"].item() == task.losses(0, 0.0)["loss"].item()
+
+
+def test_a_missing_stage_is_named(small_recipe, tmp_path):
+    with pytest.raises(CheckpointError, match="train the stage 'autoencoder' first"):
+        train_stage("diffusion", small_recipe, tmp_path, Budget(), seed=0, device=CPU, progress=False)
+    with pytest.raises(CheckpointError, match="train the stage 'diffusion' first"):
+        assemble(small_recipe, tmp_path)
