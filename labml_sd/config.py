@@ -41,11 +41,7 @@ class UNetConfig:
     out_channels: int = 4
     channels: int = 320  # width of level 0
     channel_multipliers: tuple[int, ...] = (1, 2, 4, 4)
-    attention_levels: tuple[int, ...] = (
-        0,
-        1,
-        2,
-    )  # the deepest level of SD has none; the middle always has one
+    attention_levels: tuple[int, ...] = (0, 1, 2)  # the deepest level has none; the middle always has one
     n_res_blocks: int = 2
     n_heads: int = 8  # the same on every level, so the head size grows: 40, 80, 160
     n_transformer_layers: int = 1
@@ -88,9 +84,7 @@ class AutoencoderConfig:
     n_res_blocks: int = 2  # in the encoder; the decoder has one more on every level
     z_channels: int = 4
     norm_groups: int = 32
-    scale_factor: float = (
-        0.18215  # 1 / std of the first latents of SD's training run: latents get unit variance
-    )
+    scale_factor: float = 0.18215  # 1 / std of the first latents of SD's training run: unit variance
 
     @property
     def downsampling_factor(self) -> int:
@@ -123,7 +117,8 @@ class ModelConfig:
         """Refuse networks that do not fit one another."""
         if self.unet.d_cond != self.text_encoder.d_model:
             raise ValueError(
-                f"the U-Net listens to width {self.unet.d_cond}, the text encoder speaks {self.text_encoder.d_model}"
+                f"the U-Net listens to width {self.unet.d_cond}, "
+                f"the text encoder speaks {self.text_encoder.d_model}"
             )
 
     @property

@@ -23,8 +23,8 @@ from labml_sd.unet import UNet
 class LatentDiffusion(nn.Module):
     r"""What every task needs; no logic of its own.
 
-    The diffusion runs on the autoencoder's latents, not on pixels: 48 times fewer numbers. `source` is where the
-    weights came from (a path or a hub id; empty for weights made in place).
+    The diffusion runs on the autoencoder's latents, not on pixels: 48 times fewer numbers. `source` is where
+    the weights came from (a path or a hub id; empty for weights made in place).
     """
 
     def __init__(self, config: ModelConfig, tokenizer: Any, *, source: str = "") -> None:
@@ -47,13 +47,13 @@ class LatentDiffusion(nn.Module):
         return next(self.unet.parameters()).dtype
 
     def encode_prompt(self, prompts: str | list[str]) -> Float[Tensor, "b n d"]:
-        """Embeddings c of the prompts. Raises PromptError for what is not text; warns when a prompt is cut."""
+        """Embeddings c of the prompts. PromptError for what is not text; a warning when a prompt is cut."""
         return self.text_encoder(prompts)
 
     def encode_image(
         self, image: Float[Tensor, "b 3 H W"], generator: Generator | None = None
     ) -> Float[Tensor, "b z h w"]:
-        """Scaled latent of images in [-1, 1]: the posterior's mean, or a draw from it when a generator is given."""
+        """Scaled latent of images in [-1, 1]: the posterior's mean, or a draw when a generator is given."""
         return self.autoencoder.encode(image.to(self.device, self.dtype), generator)
 
     def decode_latent(self, z: Float[Tensor, "b z h w"]) -> Float[Tensor, "b 3 H W"]:

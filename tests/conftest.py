@@ -12,8 +12,9 @@ from torch import nn
 
 from labml_sd import config
 from labml_sd.latent_diffusion import LatentDiffusion
+from labml_sd.text_encoder import save_tokenizer
 from labml_sd.text_encoder.tokenizer import load_tokenizer
-from labml_sd.training.learn_bpe import learn_bpe, save_tokenizer
+from labml_sd.training.learn_bpe import learn_bpe
 
 CAPTIONS = ["a red house in the snow at night", "a small blue boat on the sea", "a cat under the moon"]
 

@@ -21,8 +21,8 @@ class Autoencoder(nn.Module):
 
     $$ z = s \cdot \mathrm{posterior}(image), \qquad image \approx \mathrm{decoder}(z / s) $$
 
-    The scale $s$ (0.18215 in SD v1) stands here and nowhere else. The diffusion adds noise of variance 1; only
-    with latents of variance about 1 does the noise schedule mean what it says.
+    The scale $s$ (0.18215 in SD v1) stands here and nowhere else. The diffusion adds noise of variance 1;
+    only with latents of variance about 1 does the noise schedule mean what it says.
 
     `quant_conv` and `post_quant_conv` quantise nothing. They are plain 1x1 convolutions; the names come from
     the VQ autoencoder this class grew from.
@@ -37,7 +37,7 @@ class Autoencoder(nn.Module):
         self.post_quant_conv = nn.Conv2d(config.z_channels, config.z_channels, 1)
 
     def posterior(self, image: Float[Tensor, "b c H W"]) -> GaussianPosterior:
-        """The cloud of latents that stand for an image, before the scale. H and W: multiples of the factor."""
+        """The cloud of latents that stand for an image, before the scale. Sides: multiples of the factor."""
         return GaussianPosterior(self.quant_conv(self.encoder(image)))
 
     def encode(
@@ -46,6 +46,10 @@ class Autoencoder(nn.Module):
         """Scaled latent: a draw when a generator is given, the mean when not."""
         posterior = self.posterior(image)
         drawn = posterior.mode() if generator is None else posterior.sample(generator)
+        return self.scaled(drawn)
+
+    def scaled(self, drawn: Float[Tensor, "b z h w"]) -> Float[Tensor, "b z h w"]:
+        """Latent of the diffusion for a latent of the posterior."""
         return self.config.scale_factor * drawn
 
     def decode(self, z: Float[Tensor, "b z h w"]) -> Float[Tensor, "b c H W"]:

@@ -108,7 +108,7 @@ class UpSample(nn.Module):
 
 
 class MidBlock(nn.Module):
-    """ResNet block, attention, ResNet block, at the smallest size: the only place that sees the whole picture."""
+    """ResNet block, attention, ResNet block, at the smallest size: only here is the whole picture seen."""
 
     def __init__(self, channels: int, *, norm_groups: int = 32) -> None:
         super().__init__()

@@ -7,6 +7,8 @@ Reference  CompVis ldm/modules/diffusionmodules/model.py, Decoder (attribute nam
 See        tests/autoencoder/test_decoder.py
 """
 
+from itertools import pairwise
+
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,8 +25,7 @@ class UpLevel(nn.Module):
         # One block more than the encoder's level: making up detail takes more work than dropping it.
         widths = [in_channels] + [out_channels] * (config.n_res_blocks + 1)
         self.block = nn.ModuleList(
-            ResnetBlock(a, b, norm_groups=config.norm_groups)
-            for a, b in zip(widths, widths[1:], strict=False)
+            ResnetBlock(a, b, norm_groups=config.norm_groups) for a, b in pairwise(widths)
         )
         self.upsample = nn.Identity() if last else UpSample(out_channels)
 
@@ -36,7 +37,7 @@ class UpLevel(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The encoder's mirror. `up.0` is the largest size and runs last: the checkpoint numbers levels by size."""
+    """The encoder's mirror. `up.0` is the largest size and runs last: checkpoints number levels by size."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()

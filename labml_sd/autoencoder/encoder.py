@@ -7,6 +7,8 @@ Reference  CompVis ldm/modules/diffusionmodules/model.py, Encoder (attribute nam
 See        tests/autoencoder/test_encoder.py
 """
 
+from itertools import pairwise
+
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,8 +24,7 @@ class DownLevel(nn.Module):
         super().__init__()
         widths = [in_channels] + [out_channels] * config.n_res_blocks
         self.block = nn.ModuleList(
-            ResnetBlock(a, b, norm_groups=config.norm_groups)
-            for a, b in zip(widths, widths[1:], strict=False)
+            ResnetBlock(a, b, norm_groups=config.norm_groups) for a, b in pairwise(widths)
         )
         self.downsample = nn.Identity() if last else DownSample(out_channels)
 

@@ -34,7 +34,7 @@ class GaussianPosterior:
         r"""Standard deviation $\sigma$."""
         return torch.exp(0.5 * self.log_var)
 
-    def sample(self, generator: Generator | None = None) -> Float[Tensor, "b z h w"]:
+    def sample(self, generator: Generator) -> Float[Tensor, "b z h w"]:
         r"""Draw $z = \mu + \sigma\,\epsilon$, $\epsilon \sim \mathcal{N}(0, 1)$.
 
         Written so, the draw can be differentiated by $\mu$ and $\sigma$. The noise comes from a CPU generator

@@ -15,11 +15,9 @@ from typing import Any
 from labml_sd.checkpoint.hub import fetch_tokenizer
 from labml_sd.config import TextEncoderConfig
 from labml_sd.errors import CheckpointError
-from labml_sd.text_encoder import load_tokenizer
+from labml_sd.text_encoder import load_tokenizer, save_tokenizer
 
 CLIP_L_VOCAB = 49408  # every SD v1 file was trained with this one tokenizer, so files leave it out
-START, END = "<|startoftext|>", "<|endoftext|>"
-SPECIALS = {"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END}
 
 
 def find_tokenizer(
@@ -64,22 +62,13 @@ def write_tokenizer(text: str, folder: Path, n_positions: int) -> None:
     """Write the four files of a CLIP tokenizer folder. Raises CheckpointError when `text` is no tokenizer."""
     try:
         parts = json.loads(text)
-        vocab, merges = dict(parts["vocab"]), "\n".join(["#version: 0.2", *parts["merges"], ""])
-    except (ValueError, KeyError, TypeError) as error:
+        vocab = dict(parts["vocab"])
+        merges = [(left, right) for left, right in (pair.split(" ") for pair in parts["merges"])]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             "the tokenizer inside the file is damaged; give one with tokenizer=<folder>"
         ) from error
-    config = {
-        "model_max_length": n_positions,
-        "tokenizer_class": "CLIPTokenizer",
-        "do_lower_case": True,
-        **SPECIALS,
-    }
-    folder.mkdir(exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False), encoding="utf-8")
-    (folder / "merges.txt").write_text(merges, encoding="utf-8")
-    (folder / "special_tokens_map.json").write_text(json.dumps(SPECIALS, indent=2), encoding="utf-8")
-    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    save_tokenizer(folder, vocab, merges, n_positions)
 
 
 def _from_text(text: str) -> Any:

@@ -20,8 +20,8 @@ from labml_sd.text_encoder.tokenizer import tokenize
 class CLIPTextEmbedder(nn.Module):
     """Tokenizer and text transformer together.
 
-    SD did not train this part: CLIP is taken as it came, and only the U-Net learnt to listen to it. All 77 vectors
-    go on, those of the padding too.
+    SD did not train this part: CLIP is taken as it came, and only the U-Net learnt to listen to it. All 77
+    vectors go on, those of the padding too.
     """
 
     def __init__(self, config: TextEncoderConfig, tokenizer: Any) -> None:

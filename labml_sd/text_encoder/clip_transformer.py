@@ -35,7 +35,7 @@ class Embeddings(nn.Module):
 
 
 class CausalSelfAttention(nn.Module):
-    """Each token listens to itself and to those before it. CLIP was built like a language model, and kept that."""
+    """Each token listens to itself and to those before it, as in the language models CLIP was built after."""
 
     def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class MLP(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Attention, then MLP; the norms stand before, so the sum runs through from the first layer to the last."""
+    """Attention, then MLP; the norms stand before, so the sum runs through from first layer to last."""
 
     def __init__(self, config: TextEncoderConfig) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class CLIPTextTransformer(nn.Module):
         self.final_layer_norm = nn.LayerNorm(config.d_model, eps=config.norm_eps)
 
     def hidden_states(self, ids: Int[Tensor, "b n"]) -> list[Float[Tensor, "b n d"]]:
-        """What goes into the first layer, then what comes out of each: n_layers + 1 states, none of them normed."""
+        """What goes into the first layer, then what comes out of each: n_layers + 1 states, not normed."""
         states = [self.embeddings(ids)]
         for layer in self.encoder.layers:
             states.append(layer(states[-1]))
@@ -115,6 +115,6 @@ class CLIPTextTransformer(nn.Module):
         return self.final_layer_norm(self.hidden_states(ids)[layer])
 
     def pooled(self, ids: Int[Tensor, "b n"]) -> Float[Tensor, "b d"]:
-        """The vector at the first end mark: under the causal mask, the first that has heard the whole prompt."""
+        """The vector at the first end mark: under the causal mask, the first to hear the whole prompt."""
         at = (ids == self.config.eos_id).int().argmax(dim=-1)
         return self.forward(ids)[torch.arange(len(ids), device=ids.device), at]

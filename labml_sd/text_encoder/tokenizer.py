@@ -7,7 +7,9 @@ Reference  transformers' CLIPTokenizer, used as it is
 See        tests/text_encoder/test_tokenizer.py
 """
 
+import json
 import warnings
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from torch import Tensor
 from labml_sd.errors import CheckpointError, PromptError
 
 FILES = ("vocab.json", "merges.txt")
+START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 def load_tokenizer(folder: str | PathLike[str]) -> Any:
@@ -40,13 +43,41 @@ def load_tokenizer(folder: str | PathLike[str]) -> Any:
         ) from error
 
 
-def check_prompts(prompts: str | list[str]) -> list[str]:
+def save_tokenizer(
+    folder: str | PathLike[str],
+    vocab: Mapping[str, int],
+    merges: Iterable[tuple[str, str]],
+    n_positions: int = 77,
+) -> None:
+    """Write the four files of a CLIP tokenizer folder: what `load_tokenizer` and other tools open."""
+    special = {"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END}
+    config = {
+        "model_max_length": n_positions,
+        "tokenizer_class": "CLIPTokenizer",
+        "do_lower_case": True,
+        **special,
+    }
+    lines = ["#version: 0.2", *(f"{left} {right}" for left, right in merges)]
+    files = {
+        "vocab.json": json.dumps(vocab, ensure_ascii=False),
+        "merges.txt": "\n".join(lines) + "\n",
+        "tokenizer_config.json": json.dumps(config, indent=2) + "\n",
+        "special_tokens_map.json": json.dumps(special, indent=2) + "\n",
+    }
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (Path(folder) / name).write_text(text, encoding="utf-8", newline="\n")
+
+
+def check_prompts(prompts: object) -> list[str]:
     """One prompt or several, as a list. Raises PromptError for anything that is not text."""
     listed = [prompts] if isinstance(prompts, str) else prompts
-    if not isinstance(listed, list | tuple) or not listed:
+    if not isinstance(listed, list | tuple):
         raise PromptError(
             f"a prompt must be text or a list of texts, got {type(prompts).__name__}; write it in quotes"
         )
+    if not listed:
+        raise PromptError('the list of prompts is empty; give at least one text, "" for no words')
     for prompt in listed:
         if not isinstance(prompt, str):
             raise PromptError(f"a prompt must be text, got {type(prompt).__name__}; write it in quotes")

@@ -1,23 +1,21 @@
 r"""Learns CLIP's tokenizer from captions: byte-level byte pair encoding (BPE).
 
 Room       training, called before the text encoder is trained
-Maps       captions -> vocabulary (token -> id), merges in the order they were learnt -> a tokenizer folder
+Maps       captions -> vocabulary (token -> id), merges in the order they were learnt
 Paper      Sennrich et al. 2016, arXiv:1508.07909, algorithm 1
 Reference  CLIP's simple_tokenizer.py: the order of the vocabulary, the end-of-word mark
 See        tests/training/test_learn_bpe.py
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 
-START, END = "<|startoftext|>", "<|endoftext|>"
+from labml_sd.text_encoder.tokenizer import END, START
+
 END_OF_WORD = "</w>"
-CONTEXT = 77
 
 # CLIP's pattern: contractions, runs of letters, single digits, runs of anything else. `[^\W\d_]` is a letter.
 _WORD = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[^\W\d_]+|\d|(?:[^\s\w]|_)+")
@@ -86,27 +84,3 @@ def merge(symbols: list[str], pair: Pair) -> list[str]:
             joined.append(symbols[i])
             i += 1
     return joined
-
-
-def save_tokenizer(folder: str | Path, vocab: dict[str, int], merges: list[Pair]) -> None:
-    """Writes the four files that `transformers.CLIPTokenizer.from_pretrained(folder)` reads."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    special = {"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END}
-    config = {
-        "add_prefix_space": False,
-        **special,
-        "do_lower_case": True,
-        "errors": "replace",
-        "model_max_length": CONTEXT,
-        "tokenizer_class": "CLIPTokenizer",
-    }
-    lines = ["#version: 0.2", *(f"{left} {right}" for left, right in merges)]
-    files = {
-        "vocab.json": json.dumps(vocab, ensure_ascii=False),
-        "merges.txt": "\n".join(lines) + "\n",
-        "tokenizer_config.json": json.dumps(config, indent=2) + "\n",
-        "special_tokens_map.json": json.dumps(special, indent=2) + "\n",
-    }
-    for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8", newline="\n")

@@ -15,9 +15,9 @@ import torch
 from labml_sd.config import ModelConfig
 from labml_sd.errors import CheckpointError
 from labml_sd.latent_diffusion import LatentDiffusion
-from labml_sd.text_encoder import load_tokenizer
+from labml_sd.text_encoder import load_tokenizer, save_tokenizer
 from labml_sd.training.latents import encode_scenes
-from labml_sd.training.learn_bpe import learn_bpe, save_tokenizer
+from labml_sd.training.learn_bpe import learn_bpe
 from labml_sd.training.loop import read_state, train
 from labml_sd.training.recipe import Recipe
 from labml_sd.training.scenes import Scene

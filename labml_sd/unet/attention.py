@@ -2,7 +2,7 @@ r"""Attention: every position asks a question, and takes what answers it.
 
 Room       unet, called by spatial_transformer.py
 Maps       x [b n d], cond [b m d_cond]  ->  [b n d]
-Paper      Vaswani et al. 2017, arXiv:1706.03762, eq. 1 and section 3.2.2; Shazeer 2020, arXiv:2002.05202, eq. 6
+Paper      Vaswani et al. 2017, arXiv:1706.03762, eq. 1 and 3.2.2; Shazeer 2020, arXiv:2002.05202, eq. 6
 Reference  CompVis ldm/modules/attention.py (attribute names kept for the checkpoint)
 See        tests/unet/test_attention.py
 """
@@ -47,10 +47,10 @@ def flash_attention(
 
 
 class CrossAttention(nn.Module):
-    """Attention with several heads. With `cond` it listens to the prompt, without it the picture listens to itself.
+    """Attention with several heads: with `cond` to the prompt, without it of the picture to itself.
 
-    The d_model features are split among the heads, so the inner width is n_heads * d_head, here always equal to
-    d_model. `kind` chooses between two ways to the same numbers and can be changed at any time.
+    The d_model features are split among the heads, so the inner width is n_heads * d_head, here always equal
+    to d_model. `kind` chooses between two ways to the same numbers and can be changed at any time.
     """
 
     def __init__(self, d_model: int, d_cond: int, n_heads: int) -> None:

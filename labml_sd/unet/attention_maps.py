@@ -22,10 +22,10 @@ from labml_sd.unet.attention import CrossAttention, attention_probabilities
 class AttentionMap:
     """One cross-attention of one network call.
 
-    `call` counts the network calls from 0 (a step of Heun's method makes two), `block` is the module's name, such
-    as "input_blocks.1.1.transformer_blocks.0.attn2". The axis n runs over the h * w positions, row by row; the
-    axis m over the tokens. The weights of each position sum to 1. Under guidance the first half of the batch is
-    the unconditional one.
+    `call` counts the network calls from 0 (a step of Heun's method makes two), `block` is the module's name,
+    such as "input_blocks.1.1.transformer_blocks.0.attn2". The axis n runs over the h * w positions, row by
+    row; the axis m over the tokens. The weights of each position sum to 1. Under guidance the first half of
+    the batch is the unconditional one.
     """
 
     call: int
@@ -37,8 +37,8 @@ class AttentionMap:
 def record_attention(unet: nn.Module) -> Iterator[list[AttentionMap]]:
     """Collect the maps of all network calls inside the `with` block, in float32 on the CPU.
 
-    The probabilities are computed a second time, beside the network's own way, so pictures come out the same bit
-    for bit with and without recording.
+    The probabilities are computed a second time, beside the network's own way, so pictures come out the same
+    bit for bit with and without recording.
     """
     maps: list[AttentionMap] = []
     calls = 0

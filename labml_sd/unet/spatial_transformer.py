@@ -41,8 +41,9 @@ class SpatialTransformer(nn.Module):
 
     $$ y = x + P_{out}\,T(P_{in}\,\mathrm{norm}(x),\, c) $$
 
-    The norm here uses eps 1e-6, unlike the 1e-5 of ResBlock. A map becomes a sequence by reading its positions
-    row by row; no position is encoded, since the convolutions around have told each one where it is.
+    The norm here uses eps 1e-6, unlike the 1e-5 of ResBlock. A map becomes a sequence by reading its
+    positions row by row; no position is encoded, since the convolutions around have told each one where it
+    is.
     """
 
     def __init__(

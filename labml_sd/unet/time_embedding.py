@@ -35,5 +35,5 @@ def sinusoids(t: Num[Tensor, " b"], channels: int) -> Float[Tensor, "b {channels
 
 
 def time_mlp(channels: int) -> nn.Sequential:
-    """Two linear layers that turn waves into something each ResBlock can use. Called `time_embed` in checkpoints."""
+    """Two linear layers turn waves into something each ResBlock can use: a checkpoint's `time_embed`."""
     return nn.Sequential(nn.Linear(channels, 4 * channels), nn.SiLU(), nn.Linear(4 * channels, 4 * channels))

@@ -3,7 +3,7 @@ r"""The U-Net: predicts the noise in a noisy latent.
 Room       unet, held by latent_diffusion.py
 Maps       x_t [b 4 h w], t [b], cond [b n d_cond]  ->  eps [b 4 h w]
 Paper      Ronneberger et al. 2015, arXiv:1505.04597; Rombach et al. 2022, arXiv:2112.10752, section 3.2
-Reference  CompVis ldm/modules/diffusionmodules/openaimodel.py, UNetModel (attribute names kept for the checkpoint)
+Reference  CompVis ldm/modules/diffusionmodules/openaimodel.py, UNetModel (attribute names kept)
 See        tests/unet/test_unet.py
 """
 
@@ -19,7 +19,7 @@ from labml_sd.unet.time_embedding import sinusoids, time_mlp
 
 
 class TimestepEmbedSequential(nn.Sequential):
-    """A sequence whose layers take different things: ResBlock the time, SpatialTransformer the prompt, others nothing."""
+    """A sequence: its ResBlocks also take the time, its SpatialTransformers the prompt, others nothing."""
 
     def forward(  # type: ignore[override]
         self, x: Float[Tensor, "b c h w"], t_emb: Float[Tensor, "b d"], cond: Float[Tensor, "b n d_cond"]
@@ -41,8 +41,8 @@ class UNet(nn.Module):
     $$ \epsilon_\theta(x_t, t, c) $$
 
     `input_blocks` shrink the map and keep each result; `output_blocks` grow it again, and each takes the kept
-    result of its own size (the *skip*) beside its input. What is fine goes over the bridges, what is large goes
-    through the middle.
+    result of its own size (the *skip*) beside its input. What is fine goes over the bridges, what is large
+    goes through the middle.
 
     `channel_multipliers` and `attention_levels` of the configuration say how wide each level is and which of
     them hold transformers. The latent's sides must be multiples of `config.size_multiple`.
@@ -85,7 +85,7 @@ class UNet(nn.Module):
         return skips
 
     def _build_up(self, skips: list[int]) -> None:
-        """Fill `output_blocks`: one block more per level than on the way down, since down-sampling is kept too."""
+        """Fill `output_blocks`: a block more per level than on the way down, as down-sampling is kept too."""
         config, left = self.config, list(skips)
         width, blocks = left[-1], []
         for level, multiplier in reversed(list(enumerate(config.channel_multipliers))):

@@ -12,8 +12,8 @@ from labml_sd.checkpoint.networks import networks
 from labml_sd.checkpoint.weights import TensorInfo, Weights
 from labml_sd.config import AutoencoderConfig, ModelConfig, TextEncoderConfig, UNetConfig
 from labml_sd.latent_diffusion import LatentDiffusion
-from labml_sd.text_encoder import load_tokenizer
-from labml_sd.training.learn_bpe import learn_bpe, save_tokenizer
+from labml_sd.text_encoder import load_tokenizer, save_tokenizer
+from labml_sd.training.learn_bpe import learn_bpe
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,11 @@
 import pytest
 from transformers import CLIPTokenizer
 
+from labml_sd.text_encoder.tokenizer import END, START, save_tokenizer
 from labml_sd.training.learn_bpe import (
-    END,
     END_OF_WORD,
-    START,
     byte_symbols,
     learn_bpe,
-    save_tokenizer,
     split_words,
 )
 from labml_sd.training.scenes import Scene

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from labml_sd.text_encoder import load_tokenizer
-from labml_sd.training.learn_bpe import learn_bpe, save_tokenizer
+from labml_sd.text_encoder import load_tokenizer, save_tokenizer
+from labml_sd.training.learn_bpe import learn_bpe
 from labml_sd.training.scenes import Scene
 from labml_sd.training.train_clip import ClipTask, contrastive_loss
 

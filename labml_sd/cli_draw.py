@@ -1,0 +1,143 @@
+r"""The commands that draw: txt2img, img2img and inpaint.
+
+Room       shell, called by cli.py
+Maps       parsed arguments -> pictures in a folder, their paths on standard output
+See        tests/test_cli.py
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from labml_sd.checkpoint import load_model
+from labml_sd.errors import GenerationError, ImageError, PromptError
+from labml_sd.image import save_images
+from labml_sd.latent_diffusion import LatentDiffusion
+from labml_sd.metadata import read_parameters
+from labml_sd.pipeline import img2img, inpaint, txt2img
+from labml_sd.pipeline.common import weights_hash
+
+# flag -> argument of the pipelines; a flag that was not given is left to the pipeline's default
+_SETTINGS = {
+    "negative_prompt": "negative_prompt",
+    "steps": "steps",
+    "sampler": "sampler",
+    "guidance_scale": "guidance_scale",
+    "seed": "seed",
+    "n_samples": "n_images",
+    "height": "height",
+    "width": "width",
+    "strength": "strength",
+}
+_RECORDED = ("negative_prompt", "steps", "sampler", "guidance_scale", "seed", "height", "width")
+
+
+def txt2img_command(args: argparse.Namespace) -> None:
+    """Draw from a prompt, or draw a picture again from the parameters inside it."""
+    if args.from_image is not None:
+        _redraw(args)
+        return
+    prompts = _required(_prompts(args))
+    _draw(txt2img, args, _model(args), prompts)
+
+
+def _redraw(args: argparse.Namespace) -> None:
+    """Draw the picture of --from-image again; flags that are given take the place of its parameters."""
+    drawn = read_parameters(args.from_image)
+    if drawn.task != "txt2img":
+        raise GenerationError(
+            f"{args.from_image} was drawn by {drawn.task}: --from-image draws txt2img pictures again"
+        )
+    if args.model is None and drawn.model not in (None, "tiny"):
+        raise GenerationError(f"{args.from_image} was drawn by model {drawn.model}: give its file as --model")
+    prompts = _prompts(args)
+    recorded = {_SETTINGS[k]: getattr(drawn, k) for k in _RECORDED if getattr(drawn, k) is not None}
+    args.dtype = drawn.dtype if drawn.dtype and args.dtype == "auto" else args.dtype
+    model = _model(args)
+    here = weights_hash(model) or "not from a file"
+    if drawn.model_hash and drawn.model_hash != here:
+        _note(f"labml-sd: warning: drawn by model {drawn.model_hash}, this is {here}")
+    _draw(txt2img, args, model, drawn.prompt if prompts is None else prompts, recorded=recorded)
+
+
+def img2img_command(args: argparse.Namespace) -> None:
+    """Draw a picture again under a prompt."""
+    prompts = _required(_prompts(args))
+    image = _given(args.init_image, "img2img needs a picture to start from: give --init-image FILE")
+    _draw(img2img, args, _model(args), prompts, image)
+
+
+def inpaint_command(args: argparse.Namespace) -> None:
+    """Draw the white part of a mask again."""
+    prompts = _required(_prompts(args))
+    image = _given(args.init_image, "inpaint needs the picture to repair: give --init-image FILE")
+    mask = _given(args.mask, "inpaint needs a mask, white where it shall paint: give --mask FILE")
+    _draw(inpaint, args, _model(args), prompts, image, mask)
+
+
+def _prompts(args: argparse.Namespace) -> str | list[str] | None:
+    given = [p for p in (args.prompt, args.prompt_flag, args.prompt_file) if p is not None]
+    if len(given) > 1:
+        raise PromptError("more than one prompt was given: use PROMPT, or --prompt, or --prompt-file")
+    return given[0] if given and args.prompt_file is None else _lines(args.prompt_file)
+
+
+def _lines(path: str | None) -> list[str] | None:
+    """One prompt for every line that is not empty."""
+    if path is None:
+        return None
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")  # Windows editors put a byte order mark first
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "it is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise PromptError(f"cannot read the prompts in {path}: {reason}") from error
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise PromptError(f"{path} holds no prompt: write one on each line")
+    return lines
+
+
+def _required(prompts: str | list[str] | None) -> str | list[str]:
+    if prompts is None:
+        raise PromptError(
+            'no prompt was given: write it after the command, as in labml-sd txt2img "a red house"'
+        )
+    return prompts
+
+
+def _given(path: str | None, message: str) -> str:
+    if path is None:
+        raise ImageError(message)
+    return path
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    return {_SETTINGS[k]: v for k, v in vars(args).items() if k in _SETTINGS and v is not None}
+
+
+def _model(args: argparse.Namespace) -> LatentDiffusion:
+    return load_model(args.model or "tiny", device=args.device, dtype=args.dtype, tokenizer=args.tokenizer)
+
+
+def _draw(
+    pipeline: Callable[..., list[Image.Image]],
+    args: argparse.Namespace,
+    *inputs: object,
+    recorded: Mapping[str, Any] | None = None,
+) -> None:
+    """Run a pipeline, tell a seed that it chose, save the pictures and print where they are."""
+    settings = {"seed": None, **(recorded or {}), **_settings(args)}
+    images = pipeline(*inputs, **settings, progress=sys.stderr.isatty())
+    if settings["seed"] is None:
+        _note(f"seed {read_parameters(images[0]).seed}")
+    for path in save_images(images, args.outdir):
+        print(path)
+
+
+def _note(text: str) -> None:
+    """Standard output holds the paths and nothing else, so that a script can use it."""
+    print(text, file=sys.stderr)

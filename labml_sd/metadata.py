@@ -1,0 +1,218 @@
+r"""The settings that made a picture, carried inside its file.
+
+Room       files, called by the pipelines (attach), image_writing.py and the command line (read)
+Maps       GenerationParameters <-> two texts in a picture: one that other programs read, one that is exact
+Reference  the `parameters` text of AUTOMATIC1111's web UI: its order of fields and its quoting
+See        tests/test_metadata.py
+"""
+
+import json
+import re
+from dataclasses import asdict, dataclass, fields
+from typing import Any, get_args
+
+from PIL import Image, PngImagePlugin
+
+from labml_sd.errors import ImageError
+from labml_sd.image_reading import PathLike, read_picture
+
+TEXT_KEY = "parameters"  # the text that other programs look for
+JSON_KEY = "labml_sd"  # the exact values
+_IMAGE_DESCRIPTION, _SOFTWARE, _EXIF_IFD, _USER_COMMENT = 0x010E, 0x0131, 0x8769, 0x9286  # EXIF 2.32, tags
+
+SAMPLER_TITLES = {
+    "ddpm": "DDPM",
+    "ddim": "DDIM",
+    "plms": "PLMS",
+    "euler": "Euler",
+    "euler_a": "Euler a",
+    "heun": "Heun",
+    "dpm_2": "DPM2",
+    "dpm_2_a": "DPM2 a",
+    "lms": "LMS",
+    "dpmpp_2s_a": "DPM++ 2S a",
+    "dpmpp_2m": "DPM++ 2M",
+    "dpmpp_sde": "DPM++ SDE",
+    "dpmpp_2m_sde": "DPM++ 2M SDE",
+    "dpmpp_3m_sde": "DPM++ 3M SDE",
+    "unipc": "UniPC",
+}  # the names of the web UI
+# A key starts at a word's start and is short, so that a long prompt is not searched over and over.
+_SETTING = re.compile(r'(?<![\w\-/])(\w[\w \-/]{1,40}):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+_SAMPLER_NAMES = {title: name for name, title in SAMPLER_TITLES.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationParameters:
+    """Everything one picture was made from. None: not known, or not used by the task."""
+
+    task: str = "txt2img"
+    prompt: str = ""
+    negative_prompt: str = ""
+    seed: int | None = None  # of this picture, not of the call that drew it among others
+    steps: int | None = None
+    sampler: str | None = None
+    guidance_scale: float | None = None
+    width: int | None = None
+    height: int | None = None
+    strength: float | None = None
+    model: str | None = None
+    model_hash: str | None = None
+    dtype: str | None = None
+    init_image_sha256: str | None = None  # of the RGB pixels that went in, not of the file
+    mask_sha256: str | None = None
+    version: str | None = None
+
+    def to_json(self) -> str:
+        """Exact values as ASCII JSON, with the mark that the picture was generated."""
+        return json.dumps({"ai-generated": True, **asdict(self)})
+
+    def to_text(self) -> str:
+        """The text that web UIs show: prompt, negative prompt, and one line of settings."""
+        settings: dict[str, object] = {
+            "Steps": self.steps,
+            "Sampler": None if self.sampler is None else SAMPLER_TITLES.get(self.sampler, self.sampler),
+            "CFG scale": self.guidance_scale,
+            "Seed": self.seed,
+            "Size": None if self.width is None or self.height is None else f"{self.width}x{self.height}",
+            "Model hash": self.model_hash or None,
+            "Model": self.model,
+            "Denoising strength": self.strength,
+            "Version": None if self.version is None else f"labml_sd {self.version}",
+        }
+        lines = [self.prompt]
+        if self.negative_prompt:
+            lines.append(f"Negative prompt: {self.negative_prompt}")
+        lines.append(
+            ", ".join(f"{key}: {_quoted(value)}" for key, value in settings.items() if value is not None)
+        )
+        # Half of a surrogate pair cannot be written as text; the JSON keeps it.
+        return "\n".join(lines).encode("utf-8", "replace").decode("utf-8")
+
+
+def attach(image: Image.Image, parameters: GenerationParameters) -> Image.Image:
+    """Return `image` with the two texts in its `.info`, as if it had been read from a file."""
+    copy = image.copy()
+    copy.info = {**image.info, TEXT_KEY: parameters.to_text(), JSON_KEY: parameters.to_json()}
+    return copy
+
+
+def read_parameters(source: PathLike | Image.Image) -> GenerationParameters:
+    """Read the parameters of a picture: exactly if this package drew it, else as far as its text goes.
+
+    Raises `ImageError` when the file cannot be read, or carries no parameters.
+    """
+    is_image = isinstance(source, Image.Image)
+    image = source if isinstance(source, Image.Image) else read_picture(source)
+    name = "the image" if is_image else str(source)
+    exact, text = _texts(image)
+    if exact is not None:
+        return parse_json(exact, name)
+    if text is not None:
+        return parse_text(text)
+    raise ImageError(f"{name} carries no generation parameters: give a picture as its generator saved it")
+
+
+def parse_json(text: str, name: str = "the picture") -> GenerationParameters:
+    """Read back `to_json`. Fields of a later version are passed over; a wrong type raises `ImageError`."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ImageError(f"{name} carries damaged parameters: they are no JSON") from error
+    if not isinstance(values, dict):
+        raise ImageError(f"{name} carries damaged parameters: they are no JSON object")
+    known = {
+        f.name: _checked(f.name, f.type, values[f.name], name)
+        for f in fields(GenerationParameters)
+        if f.name in values
+    }
+    return GenerationParameters(**known)
+
+
+def _checked(key: str, kind: Any, value: Any, name: str) -> Any:
+    allowed = get_args(kind) or (kind,)
+    if isinstance(value, bool) or not isinstance(value, (*allowed, int) if float in allowed else allowed):
+        raise ImageError(f"{name} carries damaged parameters: {key} is {value!r}")
+    return float(value) if isinstance(value, int) and float in allowed else value
+
+
+def parse_text(text: str) -> GenerationParameters:
+    """Read the text of a web UI as far as it goes. What is missing stays None."""
+    *body, last = text.strip().split("\n")
+    found = _SETTING.findall(last)
+    if len(found) < 3:  # a last line with fewer belongs to the prompt
+        body, found = [*body, last], []
+    settings = {key: _unquoted(value.strip()) for key, value in found}
+    begin = next((i for i, line in enumerate(body) if line.startswith("Negative prompt:")), len(body))
+    negative = "\n".join(body[begin:]).removeprefix("Negative prompt:").strip()
+    size = re.fullmatch(r"(\d{1,9})x(\d{1,9})", settings.get("Size", ""))
+    sampler, strength = settings.get("Sampler"), _number(float, settings.get("Denoising strength"))
+    return GenerationParameters(
+        task="txt2img" if strength is None else "img2img",
+        prompt="\n".join(body[:begin]).strip(),
+        negative_prompt=negative,
+        seed=_number(int, settings.get("Seed")),
+        steps=_number(int, settings.get("Steps")),
+        sampler=None if sampler is None else _SAMPLER_NAMES.get(sampler, sampler),
+        guidance_scale=_number(float, settings.get("CFG scale")),
+        width=int(size[1]) if size else None,
+        height=int(size[2]) if size else None,
+        strength=strength,
+        model=settings.get("Model"),
+        model_hash=settings.get("Model hash"),
+        version=settings.get("Version"),
+    )
+
+
+def _number(kind: type[Any], text: str | None) -> Any:
+    try:
+        return None if text is None else kind(text)
+    except ValueError:
+        return None  # another program's field in another form: as unknown as a missing one
+
+
+def _quoted(value: object) -> str:
+    text = f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+    return json.dumps(text, ensure_ascii=False) if re.search(r"[,\n:]", text) else text
+
+
+def _unquoted(text: str) -> str:
+    if not (len(text) > 1 and text[0] == text[-1] == '"'):
+        return text
+    try:
+        return str(json.loads(text))
+    except ValueError:
+        return text
+
+
+def png_text_of(image: Image.Image) -> PngImagePlugin.PngInfo:
+    """PNG text chunks for what `attach` put on `image`: Latin-1 where that is enough, else UTF-8."""
+    chunks = PngImagePlugin.PngInfo()
+    for key in (TEXT_KEY, JSON_KEY):
+        if key in image.info:
+            chunks.add_text(key, image.info[key])
+    return chunks
+
+
+def exif_of(image: Image.Image) -> bytes:
+    """EXIF for what `attach` put on `image`: the text as user comment, the JSON as image description."""
+    if TEXT_KEY not in image.info:
+        return b""
+    exif = Image.Exif()
+    exif[_SOFTWARE] = "labml_sd"
+    exif[_IMAGE_DESCRIPTION] = image.info[JSON_KEY]
+    exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = b"UNICODE\0" + image.info[TEXT_KEY].encode("utf-16-be")
+    return exif.tobytes()
+
+
+def _texts(image: Image.Image) -> tuple[str | None, str | None]:
+    """(exact JSON, web UI text) of a picture, from PNG text or from EXIF; None for what is not there."""
+    exact, text = image.info.get(JSON_KEY), image.info.get(TEXT_KEY)
+    if exact is None and text is None:
+        exif = image.getexif()
+        if exif.get(_SOFTWARE) == "labml_sd":
+            exact = exif.get(_IMAGE_DESCRIPTION)
+        comment = exif.get_ifd(_EXIF_IFD).get(_USER_COMMENT)
+        if isinstance(comment, bytes) and comment.startswith(b"UNICODE\0"):
+            text = comment[8:].decode("utf-16-be", "replace")
+    return (exact if isinstance(exact, str) else None), (text if isinstance(text, str) else None)

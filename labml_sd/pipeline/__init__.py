@@ -1,0 +1,12 @@
+r"""The rooms assembled: a prompt, and perhaps a picture, becomes pictures.
+
+Room       pipeline, called by users and the command line
+Maps       model, prompt (, image (, mask)) -> list of PIL images
+See        tests/pipeline/
+"""
+
+from labml_sd.pipeline.img2img import img2img
+from labml_sd.pipeline.inpaint import inpaint
+from labml_sd.pipeline.txt2img import txt2img
+
+__all__ = ["img2img", "inpaint", "txt2img"]

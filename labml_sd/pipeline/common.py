@@ -1,0 +1,115 @@
+r"""The steps that all three tasks share, each a few lines.
+
+Room       pipeline, called by txt2img.py, img2img.py and inpaint.py
+Maps       prompts -> evaluate; image -> z; z -> PIL images with their parameters
+See        tests/pipeline/
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+import labml_sd
+from labml_sd.checkpoint import model_hash
+from labml_sd.image import crop, latent_mask, mask_to_tensor, pad_to_multiple, to_pil, to_tensor
+from labml_sd.latent_diffusion import LatentDiffusion
+from labml_sd.metadata import GenerationParameters, attach
+from labml_sd.pipeline.request import Request, sampler_name
+from labml_sd.sampler import NoiseSource, guided
+from labml_sd.sampler.protocol import Evaluate
+
+_hashes: WeakKeyDictionary[LatentDiffusion, str | None] = WeakKeyDictionary()
+
+
+def weights_hash(model: LatentDiffusion) -> str | None:
+    """Ten hex digits that tell the model's file from others; None for a model that came from no file.
+
+    The file is read once for each model, at its first picture: seconds for one of full size.
+    """
+    if model not in _hashes:
+        from_file = model.source != "" and Path(model.source).exists()
+        _hashes[model] = model_hash(model.source) if from_file else None
+    return _hashes[model]
+
+
+def state_dtype(model: LatentDiffusion) -> torch.dtype:
+    """Type of everything between the networks: float32 or better, whatever the networks use."""
+    return torch.promote_types(model.dtype, torch.float32)
+
+
+def prompted(model: LatentDiffusion, request: Request) -> Evaluate:
+    """The U-Net with the prompts and the guidance of `request` built in: (x, level) -> eps."""
+    cond = _embed(model, request.prompts)
+    uncond = None if request.guidance_scale == 1 else _embed(model, request.negative_prompts)
+    return guided(model, cond, uncond, request.guidance_scale)
+
+
+def _embed(model: LatentDiffusion, prompts: Sequence[str]) -> Float[Tensor, "b n d"]:
+    """Encode each distinct prompt once."""
+    distinct = list(dict.fromkeys(prompts))
+    return model.encode_prompt(distinct)[[distinct.index(p) for p in prompts]]
+
+
+def noise_source(model: LatentDiffusion, request: Request, h: int, w: int) -> NoiseSource:
+    """One generator per picture, for latents of `h` x `w` cells."""
+    shape = (model.config.autoencoder.z_channels, h, w)
+    return NoiseSource(request.seeds, shape, model.device, state_dtype(model))
+
+
+def encode(model: LatentDiffusion, image: Image.Image, n_images: int) -> Float[Tensor, "b z h w"]:
+    """Pad by reflection to what the networks need, and take the mean of the posterior, once per picture."""
+    pixels = pad_to_multiple(to_tensor(image), model.config.size_multiple)
+    z = model.encode_image(pixels).to(state_dtype(model))
+    return z.expand(n_images, -1, -1, -1)
+
+
+def cells_to_paint(model: LatentDiffusion, mask: Image.Image) -> Float[Tensor, "1 1 h w"]:
+    """1 for every latent cell that holds a pixel to repaint. The mask is padded as its picture is."""
+    pixels = pad_to_multiple(mask_to_tensor(mask), model.config.size_multiple)
+    cells = latent_mask(pixels, model.config.autoencoder.downsampling_factor)
+    return cells.to(model.device, state_dtype(model))
+
+
+def decode(model: LatentDiffusion, z: Float[Tensor, "b z h w"], height: int, width: int) -> list[Image.Image]:
+    """Decode and cut the padding off. Raises `GenerationError` for NaN."""
+    return to_pil(crop(model.decode_latent(z), height, width), stage="decode")
+
+
+def sign(
+    model: LatentDiffusion,
+    request: Request,
+    images: Sequence[Image.Image],
+    task: str,
+    init_image: Image.Image | None = None,
+    mask: Image.Image | None = None,
+) -> list[Image.Image]:
+    """Attach to each picture the parameters that draw it again."""
+    shared = GenerationParameters(
+        task=task,
+        steps=request.steps,
+        sampler=sampler_name(request.sampler),
+        guidance_scale=request.guidance_scale,
+        width=images[0].width,
+        height=images[0].height,
+        strength=None if task == "txt2img" else request.strength,
+        model=model.config.name,
+        model_hash=weights_hash(model),
+        dtype=str(model.dtype).removeprefix("torch."),
+        init_image_sha256=None if init_image is None else _sha256(init_image),
+        mask_sha256=None if mask is None else _sha256(mask),
+        version=labml_sd.__version__,
+    )
+    rows = zip(images, request.prompts, request.negative_prompts, request.seeds, strict=True)
+    return [attach(i, replace(shared, prompt=p, negative_prompt=n, seed=s)) for i, p, n, s in rows]
+
+
+def _sha256(image: Image.Image) -> str:
+    header = f"{image.mode} {image.width}x{image.height} "
+    return hashlib.sha256(header.encode() + image.tobytes()).hexdigest()

@@ -1,0 +1,62 @@
+r"""Image to image: a picture is noised part of the way and drawn again under a prompt.
+
+Room       pipeline, called by users and the command line
+Maps       model, prompt, image -> list of PIL images of the image's size
+Paper      Meng et al. 2022 (SDEdit), arXiv:2108.01073, section 3
+See        tests/pipeline/test_img2img.py
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from PIL import Image
+
+from labml_sd.image import open_image, resize_to
+from labml_sd.image_reading import PathLike
+from labml_sd.latent_diffusion import LatentDiffusion
+from labml_sd.pipeline.common import decode, encode, noise_source, prompted, sign
+from labml_sd.pipeline.request import make_request
+from labml_sd.sampler import Sampler, Step, add_noise, sample, tail
+
+
+@torch.no_grad()
+def img2img(
+    model: LatentDiffusion,
+    prompt: str | Sequence[str],
+    image: PathLike | Image.Image,
+    *,
+    strength: float | int = 0.75,
+    negative_prompt: str | Sequence[str] = "",
+    height: int | None = None,
+    width: int | None = None,
+    sampler: str | Sampler = "dpmpp_2m",
+    steps: int = 20,
+    guidance_scale: float | int | None = None,
+    seed: int | None = 42,
+    n_images: int = 1,
+    on_step: Callable[[Step], object] | None = None,
+    progress: bool = True,
+) -> list[Image.Image]:
+    r"""Draw `image` again, `strength` of the way: the last floor(strength * steps) steps, at least one.
+
+    $$ x_t = \sqrt{\bar\alpha_t}\, z + \sqrt{1 - \bar\alpha_t}\, \epsilon $$
+
+    is the start, at the level of the first of these steps. Strength 0 returns the autoencoder's round trip.
+    Strength 1 noises to the highest level, where $\sqrt{\bar\alpha_T} = 0.068$ of the picture's amplitude is
+    left: 1 does not mean that nothing is kept. The picture keeps its size; `height` and `width` resize it
+    first, and with one of them the proportions are kept. The rest is as in `txt2img`.
+    Raises `ImageError`, `PromptError` and `GenerationError`.
+    """
+    request = make_request(
+        model.config, model.schedule, prompt=prompt, negative_prompt=negative_prompt, sampler=sampler,
+        steps=steps, guidance_scale=guidance_scale, seed=seed, n_images=n_images, strength=strength,
+    )  # fmt: skip
+    picture = resize_to(open_image(image), height, width)
+    z = encode(model, picture, len(request.seeds))
+    if request.strength > 0:
+        levels = tail(request.levels, request.strength)
+        evaluate = prompted(model, request)
+        draw = noise_source(model, request, z.shape[2], z.shape[3]).draw
+        x = add_noise(z, draw(), levels[0])
+        z = sample(request.sampler, evaluate, x, levels, draw=draw, on_step=on_step, progress=progress)
+    return sign(model, request, decode(model, z, picture.height, picture.width), "img2img", picture)

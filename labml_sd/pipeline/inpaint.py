@@ -1,0 +1,68 @@
+r"""In-painting: what is white in a mask is drawn again, what is black keeps its very bits.
+
+Room       pipeline, called by users and the command line
+Maps       model, prompt, image, mask -> list of PIL images of the image's size
+Paper      Lugmayr et al. 2022 (RePaint), arXiv:2201.09865, section 4.1 (without resampling)
+See        tests/pipeline/test_inpaint.py
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from PIL import Image
+
+from labml_sd.image import blend_pixels, load_mask, open_image, resize_to
+from labml_sd.image_reading import PathLike
+from labml_sd.latent_diffusion import LatentDiffusion
+from labml_sd.pipeline.common import cells_to_paint, decode, encode, noise_source, prompted, sign
+from labml_sd.pipeline.request import make_request
+from labml_sd.sampler import Sampler, Step, add_noise, inpaint_blend, sample, tail
+
+
+@torch.no_grad()
+def inpaint(
+    model: LatentDiffusion,
+    prompt: str | Sequence[str],
+    image: PathLike | Image.Image,
+    mask: PathLike | Image.Image,
+    *,
+    strength: float | int = 1.0,
+    negative_prompt: str | Sequence[str] = "",
+    height: int | None = None,
+    width: int | None = None,
+    sampler: str | Sampler = "dpmpp_2m",
+    steps: int = 20,
+    guidance_scale: float | int | None = None,
+    seed: int | None = 42,
+    n_images: int = 1,
+    on_step: Callable[[Step], object] | None = None,
+    progress: bool = True,
+) -> list[Image.Image]:
+    """Draw the white parts of `mask` again; black parts keep `image`'s pixels bit for bit, grey blends.
+
+    `mask` has the size of `image`. At strength 1 the painted area starts from pure noise, below 1 from the
+    noised picture; 0 paints the autoencoder's round trip. A latent cell is painted where any of its pixels
+    is. After every step the other cells are put back at the noise level just reached. `height` and `width`
+    resize picture and mask first; the rest is as in `img2img`.
+    Raises `ImageError`, `PromptError` and `GenerationError`.
+    """
+    request = make_request(
+        model.config, model.schedule, prompt=prompt, negative_prompt=negative_prompt, sampler=sampler,
+        steps=steps, guidance_scale=guidance_scale, seed=seed, n_images=n_images, strength=strength,
+    )  # fmt: skip
+    opened = open_image(image)
+    grey = resize_to(load_mask(mask, opened.size), height, width)
+    picture = resize_to(opened, height, width)
+    z = encode(model, picture, len(request.seeds))
+    if request.strength > 0:
+        levels = tail(request.levels, request.strength)
+        evaluate = prompted(model, request)
+        draw = noise_source(model, request, z.shape[2], z.shape[3]).draw
+        noise = draw()
+        x = noise if request.strength == 1 else add_noise(z, noise, levels[0])
+        keep = inpaint_blend(z, noise, cells_to_paint(model, grey))  # on x too, before the first step
+        z = sample(
+            request.sampler, evaluate, x, levels, draw=draw, blend=keep, on_step=on_step, progress=progress
+        )
+    painted = decode(model, z, picture.height, picture.width)
+    return sign(model, request, [blend_pixels(picture, p, grey) for p in painted], "inpaint", picture, grey)

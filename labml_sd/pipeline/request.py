@@ -1,0 +1,128 @@
+r"""What a call asks for, checked before any network runs.
+
+Room       pipeline, called by txt2img.py, img2img.py and inpaint.py
+Maps       the arguments of a call -> Request: one prompt, negative prompt and seed per picture
+See        tests/pipeline/test_request.py
+"""
+
+import math
+import secrets
+from dataclasses import dataclass
+
+from labml_sd.config import ModelConfig
+from labml_sd.errors import GenerationError, PromptError
+from labml_sd.image_reading import MAX_PIXELS
+from labml_sd.sampler import SAMPLERS, Level, Sampler, check_seed, check_strength, get_sampler
+from labml_sd.sampler.schedule import Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One call, one entry per picture. Pictures of one prompt stand together."""
+
+    prompts: tuple[str, ...]
+    negative_prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+    sampler: Sampler
+    steps: int
+    levels: tuple[Level, ...]  # of a whole run, the noisiest first: steps + 1 of them
+    guidance_scale: float
+    strength: float
+
+
+def make_request(
+    config: ModelConfig,
+    schedule: Schedule,
+    *,
+    prompt: object,
+    negative_prompt: object,
+    sampler: object,
+    steps: object,
+    guidance_scale: object,
+    seed: object,
+    n_images: object,
+    strength: object = 1.0,
+) -> Request:
+    """Check the arguments that all tasks share and lay them out, one entry per picture.
+
+    Raises `PromptError` or `GenerationError`.
+    """
+    prompts = _texts(prompt, "prompt")
+    negatives = _texts(negative_prompt, "negative_prompt")
+    if isinstance(negative_prompt, str):
+        negatives = negatives * len(prompts)
+    if len(negatives) != len(prompts):
+        raise PromptError(
+            f"{len(negatives)} negative prompts for {len(prompts)} prompts: give one for all, or one for each"
+        )
+    count = _whole(n_images, "n_images")
+    chosen = get_sampler(sampler)
+    n_steps = _whole(steps, "steps")
+    return Request(
+        prompts=tuple(p for p in prompts for _ in range(count)),
+        negative_prompts=tuple(n for n in negatives for _ in range(count)),
+        seeds=_seeds(seed, count * len(prompts)),
+        sampler=chosen,
+        steps=n_steps,
+        levels=tuple(chosen.levels(schedule, n_steps)),
+        guidance_scale=config.guidance_scale if guidance_scale is None else _real(guidance_scale),
+        strength=check_strength(strength),
+    )
+
+
+def check_size(config: ModelConfig, height: object, width: object) -> tuple[int, int]:
+    """(height, width) in pixels of a picture drawn from nothing; the model's own where one is left out.
+
+    Raises `GenerationError` naming the two nearest sizes when the networks cannot make this one.
+    """
+    multiple = config.size_multiple
+    tall = config.image_size if height is None else _side(height, "height", multiple)
+    wide = config.image_size if width is None else _side(width, "width", multiple)
+    if tall * wide > MAX_PIXELS:
+        limit = f"at most {MAX_PIXELS / 1e6:.0f} megapixels can be drawn"
+        raise GenerationError(f"size {wide}x{tall} is too large: {limit}")
+    return tall, wide
+
+
+def sampler_name(sampler: Sampler) -> str:
+    """The name under which `get_sampler` gives an equal sampler, else how the object writes itself."""
+    return next((name for name, make in SAMPLERS.items() if make() == sampler), repr(sampler))
+
+
+def _texts(value: object, what: str) -> list[str]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple):
+        raise PromptError(f"{what} is of type {type(value).__name__}: give a text or a list of texts")
+    if not texts:
+        raise PromptError(f"{what} is an empty list: give at least one text")
+    for text in texts:
+        if not isinstance(text, str):
+            raise PromptError(f"{what} holds an item of type {type(text).__name__}: give texts only")
+    return list(texts)
+
+
+def _whole(value: object, what: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise GenerationError(f"{what} is {value!r}: give a whole number, at least 1")
+    return value
+
+
+def _real(scale: object) -> float:
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not math.isfinite(scale):
+        raise GenerationError(f"guidance_scale is {scale!r}: give a finite number, 1 for no guidance")
+    return float(scale)
+
+
+def _seeds(seed: object, count: int) -> tuple[int, ...]:
+    first = secrets.randbelow(2**32) if seed is None else check_seed(seed)
+    check_seed(first + count - 1)
+    return tuple(range(first, first + count))
+
+
+def _side(value: object, what: str, multiple: int) -> int:
+    side = _whole(value, what)
+    if side % multiple:
+        below = max(multiple, side // multiple * multiple)
+        nearest = f"the nearest that work are {below} and {below + multiple}"
+        raise GenerationError(f"{what} {side} is no multiple of {multiple}: {nearest}")
+    return side

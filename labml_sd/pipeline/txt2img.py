@@ -1,0 +1,52 @@
+r"""Text to image: pure noise becomes a picture of the prompt.
+
+Room       pipeline, called by users and the command line
+Maps       model, prompt -> list of PIL images
+Paper      Rombach et al. 2022, arXiv:2112.10752, section 3.3
+See        tests/pipeline/test_txt2img.py
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from PIL import Image
+
+from labml_sd.latent_diffusion import LatentDiffusion
+from labml_sd.pipeline.common import decode, noise_source, prompted, sign
+from labml_sd.pipeline.request import check_size, make_request
+from labml_sd.sampler import Sampler, Step, sample
+
+
+@torch.no_grad()
+def txt2img(
+    model: LatentDiffusion,
+    prompt: str | Sequence[str],
+    *,
+    negative_prompt: str | Sequence[str] = "",
+    height: int | None = None,
+    width: int | None = None,
+    sampler: str | Sampler = "dpmpp_2m",
+    steps: int = 20,
+    guidance_scale: float | int | None = None,
+    seed: int | None = 42,
+    n_images: int = 1,
+    on_step: Callable[[Step], object] | None = None,
+    progress: bool = True,
+) -> list[Image.Image]:
+    """Draw `n_images` pictures of every prompt.
+
+    Sizes and guidance scale are the model's own if left out. Picture `i` of the call uses `seed + i` and
+    depends on nothing else; `seed=None` draws a seed. All settings are stored in each picture.
+    `on_step` sees every step; raising from it ends the run. Raises `PromptError` and `GenerationError`.
+    """
+    request = make_request(
+        model.config, model.schedule, prompt=prompt, negative_prompt=negative_prompt, sampler=sampler,
+        steps=steps, guidance_scale=guidance_scale, seed=seed, n_images=n_images,
+    )  # fmt: skip
+    height, width = check_size(model.config, height, width)
+    factor = model.config.autoencoder.downsampling_factor
+    evaluate = prompted(model, request)
+    draw = noise_source(model, request, height // factor, width // factor).draw
+    x = draw()
+    z = sample(request.sampler, evaluate, x, request.levels, draw=draw, on_step=on_step, progress=progress)
+    return sign(model, request, decode(model, z, height, width), "txt2img")
