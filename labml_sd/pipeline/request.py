@@ -14,6 +14,7 @@ from labml_sd.errors import GenerationError, PromptError
 from labml_sd.image_reading import MAX_PIXELS
 from labml_sd.sampler import SAMPLERS, Level, Sampler, check_seed, check_strength, get_sampler
 from labml_sd.sampler.schedule import Schedule
+from labml_sd.text_encoder.tokenizer import check_prompts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +48,8 @@ def make_request(
 
     Raises `PromptError` or `GenerationError`.
     """
-    prompts = _texts(prompt, "prompt")
-    negatives = _texts(negative_prompt, "negative_prompt")
+    prompts = check_prompts(prompt, "prompt")
+    negatives = check_prompts(negative_prompt, "negative_prompt")
     if isinstance(negative_prompt, str):
         negatives = negatives * len(prompts)
     if len(negatives) != len(prompts):
@@ -87,18 +88,6 @@ def check_size(config: ModelConfig, height: object, width: object) -> tuple[int,
 def sampler_name(sampler: Sampler) -> str:
     """The name under which `get_sampler` gives an equal sampler, else how the object writes itself."""
     return next((name for name, make in SAMPLERS.items() if make() == sampler), repr(sampler))
-
-
-def _texts(value: object, what: str) -> list[str]:
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, list | tuple):
-        raise PromptError(f"{what} is of type {type(value).__name__}: give a text or a list of texts")
-    if not texts:
-        raise PromptError(f"{what} is an empty list: give at least one text")
-    for text in texts:
-        if not isinstance(text, str):
-            raise PromptError(f"{what} holds an item of type {type(text).__name__}: give texts only")
-    return list(texts)
 
 
 def _whole(value: object, what: str) -> int:

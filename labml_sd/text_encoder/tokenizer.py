@@ -69,18 +69,16 @@ def save_tokenizer(
         (Path(folder) / name).write_text(text, encoding="utf-8", newline="\n")
 
 
-def check_prompts(prompts: object) -> list[str]:
-    """One prompt or several, as a list. Raises PromptError for anything that is not text."""
+def check_prompts(prompts: object, what: str = "prompt") -> list[str]:
+    """One prompt or several, as a list. Raises PromptError, calling them `what`, for all that is not text."""
     listed = [prompts] if isinstance(prompts, str) else prompts
     if not isinstance(listed, list | tuple):
-        raise PromptError(
-            f"a prompt must be text or a list of texts, got {type(prompts).__name__}; write it in quotes"
-        )
+        raise PromptError(f"{what} is of type {type(prompts).__name__}: give a text or a list of texts")
     if not listed:
-        raise PromptError('the list of prompts is empty; give at least one text, "" for no words')
-    for prompt in listed:
-        if not isinstance(prompt, str):
-            raise PromptError(f"a prompt must be text, got {type(prompt).__name__}; write it in quotes")
+        raise PromptError(f'{what} is an empty list: give at least one text, "" for no words')
+    for text in listed:
+        if not isinstance(text, str):
+            raise PromptError(f"{what} holds an item of type {type(text).__name__}: give texts only")
     return list(listed)
 
 

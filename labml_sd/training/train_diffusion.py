@@ -75,7 +75,7 @@ class DiffusionTask:
     def _latents(self, index: Int[Tensor, " b"], draw: Generator) -> Float[Tensor, "b z h w"]:
         mean, std = self.latents.mean[index].float(), self.latents.std[index].float()
         drawn = mean + std * torch.randn(mean.shape, generator=draw)
-        return self.model.config.autoencoder.scale_factor * drawn
+        return self.model.autoencoder.scaled(drawn)
 
     def _captions(self, index: Int[Tensor, " b"], step: int, draw: Generator) -> list[str]:
         """New words for a scene each time it is seen; some captions are left empty."""

@@ -1,0 +1,86 @@
+"""Our networks beside the reference library's, with the same random weights.
+
+Both are made from one configuration, and the weights change names as `checkpoint` changes them: a loaded or
+saved model goes the same way.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from labml_sd.autoencoder import Autoencoder
+from labml_sd.checkpoint.keys_diffusers import modern_name, name_map
+from labml_sd.checkpoint.write_configs import write_autoencoder, write_text_encoder, write_unet
+from labml_sd.config import ModelConfig
+from labml_sd.text_encoder import CLIPTextTransformer
+from labml_sd.unet import UNet
+
+
+def our_network(part: str, config: ModelConfig) -> nn.Module:
+    if part == "text_encoder":
+        return CLIPTextTransformer(config.text_encoder)
+    return UNet(config.unet) if part == "unet" else Autoencoder(config.autoencoder)
+
+
+def their_network(part: str, config: ModelConfig) -> nn.Module:
+    if part == "text_encoder":
+        return CLIPTextModel(CLIPTextConfig.from_dict(write_text_encoder(config)))
+    with torch.device("meta"):
+        if part == "unet":
+            return UNet2DConditionModel.from_config(write_unet(config))
+        return AutoencoderKL.from_config(write_autoencoder(config))
+
+
+def give(theirs: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
+    """Load strictly. The memory is shared; a 1x1 convolution may become the matrix that it is."""
+    shapes = theirs.state_dict()
+    shaped = {key: weight.reshape(shapes[key].shape) for key, weight in weights.items()}
+    theirs.load_state_dict(shaped, strict=True, assign=True)
+    return theirs.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def twins(randomise: Callable[[nn.Module], nn.Module]) -> Callable[[str, ModelConfig], tuple[Any, Any]]:
+    """One part of a model, ours and theirs, in float64."""
+
+    def make(part: str, config: ModelConfig) -> tuple[Any, Any]:
+        with torch.device("meta"):
+            ours = our_network(part, config).double()
+        randomise(ours.to_empty(device="cpu"))
+        theirs = their_network(part, config)
+        their_keys = {modern_name(part, key): key for key in theirs.state_dict()}
+        names = name_map(part, ours.state_dict(), config)
+        return ours, give(theirs, {their_keys[names[key]]: w for key, w in ours.state_dict().items()})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def twin_of(randomise: Callable[[nn.Module], nn.Module]) -> Callable[..., tuple[Any, Any]]:
+    """One block, ours and theirs, in float64. `names` maps our modules to theirs."""
+
+    def make(ours: nn.Module, theirs: nn.Module, names: Mapping[str, str] | None = None) -> tuple[Any, Any]:
+        randomise(ours.double())
+        weights = {}
+        for key, weight in ours.state_dict().items():
+            module, _, kind = key.rpartition(".")
+            weights[f"{(names or {}).get(module, module)}.{kind}"] = weight
+        return ours, give(theirs, weights)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def relative_error() -> Callable[[Tensor, Tensor], float]:
+    """The largest difference anywhere, as a part of the largest value."""
+
+    def error(ours: Tensor, theirs: Tensor) -> float:
+        assert ours.shape == theirs.shape
+        return ((ours - theirs).abs().max() / theirs.abs().max()).item()
+
+    return error

@@ -1,0 +1,36 @@
+"""The networks at SD v1's size, once, against diffusers and transformers: minutes and some 10 GB of memory.
+
+`pytest -m full_size tests/parity/test_full_size.py`
+"""
+
+import pytest
+import torch
+from torch import Tensor
+
+from labml_sd.config import sd_v1
+
+pytestmark = pytest.mark.full_size
+
+
+def randn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_unet_equals_theirs(twins, relative_error):
+    ours, theirs = twins("unet", sd_v1())
+    x, t, cond = 0.01 * randn(1, 4, 16, 16), torch.tensor([321]), randn(1, 77, 768, seed=1)
+    expected = theirs(x, t, encoder_hidden_states=cond).sample
+    assert relative_error(ours(x, t, cond), expected) < 1e-8
+
+
+def test_the_autoencoder_equals_theirs(twins, relative_error):
+    ours, theirs = twins("autoencoder", sd_v1())
+    image, z = 0.01 * randn(1, 3, 64, 128), 0.01 * randn(1, 4, 16, 8)
+    assert relative_error(ours.encode(image), 0.18215 * theirs.encode(image).latent_dist.mode()) < 1e-8
+    assert relative_error(ours.decode(z), theirs.decode(z / 0.18215).sample) < 1e-8
+
+
+def test_the_text_encoder_equals_theirs(twins, relative_error):
+    ours, theirs = twins("text_encoder", sd_v1())
+    ids = torch.tensor([[49406, 320, 736, 1212, *[49407] * 73]])
+    assert relative_error(ours(ids), theirs(ids).last_hidden_state) < 1e-8

@@ -1,0 +1,137 @@
+"""What the README and the documentation say is there, is there."""
+
+import ast
+import importlib
+import inspect
+import re
+import shlex
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import labml_sd
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [README, ROOT / "CHANGELOG.md", *DOCS]
+TWO_COMMANDS = [
+    'pip install -c constraints.txt . && labml-sd txt2img "a red house in the snow at night"',
+    'pip install -c constraints.txt -e ".[test]" && pytest',
+]
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    """The fenced blocks of a page in one language."""
+    return re.findall(
+        rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+
+
+SNIPPETS = [pytest.param(s, id=f"{p.stem}-{i}") for p in PAGES for i, s in enumerate(blocks(p, "python"))]
+
+
+def names_taken(tree: ast.Module) -> dict[str, list[str]]:
+    """Module of this package -> the names that a snippet takes from it."""
+    taken: dict[str, list[str]] = {"labml_sd": []}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("labml_sd"):
+            taken.setdefault(str(node.module), []).extend(alias.name for alias in node.names)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "sd":
+            taken["labml_sd"].append(node.attr)
+    return taken
+
+
+def calls(tree: ast.Module) -> list[tuple[Callable[..., Any], ast.Call]]:
+    """The package's functions that a snippet calls as `sd.name(...)`."""
+    found = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
+    return [
+        (getattr(labml_sd, n.func.attr), n)
+        for n in found
+        if isinstance(n.func, ast.Attribute)
+        and isinstance(n.func.value, ast.Name)
+        and n.func.value.id == "sd"
+    ]
+
+
+def test_the_readme_has_snippets():
+    assert len(blocks(README, "python")) >= 3
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_snippets_take_public_names_only(snippet):
+    for module, names in names_taken(ast.parse(snippet)).items():
+        public = importlib.import_module(module).__all__
+        assert [name for name in names if name not in public] == []
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_snippets_call_with_arguments_that_exist(snippet):
+    for function, call in calls(ast.parse(snippet)):
+        keywords = {str(k.arg): None for k in call.keywords}
+        inspect.signature(function).bind(*call.args, **keywords)
+
+
+def test_the_two_commands_are_in_the_readme_and_run_by_ci():
+    said = [line for block in blocks(README, "bash") for line in block.splitlines()]
+    run = [line.strip() for line in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()]
+    assert said == TWO_COMMANDS
+    steps = [step for command in TWO_COMMANDS for step in command.split(" && ")]
+    assert [line for line in run if line in steps] == steps
+
+
+def test_shell_commands_on_the_pages_are_understood():
+    from labml_sd import cli
+
+    parser = cli._build_parser(with_train=True)
+    lines = [line for page in PAGES for block in blocks(page, "bash") for line in block.splitlines()]
+    spoken = [part.strip() for line in lines for part in line.split("&&") if "labml-sd" in part]
+    assert spoken
+    for command in spoken:
+        program, *arguments = shlex.split(command)
+        assert program == "labml-sd"
+        assert parser.parse_args(arguments).run
+
+
+def test_tests_that_the_readme_names_exist():
+    named = re.findall(r"\[`(test_\w+)`\]\((\S+?\.py)\)", README.read_text(encoding="utf-8"))
+    assert named
+    for test, file in named:
+        assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file} has no {test}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_relative_links_lead_to_files(page):
+    text = page.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)\s]+)\)|^```\{(?:image|include)\} (\S+)", text, re.MULTILINE)
+    relative = [t for pair in targets if not re.match(r"https?:|#", t := "".join(pair))]
+    missing = [t for t in relative if not (page.parent / t.split("#")[0]).exists()]
+    assert missing == []
+
+
+def test_every_public_name_has_its_place_among_the_documented_names():
+    api = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    modules = [importlib.import_module(m) for m in re.findall(r"automodule:: (\S+)", api)]
+    described = {name for m in modules for name in getattr(m, "__all__", vars(m))}
+    assert set(labml_sd.__all__) - described == {"__version__"} & set(labml_sd.__all__)
+
+
+def test_constraints_pin_the_torch_that_has_a_cpu_build_and_every_direct_dependency():
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [
+        *project["dependencies"],
+        *(d for group in project["optional-dependencies"].values() for d in group),
+    ]
+    names = {re.split(r"[<>=\[ ]", dependency)[0] for dependency in asked}
+    assert pins["torch"] == "2.13.0"
+    assert names - pins.keys() == set()
+
+
+def test_the_citation_names_this_version():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.+)$", citation, re.MULTILINE) == [labml_sd.__version__]
