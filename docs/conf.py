@@ -1,0 +1,73 @@
+"""Settings of the documentation: `sphinx-build docs docs/_build/html`. No network is needed."""
+
+import re
+import sys
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import labml_sd
+
+project = "labml_sd"
+author = "The labml_sd authors"
+project_copyright = "2026, The labml_sd authors"
+release = labml_sd.__version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx.ext.mathjax",
+    "sphinx_math_dollar",  # $...$ in docstrings; `prepare` below does $$...$$
+    "sphinx_codeautolink",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build"]
+
+myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+nb_execution_mode = "off"
+nb_ipywidgets_js = {}  # else widgets would load scripts from a CDN
+mathjax_path = "mathjax/tex-svg.js"  # MathJax 3.2.2 in one file, fonts inside
+mathjax3_config = {"options": {"enableMenu": False}}  # the menu loads more files when it is opened
+
+default_role = "code"  # `x` in docstrings, as in Markdown
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+python_maximum_signature_line_length = 100
+codeautolink_autodoc_inject = False
+copybutton_exclude = ".linenos, .gp"
+
+html_theme = "sphinx_book_theme"
+html_title = "labml_sd"
+html_static_path = ["_static"]
+html_css_files = ["style.css"]
+html_copy_source = False
+html_theme_options = {
+    "navbar_persistent": [],  # else two search boxes
+    "use_download_button": False,
+    "show_toc_level": 2,
+}
+
+
+def prepare(_app: Sphinx, what: str, _name: str, _obj: object, _options: object, lines: list[str]) -> None:
+    """Show a module's header as the table it is, and $$...$$ as formulas however they are indented."""
+    if what == "module" and "" in lines:
+        gap = lines.index("")
+        lines[gap:] = ["", ".. code-block:: text", "", *(f"    {line}" for line in lines[gap + 1 :]), ""]
+        return
+    text = re.sub(r"[ ]*\$\$(.+?)\$\$", display_formula, "\n".join(lines), flags=re.DOTALL)
+    lines[:] = text.split("\n")
+
+
+def display_formula(match: re.Match[str]) -> str:
+    """One directive, on lines of its own."""
+    return f"\n\n.. math:: {' '.join(match[1].split())}\n\n"
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", prepare, priority=400)  # before maths and napoleon look
