@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -107,3 +109,10 @@ def test_the_header_names_tests_that_exist(path):
     named = re.findall(r"tests/[\w/.]*", see[1])
     assert named
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_importing_the_package_brings_no_library_that_is_needed_only_later():
+    heavy = {"transformers", "huggingface_hub", "diffusers", "matplotlib", "accelerate"}
+    code = f"import sys, labml_sd; print(sorted({heavy!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

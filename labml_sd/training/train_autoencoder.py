@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from labml_sd.autoencoder import Autoencoder
 from labml_sd.training.data import generator, image_batch, scene_batch
 from labml_sd.training.precision import autocast
-from labml_sd.training.recipe import Recipe
+from labml_sd.training.recipe import AutoencoderRecipe, Recipe
 from labml_sd.training.sheet import save_rows
 
 CROPS_PER_SCENE = 2  # drawing a scene costs as much as learning from an eighth of it
@@ -24,10 +24,7 @@ CANDIDATES = 4  # random crops among which a busy one is chosen
 
 
 class AutoencoderTask:
-    r"""Reconstruction, outlines, and a light pull towards the standard normal.
-
-    $$ L = |x - \hat x| + w_e |\nabla x - \nabla \hat x| + w_m (x - \hat x)^2 + w_k\,\mathrm{KL} $$
-    """
+    """The loss of one step: scenes against their round trip."""
 
     name = "autoencoder"
 
@@ -57,12 +54,9 @@ class AutoencoderTask:
         with autocast(self.device):
             posterior = self.autoencoder.posterior(images)
             decoded = self.autoencoder.decode(posterior.sample(draw)).float()
-        l1 = (images - decoded).abs().mean()
-        edges = edge_error(images, decoded)
-        mse = F.mse_loss(decoded, images)
         kl = posterior.kl().float().mean() / posterior.mean[0].numel()
-        loss = l1 + recipe.edge_weight * edges + recipe.mse_weight * mse + recipe.kl_weight * kl
-        return {"loss": loss, "psnr": psnr(mse), "kl": kl}
+        mse = F.mse_loss(decoded.detach(), images)
+        return {"loss": autoencoder_loss(images, decoded, kl, self.recipe), "psnr": psnr(mse), "kl": kl}
 
     def picture(self, networks: nn.Module, path: Path) -> None:
         """Six pictures over their round trips."""
@@ -70,6 +64,23 @@ class AutoencoderTask:
         with torch.no_grad(), autocast(self.device):
             decoded = networks.eval()(images).float()
         save_rows([images, decoded], path)
+
+
+def autoencoder_loss(
+    images: Float[Tensor, "b c h w"],
+    decoded: Float[Tensor, "b c h w"],
+    kl: Float[Tensor, ""],
+    recipe: AutoencoderRecipe,
+) -> Float[Tensor, ""]:
+    r"""Reconstruction, outlines, and a light pull towards the standard normal.
+
+    $$ L = |x - \hat x| + w_e |\nabla x - \nabla \hat x| + w_m (x - \hat x)^2 + w_k\,\mathrm{KL} $$
+
+    Each term is a mean over its numbers; KL is in nats per latent number.
+    """
+    l1, mse = (images - decoded).abs().mean(), F.mse_loss(decoded, images)
+    edges = recipe.edge_weight * edge_error(images, decoded)
+    return l1 + edges + recipe.mse_weight * mse + recipe.kl_weight * kl
 
 
 def crop(image: Float[Tensor, "c h w"], size: int, busy: float, draw: Generator) -> Float[Tensor, "c s s"]:

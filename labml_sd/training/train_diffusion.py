@@ -33,9 +33,7 @@ PICTURE_PROMPTS = (
 
 
 class DiffusionTask:
-    r"""Noise a latent to a random time; ask for the noise; the error, weighted, is the loss.
-
-    $$ L = \mathbb{E}_{z, \epsilon, t}\; w_t\, \| \epsilon - \epsilon_\theta(x_t, t, c) \|^2 $$
+    """Noise a latent to a random time; ask for the noise; the error, weighted, is the loss.
 
     The autoencoder and the text encoder are frozen: only the U-Net learns.
     """
@@ -49,6 +47,9 @@ class DiffusionTask:
         self.model = model.requires_grad_(False)
         self.model.unet = UNet(recipe.model.unet).to(model.device)
         zero_outputs(self.model.unet)
+        if model.device.type == "cpu":
+            # Same numbers; backwards, the CPU's flash kernel takes half of a step at this head size.
+            self.model.unet.use_attention("normal")
         self.networks: nn.Module = self.model.unet
         self.alpha_bar = model.schedule.alpha_bar.to(model.device)
 
@@ -68,9 +69,8 @@ class DiffusionTask:
             with torch.no_grad():
                 cond = self.model.encode_prompt(self._captions(index, step, draw))
             eps = self.networks(x, t, cond).float()
-        error = (eps - noise).square().mean(dim=(1, 2, 3))
-        weight = min_snr_weight(alpha_bar, self.recipe.snr_gamma).float()
-        return {"loss": (weight * error).mean(), "mse": error.mean()}
+        loss = diffusion_loss(eps, noise, alpha_bar, self.recipe.snr_gamma)
+        return {"loss": loss, "mse": (eps.detach() - noise).square().mean()}
 
     def _latents(self, index: Int[Tensor, " b"], draw: Generator) -> Float[Tensor, "b z h w"]:
         mean, std = self.latents.mean[index].float(), self.latents.std[index].float()
@@ -122,6 +122,20 @@ def zero_outputs(unet: UNet) -> None:
 def stratified_times(n: int, n_steps: int, draw: Generator) -> Int[Tensor, " n"]:
     """One time from each of n equal parts of the schedule: the mean of n free draws, with less scatter."""
     return ((torch.arange(n) + torch.rand(n, generator=draw)) * n_steps / n).long().clamp(max=n_steps - 1)
+
+
+def diffusion_loss(
+    eps: Float[Tensor, "b c h w"],
+    noise: Float[Tensor, "b c h w"],
+    alpha_bar: Float[Tensor, " b"],
+    gamma: float,
+) -> Float[Tensor, ""]:
+    r"""Error of the predicted noise, a mean over all numbers and over the batch; $w_t$ is `min_snr_weight`.
+
+    $$ L = \mathbb{E}_{z, \epsilon, t}\; w_t\, \| \epsilon - \epsilon_\theta(x_t, t, c) \|^2 $$
+    """
+    error = (eps - noise).square().mean(dim=(1, 2, 3))
+    return (min_snr_weight(alpha_bar, gamma).to(error) * error).mean()
 
 
 def min_snr_weight(alpha_bar: Float[Tensor, " b"], gamma: float) -> Float[Tensor, " b"]:

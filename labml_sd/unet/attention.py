@@ -28,7 +28,8 @@ def attention_probabilities(
     The softmax runs over the keys (the last axis): the weights of one query sum to 1. Without the root, the
     products would grow with the width and the softmax would choose one key and ignore the rest.
     """
-    scores = torch.einsum("bhnd,bhmd->bhnm", q, k) / q.shape[-1] ** 0.5
+    # The root goes into q: n * d numbers to divide, where the scores would be n * m.
+    scores = torch.einsum("bhnd,bhmd->bhnm", q / q.shape[-1] ** 0.5, k)
     return scores.softmax(dim=-1)
 
 

@@ -1,7 +1,12 @@
 import torch
 
 from labml_sd.config import tiny
-from labml_sd.training.train_diffusion import min_snr_weight, stratified_times, zero_outputs
+from labml_sd.training.train_diffusion import (
+    diffusion_loss,
+    min_snr_weight,
+    stratified_times,
+    zero_outputs,
+)
 from labml_sd.unet import UNet
 
 
@@ -11,6 +16,13 @@ def test_weights_are_min_snr_over_snr():
     expected = torch.minimum(snr, torch.tensor(5.0)) / snr
     torch.testing.assert_close(min_snr_weight(alpha_bar, 5.0), expected)
     assert min_snr_weight(alpha_bar, 5.0)[-1].item() == 1.0
+
+
+def test_the_loss_weighs_the_error_of_each_latent_by_its_time():
+    eps, noise = torch.zeros(2, 4, 3, 3), torch.stack([torch.full((4, 3, 3), v) for v in (2.0, 3.0)])
+    alpha_bar = torch.tensor([0.95, 0.5])  # SNR 19 and 1
+    expected = (5 / 19 * 4 + 9) / 2
+    torch.testing.assert_close(diffusion_loss(eps, noise, alpha_bar, 5.0), torch.tensor(expected))
 
 
 def test_gamma_zero_weighs_all_alike():
