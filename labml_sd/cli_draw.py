@@ -16,6 +16,7 @@ from PIL import Image
 from labml_sd.checkpoint import load_model
 from labml_sd.errors import GenerationError, ImageError, PromptError
 from labml_sd.image import save_images
+from labml_sd.image_writing import check_folder
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.metadata import read_parameters
 from labml_sd.pipeline import img2img, inpaint, txt2img
@@ -130,6 +131,7 @@ def _draw(
     recorded: Mapping[str, Any] | None = None,
 ) -> None:
     """Run a pipeline, tell a seed that it chose, save the pictures and print where they are."""
+    check_folder(args.outdir)
     settings = {"seed": None, **(recorded or {}), **_settings(args)}
     images = pipeline(*inputs, **settings, progress=sys.stderr.isatty())
     if settings["seed"] is None:

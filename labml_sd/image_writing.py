@@ -42,9 +42,21 @@ def save_images(
         folder.mkdir(parents=True, exist_ok=True)
         return [_write_next(folder, prefix, suffix, _encode(image, suffix)) for image in images]
     except OSError as error:
-        raise ImageError(
-            f"cannot write to {folder} ({error.strerror or error}): choose another folder"
-        ) from error
+        raise _cannot_write(folder, error.strerror or str(error)) from error
+
+
+def check_folder(outdir: PathLike) -> None:
+    """Raise `ImageError` if `save_images` could not write there. Asked before drawing, so no picture is lost."""
+    folder = Path(outdir)
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise _cannot_write(folder, f"{there} is no folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise _cannot_write(folder, "no permission")
+
+
+def _cannot_write(folder: Path, reason: str) -> ImageError:
+    return ImageError(f"cannot write to {folder} ({reason}): choose another folder")
 
 
 def _encode(image: Image.Image, suffix: str) -> bytes:

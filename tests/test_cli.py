@@ -202,6 +202,13 @@ def test_every_error_is_one_line_and_exit_code_2(shell, arguments, message):
     assert err[0].startswith("labml-sd: error: ") and message in err[0]
 
 
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_drawn(shell, monkeypatch):
+    Path("taken").write_text("a file")
+    monkeypatch.setattr("labml_sd.cli_draw.txt2img", lambda *_, **__: pytest.fail("drew in vain"))
+    code, _, (told,) = shell("txt2img", "a", "--outdir", "taken/pictures")
+    assert code == 2 and "is no folder" in told
+
+
 def test_only_txt2img_pictures_are_drawn_again(shell, photo):
     photo(16, 16).save("in.png")
     _, out, _ = shell("img2img", "a", "--init-image", "in.png", "--steps", 1)

@@ -57,8 +57,10 @@ def open_folder(folder: Path, config: ModelConfig | None = None) -> Opened:
     """Open a model folder. Raises CheckpointError when a part is missing or is not supported."""
     if not (folder / "model_index.json").is_file():
         singles = sorted(p.name for pattern in ("*.safetensors", "*.ckpt") for p in folder.glob(pattern))
-        advice = f"; to load a single file give it: {folder / singles[0]}" if singles else ""
-        raise CheckpointError(f"{folder}: no model_index.json, so this is no diffusers model folder{advice}")
+        advice = (
+            f"for a single file give its path, {folder / singles[0]}" if singles else "give one that has it"
+        )
+        raise CheckpointError(f"{folder}: no model_index.json, so this is no diffusers folder; {advice}")
     weights = {part: _open_part(folder, part) for part in FOLDERS}
     kind = recognise_unet(weights["unet"].tensors)
     refuse_kind(folder, kind)

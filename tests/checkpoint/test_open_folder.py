@@ -74,7 +74,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
 
 def test_a_folder_with_a_single_file_in_it_names_the_file(tmp_path):
     (tmp_path / "v1-5.safetensors").touch()
-    with pytest.raises(CheckpointError, match=r"give it: .*v1-5\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"give its path, .*v1-5\.safetensors"):
         load_model(tmp_path)
 
 
