@@ -30,12 +30,9 @@ class AutoencoderRecipe(StageRecipe):
     n_steps: int = 6000
     batch_size: int = 16
     learning_rate: float = 2e-3
-    crop: int = (
-        64  # pixels; a quarter of the picture teaches most of what a whole one does, in a quarter of the time
-    )
-    whole_from: float = (
-        0.85  # from this share of the run on, whole pictures: the middle's attention must see them
-    )
+    crop: int = 64  # pixels; teaches most of what a whole picture does, in a quarter of the time
+    # From this share of the run on, whole pictures: the middle's attention must see them.
+    whole_from: float = 0.85
     busy_crops: float = 0.75  # share of the crops that are taken where most happens: flat sky teaches little
     edge_weight: float = 1.0  # on the L1 error of the differences between neighbours: sharp outlines
     mse_weight: float = 4.0
@@ -47,7 +44,7 @@ class AutoencoderRecipe(StageRecipe):
 class ClipRecipe(StageRecipe):
     """Learn which caption belongs to which picture."""
 
-    n_steps: int = 600
+    n_steps: int = 350
     batch_size: int = 128
     learning_rate: float = 1e-3
     d_embed: int = 128  # width of the space where pictures and captions meet
@@ -58,13 +55,11 @@ class ClipRecipe(StageRecipe):
 class DiffusionRecipe(StageRecipe):
     """Learn to tell the noise in a latent, given a caption."""
 
-    n_steps: int = 6000
+    n_steps: int = 2750
     batch_size: int = 64
     learning_rate: float = 1e-3
     ema_decay: float = 0.999
-    n_scenes: int = (
-        24_000  # encoded once by the frozen autoencoder, then used over and over with new captions
-    )
+    n_scenes: int = 16_000  # encoded once by the frozen autoencoder, then seen again with new captions
     full_captions: float = 0.4  # share of captions that name every attribute; the others leave parts out
     prompt_dropout: float = 0.1  # share of empty prompts: guidance needs to know the unconditional answer
     snr_gamma: float = 5.0  # min-SNR weight, Hang et al. 2023, arXiv:2303.09556, eq. 8; 0: plain mean
