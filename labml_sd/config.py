@@ -153,7 +153,7 @@ def sd_v1() -> ModelConfig:
 
 
 def tiny(vocab_size: int = 657) -> ModelConfig:
-    """Shape of the bundled model: 128x128 pixels, a latent of [4 16 16], under 10 M parameters.
+    """Shape of the bundled model: 128x128 pixels, a latent of [4 16 16], 9.2 M parameters.
 
     `norm_groups` is 8, not 32: at 32 channels, 32 groups would hold one channel each and wipe out every
     channel's mean, which is what a flat sky is made of.
@@ -179,7 +179,11 @@ def tiny(vocab_size: int = 657) -> ModelConfig:
             norm_groups=8,
         ),
         autoencoder=AutoencoderConfig(
-            channels=32, channel_multipliers=(1, 2, 3, 3), n_res_blocks=1, norm_groups=8, scale_factor=1.0
+            channels=32,
+            channel_multipliers=(1, 2, 3, 3),
+            n_res_blocks=1,
+            norm_groups=8,
+            scale_factor=1.0,  # before training; the measured one is in the bundled folder's vae/config.json
         ),
         image_size=128,
         guidance_scale=3.0,

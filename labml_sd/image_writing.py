@@ -46,7 +46,7 @@ def save_images(
 
 
 def check_folder(outdir: PathLike) -> None:
-    """Raise `ImageError` if `save_images` could not write there. Asked before drawing, so no picture is lost."""
+    """Raise `ImageError` if `save_images` could not write there: better told before drawing than after."""
     folder = Path(outdir)
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():

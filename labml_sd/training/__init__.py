@@ -10,4 +10,7 @@ train_clip.py         stage 2: which caption belongs to which picture
 latents.py            every scene through the frozen autoencoder, once
 train_diffusion.py    stage 3: the noise in a latent, given a caption
 stages.py             the stages in a row; command.py is `labml-sd train`
+probe.py              picture -> what is in it, read by a small classifier
+judge.py              what was asked, what is there -> right or wrong; frechet.py compares sets of pictures
+evaluate.py           a model -> how often it draws what the prompt says
 """

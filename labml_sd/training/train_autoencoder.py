@@ -53,7 +53,7 @@ class AutoencoderTask:
         images = images.to(self.device)
         with autocast(self.device):
             posterior = self.autoencoder.posterior(images)
-            decoded = self.autoencoder.decode(posterior.sample(draw)).float()
+            decoded = self.autoencoder.decode(self.autoencoder.scaled(posterior.sample(draw))).float()
         kl = posterior.kl().float().mean() / posterior.mean[0].numel()
         mse = F.mse_loss(decoded.detach(), images)
         return {"loss": autoencoder_loss(images, decoded, kl, self.recipe), "psnr": psnr(mse), "kl": kl}

@@ -1,0 +1,37 @@
+import pytest
+import torch
+
+from labml_sd.training.frechet import frechet_distance
+
+
+def rows(n: int, d: int, seed: int) -> torch.Tensor:
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_a_set_is_no_distance_from_itself():
+    assert frechet_distance(rows(50, 6, 0), rows(50, 6, 0)) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_shift_is_its_squared_length():
+    x = rows(50, 6, 0)
+    assert frechet_distance(x, x + 2.0) == pytest.approx(6 * 4.0, abs=1e-9)
+
+
+def test_one_axis_is_the_difference_of_the_deviations():
+    x, y = rows(40, 1, 0), rows(70, 1, 1)
+    expected = (x.mean() - y.mean()) ** 2 + (x.std() - y.std()) ** 2
+    assert frechet_distance(x, y) == pytest.approx(expected.item(), abs=1e-12)
+
+
+def test_any_covariances_agree_with_the_eigenvalues_of_their_product():
+    x, y = rows(60, 5, 2) @ rows(5, 5, 3), rows(80, 5, 4) @ rows(5, 5, 5) + 1.0
+    a, b = torch.cov(x.T), torch.cov(y.T)
+    roots = torch.linalg.eigvals(a @ b).real.clamp(min=0).sqrt().sum()
+    means = (x.mean(dim=0) - y.mean(dim=0)).square().sum()
+    expected = means + a.trace() + b.trace() - 2 * roots
+    assert frechet_distance(x, y) == pytest.approx(expected.item(), rel=1e-9)
+    assert frechet_distance(y, x) == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_fewer_rows_than_columns_give_a_number():
+    assert frechet_distance(rows(3, 8, 0), rows(3, 8, 1)) > 0.0
