@@ -2,7 +2,7 @@ r"""Write a model's numbers as the configuration files of a diffusers folder.
 
 Room       checkpoint, called by save_diffusers.py
 Maps       ModelConfig -> what goes into each config.json
-Reference  diffusers UNet2DConditionModel, AutoencoderKL, PNDMScheduler; transformers CLIPTextConfig
+Reference  diffusers UNet2DConditionModel, AutoencoderKL, DDIMScheduler; transformers CLIPTextConfig
 See        tests/checkpoint/test_configs.py
 """
 
@@ -24,7 +24,7 @@ def write_index() -> Json:
         "image_encoder": [None, None],
         "requires_safety_checker": False,
         "safety_checker": [None, None],
-        "scheduler": ["diffusers", "PNDMScheduler"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
         "text_encoder": ["transformers", "CLIPTextModel"],
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "unet": ["diffusers", "UNet2DConditionModel"],
@@ -97,9 +97,13 @@ def write_text_encoder(config: ModelConfig) -> Json:
 
 
 def write_schedule(config: ModelConfig) -> Json:
-    """Write scheduler/scheduler_config.json, with the sampler that SD v1 folders name."""
+    """Write scheduler/scheduler_config.json for the sampler that both packages have.
+
+    SD v1 folders name PNDM. With DDIM a pipeline draws what our DDIM(spacing="uniform") draws, and its numbers
+    serve every other scheduler just as well.
+    """
     return {
-        "_class_name": "PNDMScheduler",
+        "_class_name": "DDIMScheduler",
         "beta_end": config.schedule.beta_end,
         "beta_schedule": "scaled_linear",
         "beta_start": config.schedule.beta_start,
@@ -107,8 +111,8 @@ def write_schedule(config: ModelConfig) -> Json:
         "num_train_timesteps": config.schedule.n_steps,
         "prediction_type": "epsilon",
         "set_alpha_to_one": False,
-        "skip_prk_steps": True,
         "steps_offset": 1,
+        "timestep_spacing": "leading",
         "trained_betas": None,
     }
 

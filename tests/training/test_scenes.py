@@ -110,7 +110,7 @@ def test_full_captions_tell_all_attributes_apart(seed):
 
 
 def test_the_prompt_of_the_readme_is_in_the_language():
-    said = {RED_HOUSE.caption(seed) for seed in range(5000)}
+    said = {RED_HOUSE.caption(seed) for seed in range(30_000)}
     assert "a red house in the snow at night" in said
     assert "at night, a red house in the snow" in said
 
@@ -119,7 +119,7 @@ def test_a_caption_names_every_kind_and_leaves_out_other_parts_sometimes():
     captions = [(scene, scene.caption(i)) for i, scene in enumerate(TRAIN)]
     assert all(thing.kind in caption for scene, caption in captions for thing in scene.objects)
     things = [(thing.colour in caption) for scene, caption in captions for thing in scene.objects]
-    assert 0.75 < sum(things) / len(things) < 0.85
+    assert 0.66 < sum(things) / len(things) < 0.74  # a mean of 0.1, 0.2 and 0.6 is left out
 
 
 def test_captions_say_an_before_a_vowel_and_have_single_spaces():
