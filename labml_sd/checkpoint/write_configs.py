@@ -99,8 +99,8 @@ def write_text_encoder(config: ModelConfig) -> Json:
 def write_schedule(config: ModelConfig) -> Json:
     """Write scheduler/scheduler_config.json for the sampler that both packages have.
 
-    SD v1 folders name PNDM. With DDIM a pipeline draws what our DDIM(spacing="uniform") draws, and its numbers
-    serve every other scheduler just as well.
+    SD v1 folders name PNDM. With DDIM a pipeline draws what our DDIM(spacing="uniform") draws, and its
+    numbers serve every other scheduler just as well.
     """
     return {
         "_class_name": "DDIMScheduler",
