@@ -8,9 +8,8 @@ See        tests/training/test_command.py
 import argparse
 from pathlib import Path
 
-import torch
-
 from labml_sd.checkpoint import load_model, save_model
+from labml_sd.checkpoint.load import pick_device
 from labml_sd.errors import GenerationError
 from labml_sd.sampler import get_sampler
 from labml_sd.training.evaluate import Settings, evaluate
@@ -80,11 +79,3 @@ def _evaluate(args: argparse.Namespace) -> None:
     report = evaluate(model, probe, settings).report()
     (args.outdir / "evaluation.md").write_text(report, encoding="utf-8")
     print(report, end="")
-
-
-def pick_device(name: str) -> torch.device:
-    """The named device; auto takes an accelerator when there is one."""
-    if name != "auto":
-        return torch.device(name)
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    return accelerator if accelerator is not None else torch.device("cpu")

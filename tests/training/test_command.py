@@ -31,3 +31,10 @@ def test_an_empty_budget_is_refused(words, tmp_path):
     with pytest.raises(GenerationError, match="give"):
         command.run(parse(*words, "--outdir", str(tmp_path)))
     assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_device_is_refused_in_one_line(tmp_path):
+    with pytest.raises(GenerationError, match="device 'nonsense' is unknown") as caught:
+        command.run(parse("--device", "nonsense", "--steps", "1", "--outdir", str(tmp_path / "run")))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
