@@ -62,8 +62,8 @@ def encode_scenes(
 
 
 def fingerprint(autoencoder: Autoencoder, seed: int, n: int) -> str:
-    """Tells one autoencoder's latents from another's."""
+    """Tells one encoder's latents from another's; the decoder has no part in them."""
     digest = hashlib.sha256(f"{seed}/{n}".encode())
-    for weight in autoencoder.state_dict().values():
+    for weight in (*autoencoder.encoder.parameters(), *autoencoder.quant_conv.parameters()):
         digest.update(weight.detach().cpu().float().numpy().tobytes())
     return digest.hexdigest()[:12]

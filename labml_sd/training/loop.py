@@ -137,6 +137,14 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
+def load_average(module: nn.Module, folder: Path, stage: str) -> None:
+    """Fill a network from a stage's checkpoint. Raises CheckpointError when there is none."""
+    path = folder / f"{stage}.pt"
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such checkpoint; train the stage {stage!r} first")
+    module.load_state_dict(read_state(path)["average"])
+
+
 def write_curve(curve: list[dict[str, float]], path: Path) -> None:
     """The learning curve as CSV, one line every few steps."""
     if not curve:

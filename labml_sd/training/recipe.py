@@ -44,9 +44,11 @@ class AutoencoderRecipe(StageRecipe):
 class ClipRecipe(StageRecipe):
     """Learn which caption belongs to which picture."""
 
-    n_steps: int = 350
+    n_steps: int = 1200
     batch_size: int = 128
     learning_rate: float = 1e-3
+    n_hard: int = 64  # scenes of a batch that are also told from near misses
+    n_misses: int = 3  # captions that are almost right, for each of them
     d_embed: int = 128  # width of the space where pictures and captions meet
     image_channels: int = 32  # of the image tower's first layer
 
@@ -74,6 +76,10 @@ class Recipe:
     n_captions: int = 20_000  # the tokenizer's reading matter
     max_vocab: int = 2048  # a bound: the vocabulary ends where every word is one token
     autoencoder: AutoencoderRecipe = field(default_factory=AutoencoderRecipe)
+    # Once shapes stand, the mean square error decides: SD's own decoder was fine-tuned with more of it, too.
+    decoder: AutoencoderRecipe = field(
+        default_factory=lambda: AutoencoderRecipe(n_steps=8000, mse_weight=10.0)
+    )
     clip: ClipRecipe = field(default_factory=ClipRecipe)
     diffusion: DiffusionRecipe = field(default_factory=DiffusionRecipe)
 

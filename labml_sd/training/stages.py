@@ -1,4 +1,4 @@
-r"""The three stages in a row, each on what the one before has learnt.
+r"""The stages in a row, each on what the one before has learnt.
 
 Room       training, called by command.py
 Maps       a recipe, a folder  ->  a folder with tokenizer, checkpoints, curves, pictures, and the model
@@ -18,16 +18,17 @@ from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.text_encoder import load_tokenizer, save_tokenizer
 from labml_sd.training.latents import encode_scenes
 from labml_sd.training.learn_bpe import learn_bpe
-from labml_sd.training.loop import read_state, train
+from labml_sd.training.loop import load_average, train
 from labml_sd.training.recipe import Recipe
 from labml_sd.training.scenes import Scene
 from labml_sd.training.train_autoencoder import AutoencoderTask
 from labml_sd.training.train_clip import Clip, ClipTask
+from labml_sd.training.train_decoder import DecoderTask
 from labml_sd.training.train_diffusion import DiffusionTask
 
 TOKENIZER, CONFIG = "tokenizer", "model.json"  # inside the run's folder
-STAGES = ("autoencoder", "clip", "diffusion")
-SHARE = {"autoencoder": 0.4, "clip": 0.1, "diffusion": 0.5}  # of a budget in minutes
+STAGES = ("autoencoder", "decoder", "clip", "diffusion")
+SHARE = {"autoencoder": 0.25, "decoder": 0.2, "clip": 0.1, "diffusion": 0.45}  # of a budget in minutes
 SCENES_PER_MINUTE = 400  # a short run encodes fewer scenes: it will not see many of them anyway
 
 
@@ -76,6 +77,8 @@ def train_stage(
     recipe = replace(recipe, model=with_vocabulary(recipe.model, len(tokenizer)))
     if stage == "autoencoder":
         train(AutoencoderTask(recipe, seed, device), folder, progress=progress, **budget.of(stage))
+    elif stage == "decoder":
+        train(DecoderTask(recipe, folder, seed, device), folder, progress=progress, **budget.of(stage))
     elif stage == "clip":
         train(ClipTask(recipe, tokenizer, seed, device), folder, progress=progress, **budget.of(stage))
     else:
@@ -93,7 +96,7 @@ def train_stage(
 def first_stages(config: ModelConfig, recipe: Recipe, tokenizer: Any, folder: Path) -> LatentDiffusion:
     """The model with its autoencoder and text encoder trained; its U-Net still random."""
     model = LatentDiffusion(config, tokenizer)
-    load_average(model.autoencoder, folder, "autoencoder")
+    load_average(model.autoencoder, folder, "decoder")
     clip = Clip(config.text_encoder, recipe.clip, config.image_size)
     load_average(clip, folder, "clip")
     model.text_encoder.transformer.load_state_dict(clip.text.state_dict())
@@ -107,16 +110,8 @@ def set_scale(model: LatentDiffusion, scale_factor: float) -> None:
     model.autoencoder.config = scaled
 
 
-def load_average(module: torch.nn.Module, folder: Path, stage: str) -> None:
-    """Fill a network from a stage's checkpoint. Raises CheckpointError when there is none."""
-    path = folder / f"{stage}.pt"
-    if not path.exists():
-        raise CheckpointError(f"{path}: no such checkpoint; train the stage {stage!r} first")
-    module.load_state_dict(read_state(path)["average"])
-
-
 def assemble(recipe: Recipe, folder: Path) -> LatentDiffusion:
-    """The finished model, from the averages of the three stages. CheckpointError when one is missing."""
+    """The finished model, from the averages of the stages. CheckpointError when one is missing."""
     path = folder / CONFIG
     if not path.exists():
         raise CheckpointError(f"{path}: no such file; train the stage 'diffusion' first")

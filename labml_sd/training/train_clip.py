@@ -1,4 +1,4 @@
-r"""Stage 2: a small CLIP learns which caption belongs to which picture. Its text half is then frozen.
+r"""Stage 3: a small CLIP learns which caption belongs to which picture. Its text half is then frozen.
 
 Room       training, called by command.py
 Maps       scenes and captions  ->  CLIPTextTransformer, ImageTower
@@ -6,6 +6,7 @@ Paper      Radford et al. 2021, arXiv:2103.00020, figure 3
 See        tests/training/test_train_clip.py
 """
 
+import random
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 from labml_sd.config import TextEncoderConfig
 from labml_sd.text_encoder import CLIPTextTransformer, tokenize
 from labml_sd.training.data import image_batch, scene_batch
+from labml_sd.training.near_misses import near_misses
 from labml_sd.training.precision import autocast
 from labml_sd.training.recipe import ClipRecipe, Recipe
 from labml_sd.training.sheet import save_heat
@@ -56,11 +58,21 @@ class Clip(nn.Module):
         self.image(torch.zeros(1, 3, image_size, image_size))  # the lazy layer learns its width
         init_text(self.text)
 
-    def forward(self, ids: Int[Tensor, "b n"], image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b b"]:
-        """Scaled cosines: row i, column j says how well caption i fits picture j."""
-        text = F.normalize(self.text_projection(self.text.pooled(ids)), dim=-1)
-        picture = F.normalize(self.image(image), dim=-1)
-        return self.logit_scale.exp().clamp(max=MAX_LOGIT_SCALE) * text @ picture.T
+    def embed_text(self, ids: Int[Tensor, "b n"]) -> Float[Tensor, "b d"]:
+        """Captions as directions: vectors of length 1 where fitting pictures lie close by."""
+        return F.normalize(self.text_projection(self.text.pooled(ids)), dim=-1)
+
+    def embed_image(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+        """Pictures as directions in the same space."""
+        return F.normalize(self.image(image), dim=-1)
+
+    def logits(self, text: Float[Tensor, "*b d"], image: Float[Tensor, "*c d"]) -> Float[Tensor, "..."]:
+        """Scaled cosines."""
+        return self.logit_scale.exp().clamp(max=MAX_LOGIT_SCALE) * (text @ image.transpose(-1, -2))
+
+    def forward(self, ids: Int[Tensor, "b n"], image: Float[Tensor, "c 3 h w"]) -> Float[Tensor, "b c"]:
+        """Row i, column j says how well caption i fits picture j."""
+        return self.logits(self.embed_text(ids), self.embed_image(image))
 
 
 def init_text(transformer: CLIPTextTransformer) -> None:
@@ -78,8 +90,16 @@ def contrastive_loss(logits: Float[Tensor, "b b"]) -> Float[Tensor, ""]:
     return 0.5 * (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth))
 
 
+def near_miss_loss(logits: Float[Tensor, "b n"]) -> Float[Tensor, ""]:
+    r"""Each picture must find its caption, in column 0, among captions that are almost right.
+
+    $$ L = \mathrm{CE}(S, 0) $$
+    """
+    return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
+
+
 class ClipTask:
-    """The loss of one step: a batch of scenes against its own captions."""
+    """The loss of one step: a batch of scenes against its own captions, and against near misses of them."""
 
     name = "clip"
 
@@ -87,26 +107,47 @@ class ClipTask:
         torch.manual_seed(seed)
         self.recipe, self.text, self.size = recipe.clip, recipe.model.text_encoder, recipe.model.image_size
         self.tokenizer, self.seed, self.device = tokenizer, seed, device
-        self.networks: nn.Module = Clip(self.text, self.recipe, self.size).to(device)
+        self.networks = Clip(self.text, self.recipe, self.size).to(device)
 
     def batch(self, seed: int, step: int, n: int) -> tuple[Tensor, Tensor]:
         """Token ids up to the longest caption (the mask is causal: padding changes nothing) and pictures."""
         scenes = scene_batch(seed, step, n)
         captions = [scene.caption(seed=step * n + k) for k, scene in enumerate(scenes)]
+        return self.ids(captions), image_batch(scenes, self.size).to(self.device)
+
+    def ids(self, captions: list[str]) -> Int[Tensor, "b n"]:
+        """Tokens, up to the end of the longest caption."""
         text = self.text
         ids = tokenize(
             self.tokenizer, captions, n_positions=text.n_positions, bos_id=text.bos_id, eos_id=text.eos_id
         )
         longest = int((ids != text.eos_id).sum(dim=1).max()) + 1
-        return ids[:, :longest].to(self.device), image_batch(scenes, self.size).to(self.device)
+        return ids[:, :longest].to(self.device)
+
+    def near_captions(self, step: int) -> list[str]:
+        """For the first scenes of a batch: the full caption, then its near misses, in one wording."""
+        n, captions = self.recipe.batch_size, []
+        for k, scene in enumerate(scene_batch(self.seed, step, n)[: self.recipe.n_hard]):
+            wording = step * n + k
+            others = near_misses(scene, self.recipe.n_misses, random.Random(f"near {self.seed} {wording}"))
+            captions += [one.caption(seed=wording, full=True) for one in (scene, *others)]
+        return captions
 
     def losses(self, step: int, progress: float) -> dict[str, Tensor]:
-        """Contrastive loss, and how often the right picture is found."""
+        """Contrastive loss, and how often the right one is found: among the batch, and among near misses."""
         ids, images = self.batch(self.seed, step, self.recipe.batch_size)
+        near_ids = self.ids(self.near_captions(step))
         with autocast(self.device):
-            logits = self.networks(ids, images).float()
+            pictures = self.networks.embed_image(images)
+            logits = self.networks.logits(self.networks.embed_text(ids), pictures).float()
+            near = rearrange(
+                self.networks.embed_text(near_ids), "(b n) d -> b n d", n=1 + self.recipe.n_misses
+            )
+            hard = self.networks.logits(near, pictures[: len(near), None]).float().squeeze(-1)
         found = (logits.argmax(dim=1) == torch.arange(len(logits), device=self.device)).float().mean()
-        return {"loss": contrastive_loss(logits), "accuracy": found}
+        hard_found = (hard.argmax(dim=1) == 0).float().mean()
+        loss = contrastive_loss(logits) + near_miss_loss(hard)
+        return {"loss": loss, "accuracy": found, "near": hard_found}
 
     def picture(self, networks: nn.Module, path: Path) -> None:
         """The cosines of 32 fresh captions and pictures: a bright diagonal is what we want."""

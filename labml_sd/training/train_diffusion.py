@@ -1,4 +1,4 @@
-r"""Stage 3: the U-Net learns to tell the noise in a latent, given a caption.
+r"""Stage 4: the U-Net learns to tell the noise in a latent, given a caption.
 
 Room       training, called by command.py
 Maps       latents, captions  ->  UNet (and its average)

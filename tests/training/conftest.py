@@ -34,6 +34,7 @@ def small_recipe() -> Recipe:
         n_captions=200,
         max_vocab=600,
         autoencoder=AutoencoderRecipe(n_steps=6, batch_size=4, crop=16),
-        clip=ClipRecipe(n_steps=6, batch_size=4, d_embed=8, image_channels=8),
+        decoder=AutoencoderRecipe(n_steps=6, batch_size=4, crop=16),
+        clip=ClipRecipe(n_steps=6, batch_size=4, n_hard=2, d_embed=8, image_channels=8),
         diffusion=DiffusionRecipe(n_steps=6, batch_size=4, n_scenes=40),
     )

@@ -65,7 +65,7 @@ def test_prompts_are_dropped_as_often_as_asked(dropout, small_recipe, run_folder
 
 
 def test_a_missing_stage_is_named(small_recipe, tmp_path):
-    with pytest.raises(CheckpointError, match="train the stage 'autoencoder' first"):
+    with pytest.raises(CheckpointError, match="train the stage 'decoder' first"):
         train_stage("diffusion", small_recipe, tmp_path, Budget(), seed=0, device=CPU, progress=False)
     with pytest.raises(CheckpointError, match="train the stage 'diffusion' first"):
         assemble(small_recipe, tmp_path)

@@ -1,0 +1,32 @@
+r"""Stage 2: the decoder learns on, while the encoder, and with it every latent, stays as it is.
+
+Room       training, called by command.py
+Maps       scenes, a trained Autoencoder  ->  the same with a better decoder
+Reference  stabilityai/sd-vae-ft-mse (model card): SD's decoder, fine-tuned in the same way
+See        tests/training/test_train_decoder.py
+
+A U-Net fits the latents it was trained on. Whoever trains the encoder on has to train the U-Net anew. The
+decoder is free: nothing but the finished picture depends on it.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from labml_sd.training.loop import load_average
+from labml_sd.training.recipe import Recipe
+from labml_sd.training.train_autoencoder import AutoencoderTask
+
+
+class DecoderTask(AutoencoderTask):
+    """The autoencoder's loss with the encoder frozen: a step is a third cheaper."""
+
+    name = "decoder"
+
+    def __init__(self, recipe: Recipe, folder: Path, seed: int, device: torch.device) -> None:
+        """Start from the average of the stage before. Raises CheckpointError when `folder` has none."""
+        super().__init__(replace(recipe, autoencoder=recipe.decoder), seed, device)
+        load_average(self.autoencoder, folder, "autoencoder")
+        self.autoencoder.encoder.requires_grad_(False)
+        self.autoencoder.quant_conv.requires_grad_(False)
