@@ -51,12 +51,16 @@ class Task(Protocol):
 
 
 def learning_rate(recipe: StageRecipe, step: int, n_steps: int) -> float:
-    r"""Linear warm-up, then half a cosine down to 1/50.
+    r"""Linear warm-up, then half a cosine down to 1/50; the same anew from each of `recipe.restarts` on.
 
-    $$ \eta(p) = \eta_0 \left( 0.02 + 0.98 \cdot \tfrac{1}{2}(1 + \cos \pi p) \right), \qquad p = step / n $$
+    $$ \eta(p) = \eta_0 \left( 0.02 + 0.98 \cdot \tfrac{1}{2}(1 + \cos \pi p) \right) $$
+
+    p runs from 0 to 1 between two restarts: SGDR, Loshchilov and Hutter 2017, arXiv:1608.03983, eq. 5.
     """
-    warm = min(1.0, (step + 1) / recipe.warmup)
-    cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / n_steps)))
+    begin = max((s for s in recipe.restarts if s <= step), default=0)
+    end = min((s for s in (*recipe.restarts, n_steps) if s > step), default=n_steps)
+    warm = min(1.0, (step - begin + 1) / recipe.warmup)
+    cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, (step - begin) / max(1, end - begin))))
     return recipe.learning_rate * warm * (0.02 + 0.98 * cosine)
 
 

@@ -18,6 +18,7 @@ class StageRecipe:
     batch_size: int
     learning_rate: float
     warmup: int = 100  # steps; Adam's first estimates of the variance are poor
+    restarts: tuple[int, ...] = ()  # steps at which the learning rate rises once more: a longer run
     weight_decay: float = 0.01
     grad_clip: float = 1.0  # norm of the whole gradient
     ema_decay: float = 0.0  # 0: keep no average of the weights
@@ -44,7 +45,7 @@ class AutoencoderRecipe(StageRecipe):
 class ClipRecipe(StageRecipe):
     """Learn which caption belongs to which picture."""
 
-    n_steps: int = 1200
+    n_steps: int = 1000
     batch_size: int = 128
     learning_rate: float = 1e-3
     n_hard: int = 64  # scenes of a batch that are also told from near misses
@@ -57,9 +58,10 @@ class ClipRecipe(StageRecipe):
 class DiffusionRecipe(StageRecipe):
     """Learn to tell the noise in a latent, given a caption."""
 
-    n_steps: int = 2750
+    n_steps: int = 5250
     batch_size: int = 64
     learning_rate: float = 1e-3
+    restarts: tuple[int, ...] = (2750,)
     ema_decay: float = 0.999
     n_scenes: int = 16_000  # encoded once by the frozen autoencoder, then seen again with new captions
     full_captions: float = 0.4  # share of captions that name every attribute; the others leave parts out
@@ -78,7 +80,7 @@ class Recipe:
     autoencoder: AutoencoderRecipe = field(default_factory=AutoencoderRecipe)
     # Once shapes stand, the mean square error decides: SD's own decoder was fine-tuned with more of it, too.
     decoder: AutoencoderRecipe = field(
-        default_factory=lambda: AutoencoderRecipe(n_steps=8000, mse_weight=10.0)
+        default_factory=lambda: AutoencoderRecipe(n_steps=5500, mse_weight=10.0)
     )
     clip: ClipRecipe = field(default_factory=ClipRecipe)
     diffusion: DiffusionRecipe = field(default_factory=DiffusionRecipe)

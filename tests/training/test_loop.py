@@ -130,3 +130,13 @@ def test_the_average_follows_the_weights_by_its_formula():
     nn.init.constant_(average.weight, 1.0)
     loop.update_average(average, network, decay=0.5, step=10_000)
     assert average.weight.item() == pytest.approx(1.5)
+
+
+def test_learning_rate_starts_anew_at_a_restart():
+    once = StageRecipe(n_steps=400, batch_size=1, learning_rate=2.0, warmup=10)
+    twice = StageRecipe(n_steps=1000, batch_size=1, learning_rate=2.0, warmup=10, restarts=(400,))
+    first = [loop.learning_rate(twice, step, 1000) for step in range(400)]
+    assert first == [loop.learning_rate(once, step, 400) for step in range(400)]
+    longer = StageRecipe(n_steps=600, batch_size=1, learning_rate=2.0, warmup=10)
+    second = [loop.learning_rate(twice, 400 + step, 1000) for step in range(601)]
+    assert second == [loop.learning_rate(longer, step, 600) for step in range(601)]
