@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+__all__ = ["captioned_grid"]
+
 FONT_SIZE = 11
 GAP = 10  # pixels between cells
 INK, PAPER = (34, 34, 34), (255, 255, 255)

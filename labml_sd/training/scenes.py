@@ -11,6 +11,8 @@ from typing import Literal, get_args
 
 from PIL import Image
 
+__all__ = ["Scene", "Thing", "HELD_OUT", "SKIES", "GROUNDS", "KINDS", "COLOURS", "PLACES", "SIZES"]  # noqa: RUF022
+
 Sky = Literal["day", "sunset", "night"]
 Ground = Literal["grass", "beach", "snow", "sea"]
 Light = Literal["sun", "moon"]
