@@ -1,0 +1,74 @@
+r"""What every figure is: a PNG with a text that says what it shows.
+
+Room       figures, called by the other figures_*.py
+Maps       matplotlib figure | PIL images  ->  Picture
+See        tests/test_figures.py
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+DPI = 90
+
+STYLE: dict[str, Any] = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "axes.titlesize": 10,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "image.cmap": "viridis",
+}
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG, or an animated one, as a notebook shows it. `alt` says in words what there is to see."""
+
+    png: bytes = field(repr=False)
+    alt: str
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+    def __repr__(self) -> str:
+        """Size and text: stands below the picture where the picture cannot be shown."""
+        with Image.open(io.BytesIO(self.png)) as image:
+            return f"<{image.width} x {image.height} picture: {self.alt}>"
+
+    def save(self, path: str | Path) -> None:
+        """Write the PNG."""
+        Path(path).write_bytes(self.png)
+
+
+def from_figure(figure: Any, alt: str) -> Picture:
+    """A matplotlib figure, drawn once. The same figure gives the same bytes: no date, no version inside."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
+    return Picture(buffer.getvalue(), alt)
+
+
+def from_image(image: Image.Image, alt: str) -> Picture:
+    """A PIL image as it is."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=True)
+    return Picture(buffer.getvalue(), alt)
+
+
+def film(frames: Sequence[Image.Image], alt: str, *, milliseconds: int = 120, hold: int = 1200) -> Picture:
+    """An animated PNG that runs for ever; the last frame stays `hold` milliseconds."""
+    buffer = io.BytesIO()
+    times = [milliseconds] * (len(frames) - 1) + [hold]
+    first, *rest = frames
+    first.save(buffer, format="PNG", save_all=True, append_images=rest, duration=times, loop=0)
+    return Picture(buffer.getvalue(), alt)
