@@ -1,6 +1,6 @@
-r"""One training loop for the three stages: learn, log, save, go on where it stopped.
+r"""One training loop for all stages: learn, log, save, go on where it stopped.
 
-Room       training, called by command.py
+Room       training, called by stages.py and by the probe
 Maps       a task (networks and a loss)  ->  trained networks, a curve, a checkpoint
 See        tests/training/test_loop.py
 
@@ -8,46 +8,120 @@ Data and noise of a step are a pure function of (seed, step). So a checkpoint ne
 and a run that was killed and resumed gives the same weights, bit for bit, as one that was not.
 """
 
-import copy
-import csv
 import math
-import os
 import time
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Never
 
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from labml_sd.errors import CheckpointError
+from labml_sd.training.interrupt import Interrupt
+from labml_sd.training.processes import ALONE, Processes
 from labml_sd.training.recipe import StageRecipe
+from labml_sd.training.run import Run, Task
 
-SAVE_EVERY = 120.0  # seconds
-LOG_EVERY = 10  # steps
-PLAN_AT = 30  # the step at which a budget in minutes is turned into a number of steps
-FORMAT = 1
+SAVE_EVERY = 60.0  # seconds
+LOG_EVERY = 10  # steps; the first hundred, where most is learnt, are logged one by one
+LOG_ALL = 100
+# When a budget in minutes is turned into a number of steps: at this step, or after this share of the budget.
+PLAN_AT = 30
+PLAN_SHARE = 0.1
+SAVED = "stopped and saved at step {}; the same command goes on from there"
 
 
-@runtime_checkable
-class Task(Protocol):
-    """What a stage has to say for itself."""
+def train(
+    task: Task,
+    folder: Path,
+    *,
+    n_steps: int | None = None,
+    minutes: float | None = None,
+    picture_every: float = 60.0,
+    progress: bool = True,
+    processes: Processes = ALONE,
+) -> nn.Module:
+    """Train to the end, or go on from a checkpoint in `folder`; return the averaged networks.
 
-    name: str
-    networks: nn.Module  # all that is trained
+    `n_steps` wins over `minutes`; with neither, the checkpoint's number of steps is run, or the recipe's. A
+    budget in minutes is turned into a number of steps once the speed is known, and that number is kept in the
+    checkpoint: the learning rate follows steps, never the clock. Ctrl-C (KeyboardInterrupt) comes after the
+    step in hand, and the run is saved.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    run = Run(task, folder, n_steps, processes)
+    run.load()
+    if run.n_steps is None and minutes is None:
+        run.n_steps = task.recipe.n_steps
+    started, first = time.monotonic(), run.step
+    save, show = Every(SAVE_EVERY), Every(picture_every)
+    with Interrupt() as interrupt, progress_bar(run, progress) as bar:
+        try:
+            while run.n_steps is None or run.step < run.n_steps:
+                losses = one_step(run)
+                if run.n_steps is None:
+                    seconds = processes.agree(time.monotonic() - started)
+                    run.n_steps = bar.total = plan(run.step, run.step - first, seconds, minutes or 0.0)
+                if run.step % LOG_EVERY == 0 or run.step <= LOG_ALL:
+                    bar.set_postfix(log(run, losses))
+                bar.update(1)
+                if save.due():
+                    run.save()
+                if show.due():
+                    run.show()
+                if processes.any(interrupt.asked):
+                    raise KeyboardInterrupt(f"{task.name}: {SAVED.format(run.step)}")
+        finally:
+            run.save()
+    run.show()
+    processes.wait()  # for the main process's files
+    return run.average
 
-    @property
-    def recipe(self) -> StageRecipe:
-        """The numbers of the stage."""
-        ...
 
-    def losses(self, step: int, progress: float) -> dict[str, Tensor]:
-        """Scalars of one step; `loss` is made small, the others are only logged. `progress`: 0 to 1."""
-        ...
+class Every:
+    """Tells when so many seconds have passed since it last did."""
 
-    def picture(self, networks: nn.Module, path: Path) -> None:
-        """Draw what has been learnt so far."""
-        ...
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.last = seconds, time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time again."""
+        now = time.monotonic()
+        is_due = now - self.last > self.seconds
+        self.last = now if is_due else self.last
+        return is_due
+
+
+def progress_bar(run: Run, progress: bool) -> "tqdm[Never]":
+    """The steps that are done and to do, in the main process."""
+    hidden = not (progress and run.processes.is_main)
+    return tqdm(total=run.n_steps, initial=run.step, desc=run.task.name, disable=hidden, dynamic_ncols=True)
+
+
+def one_step(run: Run) -> dict[str, Tensor]:
+    """Loss, gradient, clip, update, average."""
+    recipe, n_steps = run.task.recipe, run.n_steps or 10**9
+    for group in run.optimizer.param_groups:
+        group["lr"] = learning_rate(recipe, run.step, n_steps)
+    run.task.networks.train()
+    losses = run.task.losses(run.step, run.step / n_steps)
+    losses["loss"].backward()  # type: ignore[no-untyped-call]
+    run.processes.average_gradients(run.task.networks)
+    nn.utils.clip_grad_norm_(run.task.networks.parameters(), recipe.grad_clip)
+    run.optimizer.step()
+    run.optimizer.zero_grad(set_to_none=True)
+    if run.average is not run.task.networks:
+        update_average(run.average, run.task.networks, recipe.ema_decay, run.step)
+    run.step += 1
+    return {k: v.detach() for k, v in losses.items()}
+
+
+def log(run: Run, losses: dict[str, Tensor]) -> dict[str, str]:
+    """Add the losses of the step to the curve, and give them as words for the progress bar."""
+    values = run.processes.mean(list(losses.values()))
+    row = {name: float(value) for name, value in zip(losses, values, strict=True)}
+    run.curve.append({"step": float(run.step)} | row)
+    return {name: f"{value:.4f}" for name, value in row.items()}
 
 
 def learning_rate(recipe: StageRecipe, step: int, n_steps: int) -> float:
@@ -59,8 +133,10 @@ def learning_rate(recipe: StageRecipe, step: int, n_steps: int) -> float:
     """
     begin = max((s for s in recipe.restarts if s <= step), default=0)
     end = min((s for s in (*recipe.restarts, n_steps) if s > step), default=n_steps)
-    warm = min(1.0, (step - begin + 1) / recipe.warmup)
-    cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, (step - begin) / max(1, end - begin))))
+    length = max(1, end - begin)
+    warmup = min(recipe.warmup, max(1.0, length / 10))  # a run of a minute must not be spent on warming up
+    warm = min(1.0, (step - begin + 1) / warmup)
+    cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, (step - begin) / length)))
     return recipe.learning_rate * warm * (0.02 + 0.98 * cosine)
 
 
@@ -77,150 +153,11 @@ def update_average(average: nn.Module, networks: nn.Module, decay: float, step: 
             mean.lerp_(weight, 1.0 - d)
 
 
-class Run:
-    """Networks, optimiser, average and step count: all that a checkpoint holds."""
-
-    def __init__(self, task: Task, folder: Path, n_steps: int | None) -> None:
-        self.task, self.folder = task, folder
-        self.step, self.n_steps = 0, n_steps
-        weights = [p for p in task.networks.parameters() if p.requires_grad]
-        decayed = [p for p in weights if p.ndim > 1]
-        kept = [p for p in weights if p.ndim <= 1]  # biases and norms: pulling them to 0 helps nobody
-        groups = [
-            {"params": decayed, "weight_decay": task.recipe.weight_decay},
-            {"params": kept, "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(
-            groups, lr=task.recipe.learning_rate, betas=(0.9, 0.99), fused=True
-        )
-        self.average = copy.deepcopy(task.networks) if task.recipe.ema_decay else task.networks
-        self.curve: list[dict[str, float]] = []
-
-    @property
-    def path(self) -> Path:
-        """Where the checkpoint lies."""
-        return self.folder / f"{self.task.name}.pt"
-
-    def save(self) -> None:
-        """Write checkpoint and curve. The old checkpoint stays whole until the new one is complete."""
-        state: dict[str, Any] = {
-            "format": FORMAT,
-            "step": self.step,
-            "n_steps": self.n_steps,
-            "networks": self.task.networks.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "curve": self.curve,
-        }
-        part = self.path.with_suffix(".part")
-        torch.save(state, part)
-        os.replace(part, self.path)
-        write_curve(self.curve, self.folder / f"{self.task.name}.csv")
-
-    def load(self) -> bool:
-        """Go on from the checkpoint, if there is one."""
-        if not self.path.exists():
-            return False
-        state = read_state(self.path)
-        self.task.networks.load_state_dict(state["networks"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.curve = state["step"], state["curve"]
-        self.n_steps = state["n_steps"] if self.n_steps is None else self.n_steps
-        return True
-
-
-def read_state(path: Path) -> dict[str, Any]:
-    """A checkpoint of this loop. Raises CheckpointError for anything else."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(f"{path}: not a training checkpoint; delete it to start anew") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: a training checkpoint of another version; delete it to start anew")
-    return state
-
-
-def load_average(module: nn.Module, folder: Path, stage: str) -> None:
-    """Fill a network from a stage's checkpoint. Raises CheckpointError when there is none."""
-    path = folder / f"{stage}.pt"
-    if not path.exists():
-        raise CheckpointError(f"{path}: no such checkpoint; train the stage {stage!r} first")
-    module.load_state_dict(read_state(path)["average"])
-
-
-def write_curve(curve: list[dict[str, float]], path: Path) -> None:
-    """The learning curve as CSV, one line every few steps."""
-    if not curve:
-        return
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(curve[0]))
-        writer.writeheader()
-        writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in curve)
-
-
-def train(
-    task: Task,
-    folder: Path,
-    *,
-    n_steps: int | None = None,
-    minutes: float | None = None,
-    picture_every: float = 60.0,
-    progress: bool = True,
-) -> nn.Module:
-    """Train to the end, or go on from a checkpoint in `folder`; return the averaged networks.
-
-    `n_steps` wins over `minutes`; with neither, the checkpoint's number of steps is run, or the recipe's. A
-    budget in minutes is turned into a number of steps once the speed is known, and that number is kept in the
-    checkpoint: the learning rate follows steps, never the clock. Ctrl-C saves before it leaves.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    run = Run(task, folder, n_steps)
-    run.load()
-    if run.n_steps is None and minutes is None:
-        run.n_steps = task.recipe.n_steps
-    started, first = time.monotonic(), run.step
-    saved = pictured = started
-    bar = tqdm(total=run.n_steps, initial=run.step, desc=task.name, disable=not progress, dynamic_ncols=True)
-    try:
-        while run.n_steps is None or run.step < run.n_steps:
-            losses = one_step(run)
-            bar.update(1)
-            now = time.monotonic()
-            if run.n_steps is None and run.step - first == PLAN_AT:
-                run.n_steps = bar.total = planned_steps(run.step, PLAN_AT, now - started, minutes or 0.0)
-            if run.step % LOG_EVERY == 0:
-                row = {"step": float(run.step)} | {k: float(v) for k, v in losses.items()}
-                run.curve.append(row)
-                bar.set_postfix({k: f"{v:.4f}" for k, v in row.items() if k != "step"})
-            if now - saved > SAVE_EVERY:
-                run.save()
-                saved = now
-            if now - pictured > picture_every:
-                task.picture(run.average, folder / f"{task.name}.png")
-                pictured = now
-    finally:
-        bar.close()
-        run.save()
-    task.picture(run.average, folder / f"{task.name}.png")
-    return run.average
-
-
-def one_step(run: Run) -> dict[str, Tensor]:
-    """Loss, gradient, clip, update, average."""
-    recipe, n_steps = run.task.recipe, run.n_steps or 10**9
-    for group in run.optimizer.param_groups:
-        group["lr"] = learning_rate(recipe, run.step, n_steps)
-    run.task.networks.train()
-    losses = run.task.losses(run.step, run.step / n_steps)
-    losses["loss"].backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(run.task.networks.parameters(), recipe.grad_clip)
-    run.optimizer.step()
-    run.optimizer.zero_grad(set_to_none=True)
-    if run.average is not run.task.networks:
-        update_average(run.average, run.task.networks, recipe.ema_decay, run.step)
-    run.step += 1
-    return {k: v.detach() for k, v in losses.items()}
+def plan(step: int, timed: int, seconds: float, minutes: float) -> int | None:
+    """The number of steps that fits into a budget, or None while the speed is not known well enough."""
+    if timed < PLAN_AT and seconds < PLAN_SHARE * 60.0 * minutes:
+        return None
+    return planned_steps(step, timed, seconds, minutes)
 
 
 def planned_steps(step: int, timed: int, seconds: float, minutes: float) -> int:

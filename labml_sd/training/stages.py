@@ -6,6 +6,7 @@ See        tests/training/test_stages.py
 """
 
 import json
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.text_encoder import load_tokenizer, save_tokenizer
 from labml_sd.training.latents import encode_scenes
 from labml_sd.training.learn_bpe import learn_bpe
-from labml_sd.training.loop import load_average, train
+from labml_sd.training.loop import train
+from labml_sd.training.processes import ALONE, Processes
 from labml_sd.training.recipe import Recipe
+from labml_sd.training.run import Task, load_average
 from labml_sd.training.scenes import Scene
 from labml_sd.training.train_autoencoder import AutoencoderTask
 from labml_sd.training.train_clip import Clip, ClipTask
@@ -28,7 +31,7 @@ from labml_sd.training.train_diffusion import DiffusionTask
 
 TOKENIZER, CONFIG = "tokenizer", "model.json"  # inside the run's folder
 STAGES = ("autoencoder", "decoder", "clip", "diffusion")
-SHARE = {"autoencoder": 0.25, "decoder": 0.2, "clip": 0.1, "diffusion": 0.45}  # of a budget in minutes
+SHARE = {"autoencoder": 0.3, "decoder": 0.1, "clip": 0.15, "diffusion": 0.45}  # of a budget in minutes
 SCENES_PER_MINUTE = 400  # a short run encodes fewer scenes: it will not see many of them anyway
 
 
@@ -39,9 +42,9 @@ class Budget:
     n_steps: int | None = None
     minutes: float | None = None
 
-    def of(self, stage: str) -> dict[str, Any]:
-        """The loop's arguments for one stage."""
-        minutes = None if self.minutes is None else self.minutes * SHARE[stage]
+    def of(self, stage: str, spent: float = 0.0) -> dict[str, Any]:
+        """The loop's arguments for one stage, whose preparations took `spent` seconds."""
+        minutes = None if self.minutes is None else self.minutes * SHARE[stage] - spent / 60.0
         return {"n_steps": self.n_steps, "minutes": minutes}
 
 
@@ -70,27 +73,43 @@ def train_stage(
     seed: int,
     device: torch.device,
     progress: bool = True,
+    processes: Processes = ALONE,
 ) -> None:
     """Run or go on with one stage. Raises CheckpointError when an earlier stage is missing."""
+    started = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = prepare_tokenizer(recipe, folder, seed)
+    with processes.main_first():
+        tokenizer = prepare_tokenizer(recipe, folder, seed)
     recipe = replace(recipe, model=with_vocabulary(recipe.model, len(tokenizer)))
+    progress = progress and processes.is_main
+    task: Task
     if stage == "autoencoder":
-        train(AutoencoderTask(recipe, seed, device), folder, progress=progress, **budget.of(stage))
+        task = AutoencoderTask(recipe, seed, device, processes)
     elif stage == "decoder":
-        train(DecoderTask(recipe, folder, seed, device), folder, progress=progress, **budget.of(stage))
+        task = DecoderTask(recipe, folder, seed, device, processes)
     elif stage == "clip":
-        train(ClipTask(recipe, tokenizer, seed, device), folder, progress=progress, **budget.of(stage))
+        task = ClipTask(recipe, tokenizer, seed, device, processes)
     else:
-        n_scenes = recipe.diffusion.n_scenes
-        if budget.minutes is not None:
-            n_scenes = min(n_scenes, max(1000, int(SCENES_PER_MINUTE * budget.minutes)))
         model = first_stages(recipe.model, recipe, tokenizer, folder).to(device).eval()
-        size = recipe.model.image_size
-        latents = encode_scenes(model.autoencoder, seed, n_scenes, size, folder, progress=progress)
+        n_scenes = scenes_to_encode(recipe, budget)
+        with processes.main_first():
+            size = recipe.model.image_size
+            latents = encode_scenes(model.autoencoder, seed, n_scenes, size, folder, progress=progress)
         set_scale(model, latents.scale_factor)
-        (folder / CONFIG).write_text(json.dumps(model.config.to_dict(), indent=2) + "\n", encoding="utf-8")
-        train(DiffusionTask(recipe, model, latents, seed), folder, progress=progress, **budget.of(stage))
+        if processes.is_main:
+            (folder / CONFIG).write_text(
+                json.dumps(model.config.to_dict(), indent=2) + "\n", encoding="utf-8"
+            )
+        task = DiffusionTask(recipe, model, latents, seed, processes)
+    loop_budget = budget.of(stage, spent=time.monotonic() - started)
+    train(task, folder, progress=progress, processes=processes, **loop_budget)
+
+
+def scenes_to_encode(recipe: Recipe, budget: Budget) -> int:
+    """How many scenes the diffusion stage learns from."""
+    if budget.minutes is None:
+        return recipe.diffusion.n_scenes
+    return min(recipe.diffusion.n_scenes, max(1000, int(SCENES_PER_MINUTE * budget.minutes)))
 
 
 def first_stages(config: ModelConfig, recipe: Recipe, tokenizer: Any, folder: Path) -> LatentDiffusion:

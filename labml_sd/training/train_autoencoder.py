@@ -7,6 +7,7 @@ See        tests/training/test_train_autoencoder.py
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 from labml_sd.autoencoder import Autoencoder
 from labml_sd.training.data import generator, image_batch, scene_batch
 from labml_sd.training.precision import autocast
+from labml_sd.training.processes import ALONE, Processes
 from labml_sd.training.recipe import AutoencoderRecipe, Recipe
 from labml_sd.training.sheet import save_rows
 
@@ -28,35 +30,39 @@ class AutoencoderTask:
 
     name = "autoencoder"
 
-    def __init__(self, recipe: Recipe, seed: int, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, seed: int, device: torch.device, processes: Processes = ALONE) -> None:
         torch.manual_seed(seed)
-        self.recipe, self.size, self.seed, self.device = (
-            recipe.autoencoder,
-            recipe.model.image_size,
-            seed,
-            device,
-        )
+        self.recipe, self.size = recipe.autoencoder, recipe.model.image_size
+        self.seed, self.device, self.processes = seed, device, processes
         self.autoencoder = Autoencoder(recipe.model.autoencoder).to(device)
         self.networks: nn.Module = self.autoencoder
 
     def losses(self, step: int, progress: float) -> dict[str, Tensor]:
         """Crops first, whole pictures at the end (a quarter as many, so a step costs the same)."""
-        recipe, draw = self.recipe, generator(self.seed, step, "autoencoder")
-        whole = progress >= recipe.whole_from
-        n_scenes = max(1, recipe.batch_size // (4 if whole else CROPS_PER_SCENE))
-        images = image_batch(scene_batch(self.seed, step, n_scenes), self.size)
-        if not whole:
-            crops = [
-                crop(i, recipe.crop, recipe.busy_crops, draw) for i in images for _ in range(CROPS_PER_SCENE)
-            ]
-            images = torch.stack(crops)
-        images = images.to(self.device)
+        draw = generator(self.seed, step, "autoencoder")
+        images = self._images(step, progress >= self.recipe.whole_from, draw).to(self.device)
         with autocast(self.device):
             posterior = self.autoencoder.posterior(images)
-            decoded = self.autoencoder.decode(self.autoencoder.scaled(posterior.sample(draw))).float()
+            noise = self.processes.randn(posterior.mean.shape, draw).to(posterior.mean)
+            z = self.autoencoder.scaled(posterior.mean + posterior.std * noise)
+            decoded = self.autoencoder.decode(z).float()
         kl = posterior.kl().float().mean() / posterior.mean[0].numel()
-        mse = F.mse_loss(decoded.detach(), images)
+        (mse,) = self.processes.mean([F.mse_loss(decoded.detach(), images)])
         return {"loss": autoencoder_loss(images, decoded, kl, self.recipe), "psnr": psnr(mse), "kl": kl}
+
+    def _images(self, step: int, whole: bool, draw: Generator) -> Float[Tensor, "b 3 h w"]:
+        """This process's share of the pictures, or of two crops of each."""
+        recipe, processes = self.recipe, self.processes
+        n_scenes = processes.count * max(1, recipe.batch_size // (4 if whole else CROPS_PER_SCENE))
+        images = image_batch(processes.share(scene_batch(self.seed, step, n_scenes)), self.size)
+        if whole:
+            return images
+        room = self.size - recipe.crop
+        cuts = [draw_cut(room, recipe.busy_crops, draw) for _ in range(n_scenes * CROPS_PER_SCENE)]
+        twice = images.repeat_interleave(CROPS_PER_SCENE, dim=0)
+        return torch.stack(
+            [crop(*pair, recipe.crop) for pair in zip(twice, processes.share(cuts), strict=True)]
+        )
 
     def picture(self, networks: nn.Module, path: Path) -> None:
         """Six pictures over their round trips."""
@@ -83,13 +89,23 @@ def autoencoder_loss(
     return l1 + edges + recipe.mse_weight * mse + recipe.kl_weight * kl
 
 
-def crop(image: Float[Tensor, "c h w"], size: int, busy: float, draw: Generator) -> Float[Tensor, "c s s"]:
-    """A random square; with probability `busy` the one of four with the strongest contrast."""
-    corners = torch.randint(0, image.shape[-1] - size + 1, (CANDIDATES, 2), generator=draw).tolist()
-    crops = [image[:, y : y + size, x : x + size] for y, x in corners]
-    if torch.rand((), generator=draw).item() >= busy:
-        return crops[0]
-    return max(crops, key=lambda part: float(part.std()))
+class Cut(NamedTuple):
+    """Where a crop may be taken: the first corner, or, if `busy`, the one with the strongest contrast."""
+
+    corners: list[list[int]]
+    busy: bool
+
+
+def draw_cut(room: int, busy: float, draw: Generator) -> Cut:
+    """Random corners with coordinates in 0..room; busy with that probability."""
+    corners = torch.randint(0, room + 1, (CANDIDATES, 2), generator=draw).tolist()
+    return Cut(corners, torch.rand((), generator=draw).item() < busy)
+
+
+def crop(image: Float[Tensor, "c h w"], cut: Cut, size: int) -> Float[Tensor, "c s s"]:
+    """The square that a cut says."""
+    crops = [image[:, y : y + size, x : x + size] for y, x in cut.corners]
+    return max(crops, key=lambda part: float(part.std())) if cut.busy else crops[0]
 
 
 def edge_error(x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:

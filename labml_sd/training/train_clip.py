@@ -22,7 +22,9 @@ from labml_sd.text_encoder import CLIPTextTransformer, tokenize
 from labml_sd.training.data import image_batch, scene_batch
 from labml_sd.training.near_misses import near_misses
 from labml_sd.training.precision import autocast
+from labml_sd.training.processes import ALONE, Processes
 from labml_sd.training.recipe import ClipRecipe, Recipe
+from labml_sd.training.scenes import Scene
 from labml_sd.training.sheet import save_heat
 
 MAX_LOGIT_SCALE = 100.0  # CLIP's own bound (section 2.5): a sharper softmax is unstable
@@ -103,17 +105,25 @@ class ClipTask:
 
     name = "clip"
 
-    def __init__(self, recipe: Recipe, tokenizer: Any, seed: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        tokenizer: Any,
+        seed: int,
+        device: torch.device,
+        processes: Processes = ALONE,
+    ) -> None:
         torch.manual_seed(seed)
         self.recipe, self.text, self.size = recipe.clip, recipe.model.text_encoder, recipe.model.image_size
-        self.tokenizer, self.seed, self.device = tokenizer, seed, device
+        self.tokenizer, self.seed, self.device, self.processes = tokenizer, seed, device, processes
         self.networks = Clip(self.text, self.recipe, self.size).to(device)
 
-    def batch(self, seed: int, step: int, n: int) -> tuple[Tensor, Tensor]:
+    def batch(self, seed: int, step: int, n: int, processes: Processes = ALONE) -> tuple[Tensor, Tensor]:
         """Token ids up to the longest caption (the mask is causal: padding changes nothing) and pictures."""
-        scenes = scene_batch(seed, step, n)
-        captions = [scene.caption(seed=step * n + k) for k, scene in enumerate(scenes)]
-        return self.ids(captions), image_batch(scenes, self.size).to(self.device)
+        numbered = processes.share(list(enumerate(scene_batch(seed, step, n), start=step * n)))
+        captions = [scene.caption(seed=wording) for wording, scene in numbered]
+        images = image_batch([scene for _, scene in numbered], self.size)
+        return self.ids(captions), images.to(self.device)
 
     def ids(self, captions: list[str]) -> Int[Tensor, "b n"]:
         """Tokens, up to the end of the longest caption."""
@@ -124,10 +134,16 @@ class ClipTask:
         longest = int((ids != text.eos_id).sum(dim=1).max()) + 1
         return ids[:, :longest].to(self.device)
 
+    def hard_scenes(self, step: int) -> list[tuple[int, Scene]]:
+        """The first scenes of a batch, which are also told from near misses, with their places in it."""
+        count, recipe = self.processes.count, self.recipe
+        scenes = scene_batch(self.seed, step, count * recipe.batch_size)[: count * recipe.n_hard]
+        return self.processes.share(list(enumerate(scenes)))
+
     def near_captions(self, step: int) -> list[str]:
-        """For the first scenes of a batch: the full caption, then its near misses, in one wording."""
-        n, captions = self.recipe.batch_size, []
-        for k, scene in enumerate(scene_batch(self.seed, step, n)[: self.recipe.n_hard]):
+        """For each hard scene: the full caption, then its near misses, in one wording."""
+        n, captions = self.processes.count * self.recipe.batch_size, []
+        for k, scene in self.hard_scenes(step):
             wording = step * n + k
             others = near_misses(scene, self.recipe.n_misses, random.Random(f"near {self.seed} {wording}"))
             captions += [one.caption(seed=wording, full=True) for one in (scene, *others)]
@@ -135,15 +151,15 @@ class ClipTask:
 
     def losses(self, step: int, progress: float) -> dict[str, Tensor]:
         """Contrastive loss, and how often the right one is found: among the batch, and among near misses."""
-        ids, images = self.batch(self.seed, step, self.recipe.batch_size)
+        clip, processes = self.networks, self.processes
+        ids, images = self.batch(self.seed, step, processes.count * self.recipe.batch_size, processes)
         near_ids = self.ids(self.near_captions(step))
+        places = [k for k, _ in self.hard_scenes(step)]
         with autocast(self.device):
-            pictures = self.networks.embed_image(images)
-            logits = self.networks.logits(self.networks.embed_text(ids), pictures).float()
-            near = rearrange(
-                self.networks.embed_text(near_ids), "(b n) d -> b n d", n=1 + self.recipe.n_misses
-            )
-            hard = self.networks.logits(near, pictures[: len(near), None]).float().squeeze(-1)
+            pictures = processes.gather(clip.embed_image(images))
+            logits = clip.logits(processes.gather(clip.embed_text(ids)), pictures).float()
+            near = rearrange(clip.embed_text(near_ids), "(b n) d -> b n d", n=1 + self.recipe.n_misses)
+            hard = clip.logits(near, pictures[places, None]).float().squeeze(-1)
         found = (logits.argmax(dim=1) == torch.arange(len(logits), device=self.device)).float().mean()
         hard_found = (hard.argmax(dim=1) == 0).float().mean()
         loss = contrastive_loss(logits) + near_miss_loss(hard)

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import torch
 
-from labml_sd.training.loop import load_average
+from labml_sd.training.processes import ALONE, Processes
 from labml_sd.training.recipe import Recipe
+from labml_sd.training.run import load_average
 from labml_sd.training.train_autoencoder import AutoencoderTask
 
 
@@ -24,9 +25,11 @@ class DecoderTask(AutoencoderTask):
 
     name = "decoder"
 
-    def __init__(self, recipe: Recipe, folder: Path, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, recipe: Recipe, folder: Path, seed: int, device: torch.device, processes: Processes = ALONE
+    ) -> None:
         """Start from the average of the stage before. Raises CheckpointError when `folder` has none."""
-        super().__init__(replace(recipe, autoencoder=recipe.decoder), seed, device)
+        super().__init__(replace(recipe, autoencoder=recipe.decoder), seed, device, processes)
         load_average(self.autoencoder, folder, "autoencoder")
         self.autoencoder.encoder.requires_grad_(False)
         self.autoencoder.quant_conv.requires_grad_(False)

@@ -6,6 +6,7 @@ Paper      Ho et al. 2020, arXiv:2006.11239, algorithm 1; Ho and Salimans 2022, 
 See        tests/training/test_train_diffusion.py
 """
 
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from labml_sd.sampler import NoiseSource, get_sampler, guided, sample
 from labml_sd.training.data import generator
 from labml_sd.training.latents import LatentSet
 from labml_sd.training.precision import autocast
+from labml_sd.training.processes import ALONE, Processes
 from labml_sd.training.recipe import Recipe
 from labml_sd.training.scenes import Scene
 from labml_sd.training.sheet import save_rows
@@ -40,10 +42,18 @@ class DiffusionTask:
 
     name = "diffusion"
 
-    def __init__(self, recipe: Recipe, model: LatentDiffusion, latents: LatentSet, seed: int) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: LatentDiffusion,
+        latents: LatentSet,
+        seed: int,
+        processes: Processes = ALONE,
+    ) -> None:
         """`model` holds the trained autoencoder and text encoder; its U-Net is filled with fresh weights."""
         torch.manual_seed(seed)
         self.recipe, self.seed, self.latents = recipe.diffusion, seed, latents
+        self.processes = processes
         self.model = model.requires_grad_(False)
         self.model.unet = UNet(recipe.model.unet).to(model.device)
         zero_outputs(self.model.unet)
@@ -55,16 +65,15 @@ class DiffusionTask:
 
     def losses(self, step: int, progress: float) -> dict[str, Tensor]:
         """Weighted loss, and the plain mean square error for comparison with other work."""
-        draw = generator(self.seed, step, "diffusion")
-        n, device = self.recipe.batch_size, self.model.device
+        draw, share = generator(self.seed, step, "diffusion"), self.processes.share
+        n, device = self.processes.count * self.recipe.batch_size, self.model.device
         index = torch.randint(0, len(self.latents.mean), (n,), generator=draw)
-        z = self._latents(index, draw).to(device)
-        t = stratified_times(n, len(self.alpha_bar), draw).to(device)
-        noise = torch.randn(z.shape, generator=draw).to(device)
+        z = self._latents(index, draw)
+        t = share(stratified_times(n, len(self.alpha_bar), draw)).to(device)
+        noise = share(torch.randn(z.shape, generator=draw)).to(device)
         alpha_bar = self.alpha_bar[t]
-        x = (
-            alpha_bar.sqrt()[:, None, None, None] * z + (1 - alpha_bar).sqrt()[:, None, None, None] * noise
-        ).float()
+        signal, spread = alpha_bar.sqrt()[:, None, None, None], (1 - alpha_bar).sqrt()[:, None, None, None]
+        x = (signal * share(z).to(device) + spread * noise).float()
         with autocast(device):
             with torch.no_grad():
                 cond = self.model.encode_prompt(self._captions(index, step, draw))
@@ -81,7 +90,7 @@ class DiffusionTask:
         """New words for a scene each time it is seen; some captions are left empty."""
         lots = torch.rand((len(index), 2), generator=draw).tolist()
         captions = []
-        for k, (i, (lot_empty, lot_full)) in enumerate(zip(index.tolist(), lots, strict=True)):
+        for k, i, (lot_empty, lot_full) in self.processes.share(list(zip(count(), index.tolist(), lots))):
             scene = Scene.sample(self.seed, i)
             full = lot_full < self.recipe.full_captions
             empty = lot_empty < self.recipe.prompt_dropout

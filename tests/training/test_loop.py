@@ -1,5 +1,6 @@
 import csv
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -9,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from labml_sd.errors import CheckpointError
 from labml_sd.training import loop
 from labml_sd.training.data import generator
 from labml_sd.training.recipe import StageRecipe
+from labml_sd.training.run import read_state
 
 
 class Line:
@@ -44,7 +45,7 @@ def weights(module: nn.Module) -> Tensor:
 def test_the_loss_falls_and_the_curve_says_so(tmp_path):
     loop.train(Line(), tmp_path, n_steps=200, progress=False)
     rows = list(csv.DictReader((tmp_path / "line.csv").read_text().splitlines()))
-    assert [int(row["step"]) for row in rows] == list(range(10, 201, 10))
+    assert [int(row["step"]) for row in rows] == [*range(1, 101), *range(110, 201, 10)]
     assert float(rows[-1]["loss"]) < 0.05 * float(rows[0]["loss"])
     assert (tmp_path / "line.png").exists()
 
@@ -58,6 +59,33 @@ def test_an_interrupted_run_ends_at_the_same_bits(tmp_path):
     resumed = loop.train(Line(), tmp_path / "parts", progress=False)
     assert torch.equal(weights(whole), weights(resumed))
     assert (tmp_path / "whole/line.csv").read_text() == (tmp_path / "parts/line.csv").read_text()
+
+
+def test_ctrl_c_waits_for_the_step_saves_and_says_how_to_go_on(tmp_path):
+    whole = loop.train(Line(), tmp_path / "whole", n_steps=40, progress=False)
+    stopped = Line()
+    learn = stopped.losses
+
+    def losses(step: int, progress: float) -> dict[str, Tensor]:
+        if step == 17:
+            os.kill(os.getpid(), signal.SIGINT)
+        return learn(step, progress)
+
+    stopped.losses = losses  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt, match=r"^line: .*saved at step 18; the same command goes on"):
+        loop.train(stopped, tmp_path / "parts", n_steps=40, progress=False)
+    assert read_state(tmp_path / "parts/line.pt")["step"] == 18
+    assert torch.equal(weights(whole), weights(loop.train(Line(), tmp_path / "parts", progress=False)))
+
+
+def test_samples_are_kept_under_their_steps(tmp_path):
+    task = Line()
+    task.picture = lambda networks, path: path.write_text(str(weights(networks)))
+    loop.train(task, tmp_path, n_steps=3, picture_every=0.0, progress=False)
+    samples = [(tmp_path / f"samples/line-00000{step}.png").read_text() for step in (1, 2, 3)]
+    assert len(set(samples)) == 3
+    assert (tmp_path / "line.png").read_text() == samples[-1]
+    assert (tmp_path / "line_curve.png").stat().st_size > 0
 
 
 KILLED = """
@@ -83,7 +111,7 @@ def test_a_run_that_was_killed_ends_at_the_same_bits(tmp_path):
     script = KILLED.format(tests=str(Path(__file__).parent), folder=str(tmp_path / "killed"))
     done = subprocess.run([sys.executable, "-c", script], check=False)
     assert done.returncode == -signal.SIGKILL
-    assert loop.read_state(tmp_path / "killed/line.pt")["step"] == 23
+    assert read_state(tmp_path / "killed/line.pt")["step"] == 23
     resumed = loop.train(Line(), tmp_path / "killed", progress=False)
     assert torch.equal(weights(whole), weights(resumed))
 
@@ -97,19 +125,17 @@ def test_a_budget_in_minutes_becomes_a_number_of_steps(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "PLAN_AT", 3)
     monkeypatch.setattr(loop, "planned_steps", lambda step, timed, seconds, minutes: step + 5)
     loop.train(Line(), tmp_path, minutes=0.5, progress=False)
-    assert loop.read_state(tmp_path / "line.pt")["n_steps"] == 8
+    assert read_state(tmp_path / "line.pt")["n_steps"] == 8
+
+
+def test_a_slow_run_is_planned_after_a_tenth_of_its_budget():
+    assert loop.plan(step=7, timed=7, seconds=5.9, minutes=1.0) is None
+    assert loop.plan(step=7, timed=7, seconds=7.0, minutes=1.0) == 60
+    assert loop.plan(step=30, timed=30, seconds=3.0, minutes=1.0) == 600
 
 
 def test_planned_steps_spend_the_budget():
     assert loop.planned_steps(30, 30, 15.0, 1.0) == 30 + 90
-
-
-def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(tmp_path):
-    (tmp_path / "line.pt").write_bytes(b"nonsense")
-    with pytest.raises(CheckpointError, match="delete it to start anew") as caught:
-        loop.train(Line(), tmp_path, n_steps=4, progress=False)
-    assert "\n" not in str(caught.value)
-    assert (tmp_path / "line.pt").read_bytes() == b"nonsense"
 
 
 def test_learning_rate_warms_up_then_follows_a_cosine():
@@ -140,3 +166,9 @@ def test_learning_rate_starts_anew_at_a_restart():
     longer = StageRecipe(n_steps=600, batch_size=1, learning_rate=2.0, warmup=10)
     second = [loop.learning_rate(twice, 400 + step, 1000) for step in range(601)]
     assert second == [loop.learning_rate(longer, step, 600) for step in range(601)]
+
+
+def test_a_short_run_warms_up_for_a_tenth_of_it():
+    recipe = StageRecipe(n_steps=1000, batch_size=1, learning_rate=2.0, warmup=100)
+    rates = [loop.learning_rate(recipe, step, 40) for step in range(40)]
+    assert rates.index(max(rates)) == 3

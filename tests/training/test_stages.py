@@ -64,6 +64,11 @@ def test_prompts_are_dropped_as_often_as_asked(dropout, small_recipe, run_folder
     assert task.losses(0, 0.0)["loss"].item() == task.losses(0, 0.0)["loss"].item()
 
 
+def test_preparations_are_part_of_the_budget():
+    assert Budget(minutes=10.0).of("diffusion", spent=90.0)["minutes"] == pytest.approx(10 * 0.45 - 1.5)
+    assert Budget().of("diffusion", spent=90.0)["minutes"] is None
+
+
 def test_a_missing_stage_is_named(small_recipe, tmp_path):
     with pytest.raises(CheckpointError, match="train the stage 'decoder' first"):
         train_stage("diffusion", small_recipe, tmp_path, Budget(), seed=0, device=CPU, progress=False)

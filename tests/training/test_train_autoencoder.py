@@ -2,7 +2,14 @@ import pytest
 import torch
 
 from labml_sd.training.recipe import AutoencoderRecipe
-from labml_sd.training.train_autoencoder import AutoencoderTask, autoencoder_loss, crop, edge_error, psnr
+from labml_sd.training.train_autoencoder import (
+    AutoencoderTask,
+    autoencoder_loss,
+    crop,
+    draw_cut,
+    edge_error,
+    psnr,
+)
 
 
 def test_losses_are_a_function_of_the_step(small_recipe):
@@ -36,8 +43,8 @@ def test_a_busy_crop_is_taken_where_something_is():
     image = torch.zeros(3, 32, 32)
     image[:, :6, :6] = torch.rand(3, 6, 6, generator=torch.Generator().manual_seed(0))
     draw = torch.Generator().manual_seed(1)
-    busy = [float(crop(image, 8, 1.0, draw).std()) > 0 for _ in range(60)]
-    free = [float(crop(image, 8, 0.0, draw).std()) > 0 for _ in range(60)]
+    busy = [float(crop(image, draw_cut(24, 1.0, draw), 8).std()) > 0 for _ in range(60)]
+    free = [float(crop(image, draw_cut(24, 0.0, draw), 8).std()) > 0 for _ in range(60)]
     assert sum(busy) > 1.5 * sum(free)
 
 

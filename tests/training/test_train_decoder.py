@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from labml_sd.errors import CheckpointError
-from labml_sd.training.loop import read_state, train
+from labml_sd.training.loop import train
+from labml_sd.training.run import read_state
 from labml_sd.training.train_autoencoder import AutoencoderTask
 from labml_sd.training.train_decoder import DecoderTask
 

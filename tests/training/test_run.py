@@ -1,0 +1,91 @@
+import platform
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from labml_sd.errors import CheckpointError
+from labml_sd.training import run as run_module
+from labml_sd.training.processes import ALONE, Processes
+from labml_sd.training.recipe import StageRecipe
+from labml_sd.training.run import Run, load_average, machine_name, read_state
+
+
+class Still:
+    """A task that learns nothing."""
+
+    name = "still"
+    recipe = StageRecipe(n_steps=4, batch_size=1, learning_rate=0.1, ema_decay=0.9)
+
+    def __init__(self) -> None:
+        self.networks: nn.Module = nn.Linear(2, 1)
+
+    def losses(self, step: int, progress: float) -> dict[str, Tensor]:
+        return {"loss": self.networks(torch.ones(1, 2)).sum()}
+
+    def picture(self, networks: nn.Module, path: Path) -> None:
+        path.write_bytes(b"picture")
+
+
+def new_run(folder: Path, processes: Processes = ALONE) -> Run:
+    return Run(Still(), folder, None, processes)
+
+
+def test_seconds_are_summed_over_calls(tmp_path, monkeypatch):
+    clock = iter([100.0, 107.0, 500.0, 503.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    new_run(tmp_path).save()
+    assert read_state(tmp_path / "still.pt")["seconds"] == 7.0
+    second = new_run(tmp_path)
+    second.load()
+    second.save()
+    assert read_state(tmp_path / "still.pt")["seconds"] == 10.0
+
+
+def test_every_machine_is_named_once(tmp_path, monkeypatch):
+    for name in ("one", "two", "two", "one"):
+        monkeypatch.setattr(run_module, "machine_name", lambda device, count, name=name: name)
+        run = new_run(tmp_path)
+        run.load()
+        run.save()
+    assert read_state(tmp_path / "still.pt")["machines"] == ["one", "two"]
+
+
+def test_a_machine_has_a_name():
+    name = machine_name(torch.device("cpu"), 1)
+    assert platform.machine() in name and "threads" in name
+    assert machine_name(torch.device("cpu"), 3) == f"3 x {name}"
+
+
+def test_a_checkpoint_from_before_seconds_were_counted_is_read(tmp_path):
+    first = new_run(tmp_path)
+    first.step = 3
+    first.save()
+    state = read_state(first.path)
+    del state["seconds"], state["machines"]
+    torch.save(state, first.path)
+    second = new_run(tmp_path)
+    assert second.load() and second.step == 3
+    assert second.seconds < 60.0
+
+
+def test_only_the_main_process_writes(tmp_path):
+    other = new_run(tmp_path, Processes(rank=1, count=2))
+    other.save()
+    other.show()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(tmp_path):
+    (tmp_path / "still.pt").write_bytes(b"nonsense")
+    with pytest.raises(CheckpointError, match="delete it to start anew") as caught:
+        new_run(tmp_path).load()
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "still.pt").read_bytes() == b"nonsense"
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="train the stage 'still' first"):
+        load_average(nn.Linear(2, 1), tmp_path, "still")
