@@ -1,12 +1,17 @@
 r"""The sampler room: from noise to a clean latent. Arithmetic only: no network, no prompt, no picture.
 
 schedule   t -> Level(t, alpha_bar)             how much noise a time means; add_noise, predict_x0
-spacing    n_steps -> times                     which of the 1000 a run visits
+spacing    n_steps -> times, levels             which noise levels a run visits; sigmas, between: off the grid
 start      levels, strength -> levels           how much of a run a given picture goes through
 noise      seeds -> noise [b c h w]             one generator an image
+philox     seed -> noise [c h w]                the noise of an NVIDIA GPU, on the CPU
+variation  two noises -> one in between         for pictures that are much alike
 guidance   network, prompts -> (x, level) -> eps
 blend      z, noise, mask -> (x, level) -> x    the kept area of in-painting
-ddpm, ddim, dpmpp_2m                            (x, eps) at one level -> x at the next: one file each
+ddpm, ddim, plms, euler, heun, dpm_2, lms, dpmpp_2m, unipc
+                                                (x, eps) at one level -> x at the next: one file each
+euler_a, dpm_2_a, dpmpp_2s_a, dpmpp_sde, dpmpp_2m_sde, dpmpp_3m_sde
+                                                the same, with fresh noise; ancestral: how it is put in
 loop       x at the first level -> z            runs them all; protocol says what it asks of a sampler
 """
 
@@ -19,16 +24,46 @@ from labml_sd.errors import GenerationError
 from labml_sd.sampler.schedule import CLEAN, Level, Schedule, add_noise, predict_x0
 from labml_sd.sampler.spacing import check_steps, timesteps
 from labml_sd.sampler.start import check_strength, tail
-from labml_sd.sampler.noise import NoiseSource, check_seed
-from labml_sd.sampler.guidance import guide, guided
+from labml_sd.sampler.philox import cuda_noise
+from labml_sd.sampler.variation import Variation, slerp
+from labml_sd.sampler.noise import NOISES, NoiseSource, check_noise, check_seed
+from labml_sd.sampler.guidance import Guidance, guide, guided, rescale_std
 from labml_sd.sampler.blend import inpaint_blend
 from labml_sd.sampler.protocol import Evaluation, Sampler
 from labml_sd.sampler.ddpm import DDPM, ddpm_step
 from labml_sd.sampler.ddim import DDIM, ddim_step
 from labml_sd.sampler.dpmpp_2m import DPMpp2M, dpmpp_2m_step
+from labml_sd.sampler.plms import PLMS, plms_step
+from labml_sd.sampler.euler import Euler, euler_step
+from labml_sd.sampler.heun import Heun, heun_step
+from labml_sd.sampler.dpm_2 import DPM2, dpm_2_step
+from labml_sd.sampler.lms import LMS, lms_step
+from labml_sd.sampler.unipc import UniPC, unic_step, unip_step
+from labml_sd.sampler.euler_a import EulerA, euler_a_step
+from labml_sd.sampler.dpm_2_a import DPM2A, dpm_2_a_step
+from labml_sd.sampler.dpmpp_2s_a import DPMpp2SA, dpmpp_2s_a_step
+from labml_sd.sampler.dpmpp_sde import DPMppSDE, dpmpp_sde_step
+from labml_sd.sampler.dpmpp_2m_sde import DPMpp2MSDE, dpmpp_2m_sde_step
+from labml_sd.sampler.dpmpp_3m_sde import DPMpp3MSDE, dpmpp_3m_sde_step
 from labml_sd.sampler.loop import Step, sample
 
-SAMPLERS: dict[str, Callable[[], Sampler]] = {"ddpm": DDPM, "ddim": DDIM, "dpmpp_2m": DPMpp2M}
+SAMPLERS: dict[str, Callable[[], Sampler]] = {
+    "ddpm": DDPM,
+    "ddim": DDIM,
+    "plms": PLMS,
+    "euler": Euler,
+    "heun": Heun,
+    "dpm_2": DPM2,
+    "lms": LMS,
+    "dpmpp_2m": DPMpp2M,
+    "unipc": UniPC,
+    "euler_a": EulerA,
+    "dpm_2_a": DPM2A,
+    "dpmpp_2s_a": DPMpp2SA,
+    "dpmpp_sde": DPMppSDE,
+    "dpmpp_2m_sde": DPMpp2MSDE,
+    "dpmpp_3m_sde": DPMpp3MSDE,
+}
 
 
 def get_sampler(name_or_object: object) -> Sampler:
@@ -59,9 +94,16 @@ __all__ = [
     "tail",
     "check_strength",
     "NoiseSource",
+    "NOISES",
+    "check_noise",
     "check_seed",
+    "cuda_noise",
+    "Variation",
+    "slerp",
+    "Guidance",
     "guide",
     "guided",
+    "rescale_std",
     "inpaint_blend",
     "Sampler",
     "Evaluation",
@@ -73,6 +115,31 @@ __all__ = [
     "ddim_step",
     "DPMpp2M",
     "dpmpp_2m_step",
+    "PLMS",
+    "plms_step",
+    "Euler",
+    "euler_step",
+    "Heun",
+    "heun_step",
+    "DPM2",
+    "dpm_2_step",
+    "LMS",
+    "lms_step",
+    "UniPC",
+    "unip_step",
+    "unic_step",
+    "EulerA",
+    "euler_a_step",
+    "DPM2A",
+    "dpm_2_a_step",
+    "DPMpp2SA",
+    "dpmpp_2s_a_step",
+    "DPMppSDE",
+    "dpmpp_sde_step",
+    "DPMpp2MSDE",
+    "dpmpp_2m_sde_step",
+    "DPMpp3MSDE",
+    "dpmpp_3m_sde_step",
     "sample",
     "Step",
 ]

@@ -10,6 +10,7 @@ See        tests/sampler/test_ddim.py
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -17,7 +18,7 @@ from torch import Tensor
 from labml_sd.errors import GenerationError
 from labml_sd.sampler.protocol import Draw, Evaluate, Evaluation
 from labml_sd.sampler.schedule import CLEAN, Level, Schedule, predict_x0
-from labml_sd.sampler.spacing import visited
+from labml_sd.sampler.spacing import Spacing, visited
 
 
 def ddim_sigma(here: Level, there: Level, eta: float | int) -> float:
@@ -52,7 +53,9 @@ def ddim_step(
 class DDIM:
     """With `eta` 0 an ODE solver that draws nothing; with `eta` 1 DDPM on the same levels."""
 
-    spacing: str = "trailing"
+    evaluations_per_step: ClassVar[int] = 1
+
+    spacing: Spacing = "trailing"
     eta: float | int = 0.0
 
     def __post_init__(self) -> None:

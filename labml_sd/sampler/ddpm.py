@@ -9,13 +9,14 @@ See        tests/sampler/test_ddpm.py
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
 from labml_sd.sampler.protocol import Draw, Evaluate, Evaluation
 from labml_sd.sampler.schedule import CLEAN, Level, Schedule, predict_x0
-from labml_sd.sampler.spacing import visited
+from labml_sd.sampler.spacing import Spacing, visited
 
 
 def ddpm_step(
@@ -48,7 +49,9 @@ def ddpm_step(
 class DDPM:
     """The first sampler of all: noise is drawn at each step but the last. It wants many steps."""
 
-    spacing: str = "trailing"
+    evaluations_per_step: ClassVar[int] = 1
+
+    spacing: Spacing = "trailing"
 
     def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
         """The visited levels, then CLEAN: the posterior has no variance there, so nothing is drawn."""

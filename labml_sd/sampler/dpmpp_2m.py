@@ -9,13 +9,14 @@ See        tests/sampler/test_dpmpp_2m.py
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
 from labml_sd.sampler.protocol import Draw, Evaluate, Evaluation
 from labml_sd.sampler.schedule import CLEAN, Level, Schedule, predict_x0
-from labml_sd.sampler.spacing import visited
+from labml_sd.sampler.spacing import Spacing, visited
 
 
 def dpmpp_first_order_step(
@@ -58,7 +59,9 @@ def dpmpp_2m_step(
 class DPMpp2M:
     """Good pictures in 20 steps: one evaluation a step, no noise drawn, second order between the ends."""
 
-    spacing: str = "trailing"
+    evaluations_per_step: ClassVar[int] = 1
+
+    spacing: Spacing = "trailing"
 
     def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
         """The visited levels, then CLEAN."""

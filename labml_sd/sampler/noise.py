@@ -5,28 +5,53 @@ Maps       seeds, a latent's shape  ->  standard normal noise [b c h w], a fresh
 See        tests/sampler/test_noise.py
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from labml_sd.errors import GenerationError
+from labml_sd.sampler.philox import cuda_noise
+from labml_sd.sampler.variation import Variation, varied
 
 
-def check_seed(seed: object) -> int:
+def check_seed(seed: object, what: str = "seed") -> int:
     """Give a seed back, or raise GenerationError when it is no whole number in 0..2**63-1."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise GenerationError(f"seed is {seed!r}; give a whole number from 0 to {2**63 - 1}")
+        raise GenerationError(f"{what} is {seed!r}; give a whole number from 0 to {2**63 - 1}")
     return seed
+
+
+def cpu_noise(seed: int, shape: tuple[int, int, int]) -> Iterator[Float[Tensor, "c h w"]]:
+    """Draw again and again with PyTorch's CPU generator, in float32.
+
+    It reads the low 32 bits of a seed, so 0 and 2**32 draw the same.
+    """
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    while True:
+        yield torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
+
+
+NOISES: dict[str, Callable[[int, tuple[int, int, int]], Iterator[Tensor]]] = {
+    "cpu": cpu_noise,
+    "cuda": cuda_noise,
+}
+
+
+def check_noise(noise: object) -> str:
+    """Give the name of a kind of noise back, or raise GenerationError when there is none of that name."""
+    if not isinstance(noise, str) or noise not in NOISES:
+        raise GenerationError(f"noise is {noise!r}; choose one of {', '.join(NOISES)}")
+    return noise
 
 
 class NoiseSource:
     """Draw noise for a batch whose image i is seeded with seeds[i].
 
-    Always drawn on the CPU in float32, one image at a time, then moved and cast: neither batch size nor
-    neighbours nor device change a number. PyTorch's CPU generator reads the low 32 bits of a seed, so 0 and
-    2**32 draw the same noise.
+    Always computed on the CPU in float32, one image at a time, then moved and cast: neither batch size nor
+    neighbours nor device change a number. `noise` says whose numbers they are: "cpu" are those of PyTorch's
+    CPU generator, "cuda" those that it draws on an NVIDIA GPU.
     """
 
     def __init__(
@@ -35,20 +60,27 @@ class NoiseSource:
         shape: tuple[int, int, int],
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        *,
+        noise: str = "cpu",
+        variation: Variation | None = None,
     ) -> None:
-        """`shape` is one image's latent (c, h, w). GenerationError when a seed is out of range."""
-        self.generators = [torch.Generator(device="cpu").manual_seed(check_seed(seed)) for seed in seeds]
-        self.shape = shape
+        """`shape` is one image's latent (c, h, w); `variation` changes the first draw, and only that.
+
+        GenerationError when a seed is out of range, or when there is no such noise.
+        """
+        start = NOISES[check_noise(noise)]
+        self.streams = [start(check_seed(seed), shape) for seed in seeds]
+        if variation is not None:
+            others = [start(check_seed(seed, "variation_seed"), shape) for seed in variation.seeds]
+            pairs = zip(self.streams, others, strict=True)
+            self.streams = [varied(stream, other, variation.strength) for stream, other in pairs]
         self.device = torch.device(device)
         self.dtype = dtype
 
     def draw(self) -> Float[Tensor, "b c h w"]:
         """Fresh standard normal noise for the whole batch."""
-        noise = torch.stack([self._draw_one(generator) for generator in self.generators])
+        noise = torch.stack([next(stream) for stream in self.streams])
         if self.device.type == "cuda":
             # Only a copy from pinned memory queues up behind the GPU's work; any other waits for it.
             noise = noise.pin_memory()
         return noise.to(device=self.device, non_blocking=True).to(self.dtype)
-
-    def _draw_one(self, generator: torch.Generator) -> Float[Tensor, "c h w"]:
-        return torch.randn(self.shape, generator=generator, dtype=torch.float32, device="cpu")

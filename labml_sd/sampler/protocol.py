@@ -45,6 +45,9 @@ class Sampler(Protocol):
     Latents are always in the form $x_t = \sqrt{\bar\alpha}\, z + \sqrt{1 - \bar\alpha}\, \epsilon$. A sampler
     that thinks in sigma divides by $\sqrt{\bar\alpha}$ when its step starts and multiplies when it ends. One
     that evaluates between two levels may list a subclass of Level that carries the level in between.
+
+    The package's samplers also tell their cost: `evaluations_per_step`, how often a step in the middle of a
+    run asks the network. Where the first or the last step differs, the sampler's docstring says so.
     """
 
     def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:

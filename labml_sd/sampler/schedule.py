@@ -1,7 +1,7 @@
 r"""The noise schedule: how much of a latent is signal at time t, and how much is noise.
 
 Room       sampler, called by the model (which holds one Schedule), every sampler, and training
-Maps       a time t in 0..999  ->  alpha_bar, the share of the signal's variance that is left
+Maps       a time t in 0..999, or a sigma  ->  alpha_bar, the share of the signal's variance that is left
 Paper      Ho et al. 2020 (DDPM), arXiv:2006.11239, equation 4; "scaled linear" betas of latent diffusion
 Reference  CompVis ldm/modules/diffusionmodules/util.py, make_beta_schedule (float64 there too)
 See        tests/sampler/test_schedule.py
@@ -10,11 +10,13 @@ See        tests/sampler/test_schedule.py
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from labml_sd.config import ScheduleConfig
+from labml_sd.errors import GenerationError
 
 
 @dataclass(frozen=True)
@@ -58,21 +60,43 @@ class Schedule:
     n_steps: int
     beta: Float[Tensor, " n_steps"]
     alpha_bar: Float[Tensor, " n_steps"]
+    log_sigma: Float[Tensor, " n_steps"]
 
     def __init__(self, config: ScheduleConfig) -> None:
-        """Compute both tables from the two ends of beta."""
+        """Compute the tables from the two ends of beta."""
         root_start, root_end = math.sqrt(config.beta_start), math.sqrt(config.beta_end)
         # The device is named because models are built inside `with torch.device("meta")`.
         root = torch.linspace(root_start, root_end, config.n_steps, dtype=torch.float64, device="cpu")
         self.n_steps = config.n_steps
         self.beta = root**2
         self.alpha_bar = torch.cumprod(1 - self.beta, dim=0)
+        self.log_sigma = 0.5 * torch.log((1 - self.alpha_bar) / self.alpha_bar)
 
-    def level(self, t: int) -> Level:
-        """The level of a whole step t in 0..n_steps-1; IndexError outside, also for a negative t."""
-        if not 0 <= t < self.n_steps:
+    def level(self, t: float | int) -> Level:
+        r"""The level of a time t in 0..n_steps-1; IndexError outside, also for a negative t.
+
+        A whole t is read from the table. Between two of them $\log\sigma$ is linear in t.
+        """
+        if not 0 <= t <= self.n_steps - 1:
             raise IndexError(f"t = {t} is outside the schedule 0..{self.n_steps - 1}")
-        return Level(t=float(t), alpha_bar=float(self.alpha_bar[t]))
+        if t == int(t):
+            return Level(t=float(t), alpha_bar=float(self.alpha_bar[int(t)]))
+        log_sigma = np.interp(t, np.arange(self.n_steps), self.log_sigma.numpy())
+        return Level(t=float(t), alpha_bar=1 / (1 + math.exp(2 * log_sigma)))
+
+    def at_sigma(self, sigma: float | int) -> Level:
+        r"""The level of any sigma >= 0, with the time that fits it: the reverse of `level`.
+
+        $t$ is linear in $\log\sigma$ between two whole times, as k-diffusion tells the network. alpha_bar is
+        $1 / (1 + \sigma^2)$, exact. Beyond the schedule's ends t stays at the end; sigma 0 is CLEAN.
+        GenerationError when sigma is negative or not finite.
+        """
+        if not (math.isfinite(sigma) and sigma >= 0):
+            raise GenerationError(f"sigma is {sigma!r}; give a finite number, 0 (clean) or above")
+        if sigma == 0:
+            return CLEAN
+        t = np.interp(math.log(sigma), self.log_sigma.numpy(), np.arange(self.n_steps))
+        return Level(t=float(t), alpha_bar=1 / (1 + sigma**2))
 
 
 def add_noise(

@@ -1,18 +1,29 @@
-r"""Spacing: which of the 1000 trained times a short run visits.
+r"""Spacing: which noise levels a short run visits, of the 1000 trained ones and those between them.
 
 Room       sampler, called by every sampler's `levels`
-Maps       a spacing and n_steps  ->  n_steps distinct times, from noisy to clean
+Maps       a spacing and n_steps  ->  n_steps distinct times, and their levels, from noisy to clean
 Paper      Lin et al. 2023, arXiv:2305.08891, table 2; for quadratic Song et al. 2021 (DDIM), appendix D
 Reference  CompVis ldm/modules/diffusionmodules/util.py, make_ddim_timesteps, where n_steps divides 1000
 See        tests/sampler/test_spacing.py
 """
 
 import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from labml_sd.errors import GenerationError
 from labml_sd.sampler.schedule import Level, Schedule
+from labml_sd.sampler.sigmas import exponential_sigmas, karras_sigmas
 
-SPACINGS = ("trailing", "uniform", "leading", "quadratic")
+Spacing = str | tuple[float | int, ...] | list[float | int]
+"""One of SPACINGS, or the times themselves, falling, whole or in between: (999, 640.5, 80)."""
+
+BY_TIME = ("trailing", "uniform", "leading", "quadratic")
+BY_SIGMA: dict[str, Callable[[int, float, float], tuple[float, ...]]] = {
+    "karras": karras_sigmas,
+    "exponential": exponential_sigmas,
+}
+SPACINGS = (*BY_TIME, *BY_SIGMA)
 
 
 def check_steps(n_steps: object, n_train_steps: int = 1000) -> int:
@@ -40,7 +51,7 @@ def timesteps(spacing: str, n_steps: int, n_train_steps: int = 1000) -> tuple[in
         return tuple(i * n_train_steps // n_steps + lowest for i in reversed(range(n_steps)))
     if spacing == "quadratic":
         return _quadratic(n_steps, lowest, n_train_steps - 1)
-    raise GenerationError(f"unknown spacing {spacing!r}; choose one of {', '.join(SPACINGS)}")
+    raise GenerationError(f"unknown spacing {spacing!r} of whole times; choose one of {', '.join(BY_TIME)}")
 
 
 def _quadratic(n_steps: int, lowest: int, highest: int) -> tuple[int, ...]:
@@ -58,6 +69,42 @@ def _quadratic(n_steps: int, lowest: int, highest: int) -> tuple[int, ...]:
     return tuple(reversed(ascending))
 
 
-def visited(schedule: Schedule, spacing: str, n_steps: int) -> list[Level]:
-    """The levels of the chosen times, noisy to clean; the level that ends the run is the sampler's to add."""
+def visited(schedule: Schedule, spacing: Spacing, n_steps: int) -> list[Level]:
+    """The n_steps levels that a run visits, noisy to clean; the level it ends at is the sampler's to add.
+
+    The spacings of `timesteps` visit whole times. "karras" and "exponential" are laid out by sigma, between
+    the highest and the lowest level of the schedule, at times in between. A list of times is taken as it is.
+
+    GenerationError when the spacing is unknown, n_steps is out of range, or a list of times does not fit.
+    """
+    check_steps(n_steps, schedule.n_steps)
+    if isinstance(spacing, tuple | list):
+        return _by_hand(schedule, spacing, n_steps)
+    if spacing in BY_SIGMA:
+        highest, lowest = schedule.level(schedule.n_steps - 1), schedule.level(0)
+        sigmas = BY_SIGMA[spacing](n_steps, highest.sigma, lowest.sigma)
+        # Rounding would move the ends off the whole times they stand for.
+        return [highest, *map(schedule.at_sigma, sigmas[1:-1]), lowest][:n_steps]
+    if spacing not in BY_TIME:
+        raise GenerationError(
+            f"unknown spacing {spacing!r}; choose one of {', '.join(SPACINGS)}, or give a list of times"
+        )
     return [schedule.level(t) for t in timesteps(spacing, n_steps, schedule.n_steps)]
+
+
+def _by_hand(schedule: Schedule, times: Sequence[float | int], n_steps: int) -> list[Level]:
+    """Check a list of times and give their levels."""
+    if len(times) != n_steps:
+        raise GenerationError(f"{len(times)} times by hand for {n_steps} steps; give as many times as steps")
+    highest = schedule.n_steps - 1
+    for t in times:
+        if isinstance(t, bool) or not isinstance(t, int | float) or not 0 <= t <= highest:
+            raise GenerationError(
+                f"time {t!r} by hand is out of range; give numbers from {highest} down to 0"
+            )
+    for earlier, later in pairwise(times):
+        if not earlier > later:
+            raise GenerationError(
+                f"times by hand go from {earlier!r} to {later!r}; each must be below the last"
+            )
+    return [schedule.level(t) for t in times]

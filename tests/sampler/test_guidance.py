@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from labml_sd.errors import GenerationError
-from labml_sd.sampler import Level, guide, guided
+from labml_sd.sampler import CLEAN, Guidance, Level, guide, guided, rescale_std
 
 LEVEL = Level(t=12.5, alpha_bar=0.9)
 
@@ -118,3 +118,83 @@ def test_guidance_without_a_negative_prompts_embedding_is_refused(cond):
 def test_a_scale_that_is_no_finite_number_is_refused(cond, uncond, scale):
     with pytest.raises(GenerationError, match="give a finite number"):
         guided(Network(), cond, uncond, scale)
+
+
+SIGMA = LEVEL.sigma  # 1/3
+
+
+def test_a_scale_by_itself_guides_every_level_and_rescales_nothing(schedule):
+    levels = [*(schedule.level(t) for t in range(1000)), CLEAN]
+    assert {Guidance(7.5).scale_at(level) for level in levels} == {7.5}
+    assert Guidance(7.5).rescale == 0
+
+
+def test_guidance_with_its_defaults_is_the_plain_scale_to_the_bit(x, cond, uncond):
+    plain, bound = (guided(Network(), cond, uncond, s)(x, LEVEL) for s in (7.3, Guidance(7.3)))
+    assert torch.equal(plain, bound)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "holds"),
+    [(0.3, 0.4, True), (0.0, SIGMA, True), (SIGMA, 9.0, True), (0.4, 9.0, False), (0.0, 0.3, False)],
+)
+def test_the_interval_is_one_of_sigma_with_both_ends(low, high, holds):
+    assert Guidance(3, low=low, high=high).scale_at(LEVEL) == (3 if holds else 1)
+
+
+def test_outside_the_interval_cond_runs_alone(x, cond, uncond):
+    network = Network()
+    eps = guided(network, cond, uncond, Guidance(3, low=1.0))(x, LEVEL)
+    ((batch, _, given),) = network.calls
+    assert torch.equal(batch, x) and torch.equal(given, cond)
+    assert torch.equal(eps, Network()(x, None, cond))
+
+
+def test_inside_the_interval_it_is_the_plain_scale_to_the_bit(x, cond, uncond):
+    inside = guided(Network(), cond, uncond, Guidance(3, low=0.1, high=1.0))(x, LEVEL)
+    assert torch.equal(inside, guided(Network(), cond, uncond, 3)(x, LEVEL))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.7, 1.0])
+def test_rescaling_brings_the_std_towards_that_of_cond_by_its_share(randn, share):
+    eps, eps_cond = 3 * randn(), randn()
+    std, std_cond, rescaled = (
+        e.std(dim=(1, 2, 3)) for e in (eps, eps_cond, rescale_std(eps, eps_cond, share))
+    )
+    torch.testing.assert_close(rescaled, share * std_cond + (1 - share) * std, rtol=1e-12, atol=0)
+
+
+def test_rescaling_changes_the_amplitude_and_not_the_direction(randn):
+    eps = randn()
+    ratio = rescale_std(eps, randn(), 0.7) / eps
+    torch.testing.assert_close(ratio, ratio[:, :1, :1, :1].expand_as(ratio), rtol=1e-12, atol=0)
+
+
+def test_each_image_is_rescaled_by_its_own_std(randn):
+    eps, eps_cond = randn(), randn()
+    alone = rescale_std(eps[1:], eps_cond[1:], 0.7)
+    torch.testing.assert_close(rescale_std(eps, eps_cond, 0.7)[1:], alone, rtol=1e-12, atol=0)
+
+
+def test_guided_noise_is_rescaled_to_the_std_of_conds_own(x, cond, uncond):
+    network = lambda x, t, c: x * c.mean(dim=(1, 2))[:, None, None, None]  # noqa: E731
+    plain = network(x, None, cond)
+    full = guided(network, cond, uncond, Guidance(3, rescale=1.0))(x, LEVEL)
+    torch.testing.assert_close(full.std(dim=(1, 2, 3)), plain.std(dim=(1, 2, 3)), rtol=1e-12, atol=0)
+
+
+def test_rescaling_leaves_what_is_outside_the_interval(x, cond, uncond):
+    eps = guided(Network(), cond, uncond, Guidance(3, low=1.0, rescale=1.0))(x, LEVEL)
+    assert torch.equal(eps, guided(Network(), cond, None, 1)(x, LEVEL))
+
+
+@pytest.mark.parametrize(("low", "high"), [(2, 1), (-0.1, 1), (float("nan"), 1), (0, float("nan"))])
+def test_an_interval_that_is_none_is_refused(low, high):
+    with pytest.raises(GenerationError, match=r"^guidance_interval is .* to .*; give two noise levels sigma"):
+        Guidance(3, low=low, high=high)
+
+
+@pytest.mark.parametrize("rescale", [-0.1, 1.1, float("nan")])
+def test_a_rescale_out_of_range_is_refused(rescale):
+    with pytest.raises(GenerationError, match=r"^guidance_rescale is .*; give a number from 0"):
+        Guidance(3, rescale=rescale)

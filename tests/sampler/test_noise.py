@@ -2,14 +2,15 @@ import pytest
 import torch
 
 from labml_sd.errors import GenerationError
-from labml_sd.sampler import NoiseSource, check_seed
+from labml_sd.sampler import NOISES, NoiseSource, check_noise, check_seed, cuda_noise
 
 SHAPE = (4, 3, 5)
 
 
-def test_an_image_in_a_batch_draws_what_it_draws_alone():
-    batch = NoiseSource([7, 3, 11], SHAPE)
-    alone = NoiseSource([3], SHAPE)
+@pytest.mark.parametrize("noise", NOISES)
+def test_an_image_in_a_batch_draws_what_it_draws_alone(noise):
+    batch = NoiseSource([7, 3, 11], SHAPE, noise=noise)
+    alone = NoiseSource([3], SHAPE, noise=noise)
     for _ in range(3):
         assert torch.equal(batch.draw()[1:2], alone.draw())
 
@@ -19,8 +20,14 @@ def test_the_first_draw_is_pytorchs_own_for_that_seed():
     assert torch.equal(NoiseSource([42], SHAPE).draw()[0], expected)
 
 
-def test_draws_differ_from_one_another():
-    source = NoiseSource([0], SHAPE)
+def test_the_noise_of_a_gpu_is_drawn_where_it_is_asked_for():
+    source, stream = NoiseSource([42], SHAPE, noise="cuda"), cuda_noise(42, SHAPE)
+    assert all(torch.equal(source.draw()[0], next(stream)) for _ in range(2))
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_draws_differ_from_one_another(noise):
+    source = NoiseSource([0], SHAPE, noise=noise)
     assert not torch.equal(source.draw(), source.draw())
 
 
@@ -39,10 +46,11 @@ def test_another_dtype_is_a_cast_of_the_float32_draw(dtype):
     assert torch.equal(draw, NoiseSource([5, 6], SHAPE).draw().to(dtype))
 
 
-def test_it_draws_on_the_cpu_also_inside_another_device_context():
+@pytest.mark.parametrize("noise", NOISES)
+def test_it_draws_on_the_cpu_also_inside_another_device_context(noise):
     with torch.device("meta"):
-        draw = NoiseSource([5], SHAPE).draw()
-    assert torch.equal(draw, NoiseSource([5], SHAPE).draw())
+        draw = NoiseSource([5], SHAPE, noise=noise).draw()
+    assert torch.equal(draw, NoiseSource([5], SHAPE, noise=noise).draw())
 
 
 def test_noise_is_moved_to_the_device_asked_for():
@@ -69,3 +77,9 @@ def test_a_seed_out_of_range_is_refused_in_one_line(seed):
 def test_a_source_refuses_a_bad_seed():
     with pytest.raises(GenerationError, match="seed is -1"):
         NoiseSource([3, -1], SHAPE)
+
+
+@pytest.mark.parametrize("noise", ["gpu", "CPU", "", None, 3])
+def test_an_unknown_noise_is_refused_in_one_line(noise):
+    with pytest.raises(GenerationError, match=r"^noise is .*; choose one of cpu, cuda$"):
+        check_noise(noise)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from labml_sd.config import ScheduleConfig
+from labml_sd.errors import GenerationError
 from labml_sd.sampler import CLEAN, Level, Schedule, add_noise, predict_x0
 
 GOLDEN_ALPHA_BAR = {
@@ -35,7 +36,7 @@ def test_beta_is_even_in_its_square_root_between_the_two_ends(schedule):
 def test_tables_are_float64_on_the_cpu_also_inside_a_meta_device_context():
     with torch.device("meta"):
         schedule = Schedule(ScheduleConfig())
-    for table in (schedule.beta, schedule.alpha_bar):
+    for table in (schedule.beta, schedule.alpha_bar, schedule.log_sigma):
         assert (table.dtype, table.device.type) == (torch.float64, "cpu")
 
 
@@ -44,7 +45,40 @@ def test_a_schedule_may_have_another_length():
     assert schedule.n_steps == len(schedule.alpha_bar) == 10
 
 
-@pytest.mark.parametrize("t", [-1, 1000])
+def test_between_two_whole_times_log_sigma_is_linear(schedule):
+    low, middle, high = (schedule.level(t).half_log_snr for t in (640, 640.25, 641))
+    assert middle == pytest.approx(0.75 * low + 0.25 * high, rel=1e-12)
+
+
+@pytest.mark.parametrize("t", [999, 640.25, 0.5, 0])
+def test_at_sigma_is_the_level_of_the_time_that_has_it(schedule, t):
+    level = schedule.level(t)
+    found = schedule.at_sigma(level.sigma)
+    assert (found.t, found.alpha_bar) == pytest.approx((t, level.alpha_bar), rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize(("sigma", "t"), [(100.0, 999), (0.001, 0), (1e-12, 0)])
+def test_at_sigma_keeps_sigma_beyond_the_schedules_ends_and_t_stays(schedule, sigma, t):
+    level = schedule.at_sigma(sigma)
+    assert level.t == t and level.alpha_bar == 1 / (1 + sigma**2)
+
+
+def test_at_sigma_zero_is_clean(schedule):
+    assert schedule.at_sigma(0) == CLEAN
+
+
+def test_at_sigma_of_even_times_is_k_diffusions_list(schedule):
+    sigmas = [schedule.level(t).sigma for t in (999, 749.25, 499.5, 249.75, 0)]
+    assert sigmas == pytest.approx([14.6146, 4.0861, 1.6156, 0.6951, 0.0292], abs=5e-5)
+
+
+@pytest.mark.parametrize("sigma", [-0.1, float("nan"), float("inf")])
+def test_a_sigma_out_of_range_is_refused_in_one_line(schedule, sigma):
+    with pytest.raises(GenerationError, match=r"^sigma is .*; give a finite number, 0 \(clean\) or above$"):
+        schedule.at_sigma(sigma)
+
+
+@pytest.mark.parametrize("t", [-1, -0.5, 999.5, 1000, float("nan")])
 def test_a_time_outside_the_schedule_is_an_index_error(schedule, t):
     with pytest.raises(IndexError, match="outside the schedule"):
         schedule.level(t)

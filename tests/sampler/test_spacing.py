@@ -75,8 +75,69 @@ def test_timesteps_refuses_what_check_steps_refuses(n_steps):
         timesteps("trailing", n_steps)
 
 
-def test_an_unknown_spacing_is_refused_with_the_list():
+@pytest.mark.parametrize("spacing", ["karras", "exponential"])
+def test_every_step_count_gives_exactly_that_many_falling_levels_by_sigma(schedule, spacing):
+    for n_steps in [*range(1, 31), 200, 999, 1000]:
+        levels = visited(schedule, spacing, n_steps)
+        assert len(levels) == n_steps, n_steps
+        assert all(a.t > b.t and a.alpha_bar < b.alpha_bar for a, b in pairwise(levels)), n_steps
+
+
+@pytest.mark.parametrize("spacing", ["karras", "exponential"])
+@pytest.mark.parametrize("n_steps", [2, 3, 20, 1000])
+def test_levels_by_sigma_reach_from_the_highest_to_the_lowest_whole_time(schedule, spacing, n_steps):
+    levels = visited(schedule, spacing, n_steps)
+    assert (levels[0], levels[-1]) == (schedule.level(999), schedule.level(0))
+
+
+@pytest.mark.parametrize("spacing", ["karras", "exponential"])
+def test_a_single_level_by_sigma_is_the_highest(schedule, spacing):
+    assert visited(schedule, spacing, 1) == [schedule.level(999)]
+
+
+def test_karras_of_five_steps_is_known(schedule):
+    sigmas = [level.sigma for level in visited(schedule, "karras", 5)]
+    assert sigmas == pytest.approx([14.6146, 4.7965, 1.2741, 0.2479, 0.0292], abs=6e-5)
+
+
+def test_exponential_is_even_in_log_sigma(schedule):
+    logs = [level.half_log_snr for level in visited(schedule, "exponential", 9)]
+    strides = [b - a for a, b in pairwise(logs)]
+    assert strides == pytest.approx([strides[0]] * 8, rel=1e-12)
+
+
+def test_times_by_hand_are_taken_as_they_are_whole_or_not(schedule):
+    times = (999, 640.25, 80)
+    assert visited(schedule, times, 3) == [schedule.level(t) for t in times]
+    assert visited(schedule, list(times), 3) == visited(schedule, times, 3)
+
+
+@pytest.mark.parametrize(
+    ("times", "n_steps", "complaint"),
+    [
+        ((999, 500, 1), 20, "3 times by hand for 20 steps; give as many times as steps"),
+        ((999, 500, 500), 3, "times by hand go from 500 to 500; each must be below the last"),
+        ((1, 500), 2, "times by hand go from 1 to 500; each must be below the last"),
+        ((1000, 500), 2, "time 1000 by hand is out of range; give numbers from 999 down to 0"),
+        ((500, -1), 2, "time -1 by hand is out of range; give numbers from 999 down to 0"),
+        ((500, float("nan")), 2, "time nan by hand is out of range; give numbers from 999 down to 0"),
+    ],
+)
+def test_times_by_hand_that_do_not_fit_are_refused_in_one_line(schedule, times, n_steps, complaint):
+    with pytest.raises(GenerationError, match=f"^{complaint}$"):
+        visited(schedule, times, n_steps)
+
+
+def test_an_unknown_spacing_is_refused_with_the_list(schedule):
     with pytest.raises(
-        GenerationError, match="'karras'; choose one of trailing, uniform, leading, quadratic"
+        GenerationError,
+        match="'kerras'; choose one of trailing, uniform, leading, quadratic, karras, exponential, or give",
+    ):
+        visited(schedule, "kerras", 20)
+
+
+def test_whole_times_are_not_what_karras_gives():
+    with pytest.raises(
+        GenerationError, match="'karras' of whole times; choose one of trailing, uniform, leading, quadratic"
     ):
         timesteps("karras", 20)
