@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         except LabmlSdError as error:
             return _fail(str(error))
-        except KeyboardInterrupt:
-            return _fail("interrupted", 130)
+        except KeyboardInterrupt as stop:
+            return _fail(str(stop) or "interrupted", 130)
         except BrokenPipeError:  # the reader of our output went away: `labml-sd env | head -1`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
@@ -107,7 +107,9 @@ def _add_drawing(parser: argparse.ArgumentParser) -> None:
         help="weight of the prompt (the model's)",
         type=float,
     )
+    _add_guidance(parser)
     _flag(parser, "--seed", help="seed of the first picture (random, and printed)", type=int)
+    _add_noise(parser)
     _flag(parser, "--n-samples", "--batch-size", "--n-images", help="pictures of each prompt (1)", type=int)
     _flag(parser, "--height", "-H", help="height in pixels (the model's, or the picture's)", type=int)
     _flag(parser, "--width", "-W", help="width in pixels (the model's, or the picture's)", type=int)
@@ -125,6 +127,21 @@ def _add_drawing(parser: argparse.ArgumentParser) -> None:
         type=_dtype,
     )
     _flag(parser, "--outdir", "--output-dir", help="folder for the pictures (outputs)", default="outputs")
+
+
+def _add_guidance(parser: argparse.ArgumentParser) -> None:
+    help = "0 to 1: correct the contrast of a large scale (0)"
+    _flag(parser, "--guidance-rescale", help=help, type=float, metavar="SHARE")
+    help = "guide between two noise levels sigma only (all)"
+    _flag(parser, "--guidance-interval", help=help, type=float, nargs=2, metavar=("LOW", "HIGH"))
+
+
+def _add_noise(parser: argparse.ArgumentParser) -> None:
+    help = "seed of the noise that --variation-strength goes towards"
+    _flag(parser, "--variation-seed", "--subseed", help=help, type=int, metavar="N")
+    help = "0 to 1: share of the way to the variation seed (0)"
+    _flag(parser, "--variation-strength", "--subseed-strength", help=help, type=float, metavar="SHARE")
+    _flag(parser, "--noise", help="whose random numbers: cpu or cuda (cpu)", metavar="NAME")
 
 
 def _dtype(name: str) -> str:

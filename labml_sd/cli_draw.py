@@ -28,13 +28,18 @@ _SETTINGS = {
     "steps": "steps",
     "sampler": "sampler",
     "guidance_scale": "guidance_scale",
+    "guidance_rescale": "guidance_rescale",
+    "guidance_interval": "guidance_interval",
     "seed": "seed",
+    "variation_seed": "variation_seed",
+    "variation_strength": "variation_strength",
+    "noise": "noise",
     "n_samples": "n_images",
     "height": "height",
     "width": "width",
     "strength": "strength",
 }
-_RECORDED = ("negative_prompt", "steps", "sampler", "guidance_scale", "seed", "height", "width")
+_RECORDED = tuple(k for k in _SETTINGS if k not in ("n_samples", "strength"))
 
 
 def txt2img_command(args: argparse.Namespace) -> None:

@@ -53,6 +53,12 @@ class GenerationParameters:
     steps: int | None = None
     sampler: str | None = None
     guidance_scale: float | None = None
+    guidance_rescale: float | None = None
+    guidance_low: float | None = None  # sigma; None: guided at every level
+    guidance_high: float | None = None
+    variation_seed: int | None = None  # of this picture, as its seed
+    variation_strength: float | None = None
+    noise: str | None = None  # "cuda", or None for that of the CPU
     width: int | None = None
     height: int | None = None
     strength: float | None = None
@@ -62,6 +68,13 @@ class GenerationParameters:
     init_image_sha256: str | None = None  # of the RGB pixels that went in, not of the file
     mask_sha256: str | None = None
     version: str | None = None
+
+    @property
+    def guidance_interval(self) -> tuple[float, float] | None:
+        """The two noise levels between which the prompt guides, as the pipelines take them."""
+        if self.guidance_low is None or self.guidance_high is None:
+            return None
+        return self.guidance_low, self.guidance_high
 
     def to_json(self) -> str:
         """Exact values as ASCII JSON, with the mark that the picture was generated."""
@@ -73,7 +86,13 @@ class GenerationParameters:
             "Steps": self.steps,
             "Sampler": None if self.sampler is None else SAMPLER_TITLES.get(self.sampler, self.sampler),
             "CFG scale": self.guidance_scale,
+            "Guidance rescale": self.guidance_rescale,
+            "Guidance low": self.guidance_low,
+            "Guidance high": self.guidance_high,
             "Seed": self.seed,
+            "Variation seed": self.variation_seed,
+            "Variation seed strength": self.variation_strength,
+            "RNG": "NV" if self.noise == "cuda" else None,
             "Size": None if self.width is None or self.height is None else f"{self.width}x{self.height}",
             "Model hash": self.model_hash or None,
             "Model": self.model,
@@ -155,6 +174,12 @@ def parse_text(text: str) -> GenerationParameters:
         steps=_number(int, settings.get("Steps")),
         sampler=None if sampler is None else _SAMPLER_NAMES.get(sampler, sampler),
         guidance_scale=_number(float, settings.get("CFG scale")),
+        guidance_rescale=_number(float, settings.get("Guidance rescale")),
+        guidance_low=_number(float, settings.get("Guidance low")),
+        guidance_high=_number(float, settings.get("Guidance high")),
+        variation_seed=_number(int, settings.get("Variation seed")),
+        variation_strength=_number(float, settings.get("Variation seed strength")),
+        noise="cuda" if settings.get("RNG") == "NV" else None,
         width=int(size[1]) if size else None,
         height=int(size[2]) if size else None,
         strength=strength,

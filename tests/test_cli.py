@@ -85,6 +85,34 @@ def test_flags_reach_the_pipeline_under_every_name(shell, flags):
     assert code == 0 and {key: getattr(drawn, key) for key in ALL} == ALL
 
 
+ADDED = {
+    "guidance_rescale": 0.7,
+    "guidance_interval": (0.5, 5.0),
+    "variation_seed": 8,
+    "variation_strength": 0.3,
+    "noise": "cuda",
+}
+ADDED_FLAGS = [
+    *("--guidance-rescale", 0.7, "--guidance-interval", 0.5, 5),
+    *("--variation-seed", 8, "--variation-strength", 0.3, "--noise", "cuda"),
+]
+
+
+@pytest.mark.parametrize("command, n_inputs", [("txt2img", 0), ("img2img", 1), ("inpaint", 2)])
+def test_guidance_noise_and_variation_are_flags_of_all_three(shell, photo, command, n_inputs):
+    photo(32, 32).save("in.png")
+    inputs = ["--init-image=in.png", "--mask=in.png"][:n_inputs]
+    code, out, _ = shell(command, "a house", "--steps", 2, *inputs, *ADDED_FLAGS)
+    drawn = only_picture(out)
+    assert code == 0 and {key: getattr(drawn, key) for key in ADDED} == ADDED
+
+
+def test_the_web_uis_names_of_the_variation_work(shell):
+    _, out, _ = shell("txt2img", "a", "--steps", 1, "--subseed", 8, "--subseed_strength", 0.3)
+    drawn = only_picture(out)
+    assert (drawn.variation_seed, drawn.variation_strength) == (8, 0.3)
+
+
 @pytest.mark.parametrize("name", ["--n-samples", "--n_samples", "--batch-size", "--n-images"])
 def test_several_pictures_count_their_seeds(shell, name):
     _, out, _ = shell("txt2img", "a house", "--steps", 1, "--seed", 5, name, 2, "--outdir", "here")
@@ -153,6 +181,13 @@ def test_a_picture_is_drawn_again_from_what_is_inside_it(shell):
     assert shell.loads[1]["dtype"] == "float32"
 
 
+def test_a_picture_with_guidance_noise_and_variation_is_drawn_again_to_the_bit(shell):
+    _, first, _ = shell("txt2img", "a house", "--steps", 3, "--n-samples", 2, *ADDED_FLAGS)
+    code, again, err = shell("txt2img", "--from-image", first[1], "--model", "m")
+    assert (code, err) == (0, [])
+    assert read_picture(again[0]).tobytes() == read_picture(first[1]).tobytes()
+
+
 def test_drawn_again_flags_take_the_place_of_what_is_inside(shell):
     _, first, _ = shell("txt2img", "a house", "--steps", 3, "--seed", 5)
     _, again, _ = shell("txt2img", "a boat", "--from-image", first[0], "--model", "m", "--steps", 2)
@@ -172,6 +207,15 @@ ERRORS = {
     "a prompt file in another code": (["txt2img", "--prompt-file", "latin.txt"], "no UTF-8 text"),
     "steps 0": (["txt2img", "a", "--steps", "0"], "steps is 0"),
     "unknown sampler": (["txt2img", "a", "--sampler", "ddmp"], "did you mean 'ddpm'"),
+    "guidance rescale": (["txt2img", "a", "--guidance-rescale", "2"], "guidance_rescale is 2.0"),
+    "guidance interval": (
+        ["txt2img", "a", "--guidance-interval", "5", "1"],
+        "guidance_interval is 5.0 to 1.0",
+    ),
+    "half an interval": (["txt2img", "a", "--guidance-interval", "5"], "expected 2 arguments"),
+    "no variation seed": (["txt2img", "a", "--variation-strength", "1"], "without a variation_seed"),
+    "variation strength": (["txt2img", "a", "--variation-strength", "2"], "variation_strength is 2.0"),
+    "noise": (["txt2img", "a", "--noise", "mps"], "noise is 'mps'; choose one of cpu, cuda"),
     "size": (["txt2img", "a", "-H", "40"], "the nearest that work are 32 and 48"),
     "seed": (["txt2img", "a", "--seed", "-1"], "seed is -1"),
     "no init image": (["img2img", "a"], "give --init-image FILE"),

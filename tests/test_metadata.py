@@ -17,6 +17,12 @@ PARAMETERS = GenerationParameters(
     steps=20,
     sampler="dpmpp_2m",
     guidance_scale=0.1 + 0.2,
+    guidance_rescale=0.7,
+    guidance_low=0.28,
+    guidance_high=5.42,
+    variation_seed=2**63 - 2,
+    variation_strength=0.3,
+    noise="cuda",
     width=32,
     height=48,
     strength=0.75,
@@ -74,7 +80,9 @@ def test_the_text_is_the_one_that_web_uis_show(tmp_path):
     assert read_picture(path).info["parameters"] == (
         "a red house, in the snow\n"
         "Negative prompt: blurry\n"
-        "Steps: 20, Sampler: DPM++ 2M, CFG scale: 7, Seed: 7, Size: 32x48, Model hash: 0123456789, "
+        "Steps: 20, Sampler: DPM++ 2M, CFG scale: 7, Guidance rescale: 0.7, Guidance low: 0.28, "
+        "Guidance high: 5.42, Seed: 7, Variation seed: 9223372036854775806, Variation seed strength: 0.3, "
+        "RNG: NV, Size: 32x48, Model hash: 0123456789, "
         "Model: small, Denoising strength: 0.75, Version: labml_sd 0.1.0"
     )
 
@@ -130,6 +138,21 @@ def test_a_web_uis_text_is_understood():
         model_hash="6ce0161689",
         version="v1.9.0",
     )
+
+
+def test_a_web_uis_variation_and_noise_are_understood():
+    back = parse_text("a\nSteps: 2, Seed: 1, Variation seed: 8, Variation seed strength: 0.3, RNG: NV")
+    assert (back.seed, back.variation_seed, back.variation_strength, back.noise) == (1, 8, 0.3, "cuda")
+
+
+@pytest.mark.parametrize("rng", ["", ", RNG: CPU"])
+def test_any_other_noise_of_a_web_ui_is_not_known(rng):
+    assert parse_text(f"a\nSteps: 2, Seed: 1, Size: 8x8{rng}").noise is None
+
+
+@pytest.mark.parametrize(("low", "high"), [(None, None), (1.0, None), (None, 1.0)])
+def test_half_an_interval_is_none(low, high):
+    assert GenerationParameters(guidance_low=low, guidance_high=high).guidance_interval is None
 
 
 def test_a_web_uis_png_is_understood(tmp_path):

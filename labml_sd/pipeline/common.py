@@ -6,6 +6,7 @@ See        tests/pipeline/
 """
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -47,8 +48,8 @@ def state_dtype(model: LatentDiffusion) -> torch.dtype:
 def prompted(model: LatentDiffusion, request: Request) -> Evaluate:
     """The U-Net with the prompts and the guidance of `request` built in: (x, level) -> eps."""
     cond = _embed(model, request.prompts)
-    uncond = None if request.guidance_scale == 1 else _embed(model, request.negative_prompts)
-    return guided(model, cond, uncond, request.guidance_scale)
+    uncond = None if request.guidance.scale == 1 else _embed(model, request.negative_prompts)
+    return guided(model, cond, uncond, request.guidance)
 
 
 def _embed(model: LatentDiffusion, prompts: Sequence[str]) -> Float[Tensor, "b n d"]:
@@ -60,7 +61,14 @@ def _embed(model: LatentDiffusion, prompts: Sequence[str]) -> Float[Tensor, "b n
 def noise_source(model: LatentDiffusion, request: Request, h: int, w: int) -> NoiseSource:
     """One generator per picture, for latents of `h` x `w` cells."""
     shape = (model.config.autoencoder.z_channels, h, w)
-    return NoiseSource(request.seeds, shape, model.device, state_dtype(model))
+    return NoiseSource(
+        request.seeds,
+        shape,
+        model.device,
+        state_dtype(model),
+        noise=request.noise,
+        variation=request.variation,
+    )
 
 
 def encode(model: LatentDiffusion, image: Image.Image, n_images: int) -> Float[Tensor, "b z h w"]:
@@ -91,11 +99,18 @@ def sign(
     mask: Image.Image | None = None,
 ) -> list[Image.Image]:
     """Attach to each picture the parameters that draw it again."""
+    guidance, variation = request.guidance, request.variation
+    has_interval = math.isfinite(guidance.high)
     shared = GenerationParameters(
         task=task,
         steps=request.steps,
         sampler=sampler_name(request.sampler),
-        guidance_scale=request.guidance_scale,
+        guidance_scale=guidance.scale,
+        guidance_rescale=guidance.rescale or None,
+        guidance_low=guidance.low if has_interval else None,
+        guidance_high=guidance.high if has_interval else None,
+        variation_strength=None if variation is None else variation.strength,
+        noise=None if request.noise == "cpu" else request.noise,
         width=images[0].width,
         height=images[0].height,
         strength=None if task == "txt2img" else request.strength,
@@ -106,8 +121,12 @@ def sign(
         mask_sha256=None if mask is None else _sha256(mask),
         version=labml_sd.__version__,
     )
-    rows = zip(images, request.prompts, request.negative_prompts, request.seeds, strict=True)
-    return [attach(i, replace(shared, prompt=p, negative_prompt=n, seed=s)) for i, p, n, s in rows]
+    varied = (None,) * len(images) if variation is None else variation.seeds
+    rows = zip(images, request.prompts, request.negative_prompts, request.seeds, varied, strict=True)
+    return [
+        attach(i, replace(shared, prompt=p, negative_prompt=n, seed=s, variation_seed=v))
+        for i, p, n, s, v in rows
+    ]
 
 
 def _sha256(image: Image.Image) -> str:

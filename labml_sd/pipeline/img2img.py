@@ -32,7 +32,12 @@ def img2img(
     sampler: str | Sampler = "dpmpp_2m",
     steps: int = 20,
     guidance_scale: float | int | None = None,
+    guidance_rescale: float | int = 0.0,
+    guidance_interval: tuple[float | int, float | int] | list[float | int] | None = None,
     seed: int | None = 42,
+    variation_seed: int | None = None,
+    variation_strength: float | int = 0.0,
+    noise: str = "cpu",
     n_images: int = 1,
     on_step: Callable[[Step], object] | None = None,
     progress: bool = True,
@@ -49,7 +54,9 @@ def img2img(
     """
     request = make_request(
         model.config, model.schedule, prompt=prompt, negative_prompt=negative_prompt, sampler=sampler,
-        steps=steps, guidance_scale=guidance_scale, seed=seed, n_images=n_images, strength=strength,
+        steps=steps, guidance_scale=guidance_scale, guidance_rescale=guidance_rescale,
+        guidance_interval=guidance_interval, seed=seed, variation_seed=variation_seed,
+        variation_strength=variation_strength, noise=noise, n_images=n_images, strength=strength,
     )  # fmt: skip
     picture = resize_to(open_image(image), height, width)
     z = encode(model, picture, len(request.seeds))

@@ -9,13 +9,15 @@ See        tests/pipeline/test_inpaint.py
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 
 from labml_sd.image import blend_pixels, load_mask, open_image, resize_to
 from labml_sd.image_reading import PathLike
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline.common import cells_to_paint, decode, encode, noise_source, prompted, sign
-from labml_sd.pipeline.request import make_request
+from labml_sd.pipeline.request import Request, make_request
 from labml_sd.sampler import Sampler, Step, add_noise, inpaint_blend, sample, tail
 
 
@@ -33,7 +35,12 @@ def inpaint(
     sampler: str | Sampler = "dpmpp_2m",
     steps: int = 20,
     guidance_scale: float | int | None = None,
+    guidance_rescale: float | int = 0.0,
+    guidance_interval: tuple[float | int, float | int] | list[float | int] | None = None,
     seed: int | None = 42,
+    variation_seed: int | None = None,
+    variation_strength: float | int = 0.0,
+    noise: str = "cpu",
     n_images: int = 1,
     on_step: Callable[[Step], object] | None = None,
     progress: bool = True,
@@ -48,21 +55,34 @@ def inpaint(
     """
     request = make_request(
         model.config, model.schedule, prompt=prompt, negative_prompt=negative_prompt, sampler=sampler,
-        steps=steps, guidance_scale=guidance_scale, seed=seed, n_images=n_images, strength=strength,
+        steps=steps, guidance_scale=guidance_scale, guidance_rescale=guidance_rescale,
+        guidance_interval=guidance_interval, seed=seed, variation_seed=variation_seed,
+        variation_strength=variation_strength, noise=noise, n_images=n_images, strength=strength,
     )  # fmt: skip
     opened = open_image(image)
     grey = resize_to(load_mask(mask, opened.size), height, width)
     picture = resize_to(opened, height, width)
     z = encode(model, picture, len(request.seeds))
     if request.strength > 0:
-        levels = tail(request.levels, request.strength)
-        evaluate = prompted(model, request)
-        draw = noise_source(model, request, z.shape[2], z.shape[3]).draw
-        noise = draw()
-        x = noise if request.strength == 1 else add_noise(z, noise, levels[0])
-        keep = inpaint_blend(z, noise, cells_to_paint(model, grey))  # on x too, before the first step
-        z = sample(
-            request.sampler, evaluate, x, levels, draw=draw, blend=keep, on_step=on_step, progress=progress
-        )
+        z = _paint(model, request, z, cells_to_paint(model, grey), on_step, progress)
     painted = decode(model, z, picture.height, picture.width)
     return sign(model, request, [blend_pixels(picture, p, grey) for p in painted], "inpaint", picture, grey)
+
+
+def _paint(
+    model: LatentDiffusion,
+    request: Request,
+    z: Float[Tensor, "b z h w"],
+    cells: Float[Tensor, "1 1 h w"],
+    on_step: Callable[[Step], object] | None,
+    progress: bool,
+) -> Float[Tensor, "b z h w"]:
+    levels = tail(request.levels, request.strength)
+    evaluate = prompted(model, request)
+    draw = noise_source(model, request, z.shape[2], z.shape[3]).draw
+    noise = draw()
+    x = noise if request.strength == 1 else add_noise(z, noise, levels[0])
+    keep = inpaint_blend(z, noise, cells)  # on x too, before the first step
+    return sample(
+        request.sampler, evaluate, x, levels, draw=draw, blend=keep, on_step=on_step, progress=progress
+    )

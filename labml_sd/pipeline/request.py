@@ -8,12 +8,24 @@ See        tests/pipeline/test_request.py
 import math
 import secrets
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from labml_sd.config import ModelConfig
 from labml_sd.errors import GenerationError, PromptError
 from labml_sd.image_reading import MAX_PIXELS
-from labml_sd.sampler import SAMPLERS, Level, Sampler, check_seed, check_strength, get_sampler
+from labml_sd.sampler import (
+    SAMPLERS,
+    Guidance,
+    Level,
+    Sampler,
+    Variation,
+    check_noise,
+    check_seed,
+    check_strength,
+    get_sampler,
+)
 from labml_sd.sampler.schedule import Schedule
+from labml_sd.sampler.variation import check_variation_strength
 from labml_sd.text_encoder.tokenizer import check_prompts
 
 
@@ -24,10 +36,12 @@ class Request:
     prompts: tuple[str, ...]
     negative_prompts: tuple[str, ...]
     seeds: tuple[int, ...]
+    variation: Variation | None  # None: each seed's own noise
+    noise: str  # "cpu" or "cuda": whose random numbers
     sampler: Sampler
     steps: int
     levels: tuple[Level, ...]  # of a whole run, the noisiest first: steps + 1 of them
-    guidance_scale: float
+    guidance: Guidance
     strength: float
 
 
@@ -40,7 +54,12 @@ def make_request(
     sampler: object,
     steps: object,
     guidance_scale: object,
+    guidance_rescale: object = 0.0,
+    guidance_interval: object = None,
     seed: object,
+    variation_seed: object = None,
+    variation_strength: object = 0.0,
+    noise: object = "cpu",
     n_images: object,
     strength: object = 1.0,
 ) -> Request:
@@ -48,25 +67,22 @@ def make_request(
 
     Raises `PromptError` or `GenerationError`.
     """
-    prompts = check_prompts(prompt, "prompt")
-    negatives = check_prompts(negative_prompt, "negative_prompt")
-    if isinstance(negative_prompt, str):
-        negatives = negatives * len(prompts)
-    if len(negatives) != len(prompts):
-        raise PromptError(
-            f"{len(negatives)} negative prompts for {len(prompts)} prompts: give one for all, or one for each"
-        )
+    prompts, negatives = _paired_prompts(prompt, negative_prompt)
     count = _whole(n_images, "n_images")
     chosen = get_sampler(sampler)
     n_steps = _whole(steps, "steps")
+    variation = _variation(variation_seed, variation_strength, count * len(prompts))
+    scale = config.guidance_scale if guidance_scale is None else _real(guidance_scale)
     return Request(
         prompts=tuple(p for p in prompts for _ in range(count)),
         negative_prompts=tuple(n for n in negatives for _ in range(count)),
-        seeds=_seeds(seed, count * len(prompts)),
+        seeds=_seeds(seed, count * len(prompts), counting=variation is None),
+        variation=variation,
+        noise=check_noise(noise),
         sampler=chosen,
         steps=n_steps,
         levels=tuple(chosen.levels(schedule, n_steps)),
-        guidance_scale=config.guidance_scale if guidance_scale is None else _real(guidance_scale),
+        guidance=_guidance(scale, guidance_rescale, guidance_interval),
         strength=check_strength(strength),
     )
 
@@ -96,16 +112,57 @@ def _whole(value: object, what: str) -> int:
     return value
 
 
+def _paired_prompts(prompt: object, negative_prompt: object) -> tuple[list[str], list[str]]:
+    prompts = check_prompts(prompt, "prompt")
+    negatives = check_prompts(negative_prompt, "negative_prompt")
+    if isinstance(negative_prompt, str):
+        negatives = negatives * len(prompts)
+    if len(negatives) != len(prompts):
+        raise PromptError(
+            f"{len(negatives)} negative prompts for {len(prompts)} prompts: give one for all, or one for each"
+        )
+    return prompts, negatives
+
+
 def _real(scale: object) -> float:
-    if isinstance(scale, bool) or not isinstance(scale, int | float) or not math.isfinite(scale):
+    if not _is_finite(scale):
         raise GenerationError(f"guidance_scale is {scale!r}: give a finite number, 1 for no guidance")
     return float(scale)
 
 
-def _seeds(seed: object, count: int) -> tuple[int, ...]:
+def _is_finite(value: object) -> TypeGuard[float | int]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _guidance(scale: float, rescale: object, interval: object) -> Guidance:
+    if not _is_finite(rescale):
+        raise GenerationError(f"guidance_rescale is {rescale!r}: give a number from 0 (none) to 1 (in full)")
+    if interval is None:
+        return Guidance(scale, rescale=float(rescale))
+    if not isinstance(interval, list | tuple) or len(interval) != 2 or not all(map(_is_finite, interval)):
+        raise GenerationError(
+            f"guidance_interval is {interval!r}: give two noise levels sigma, the lower first, as in (0.3, 5)"
+        )
+    return Guidance(scale, low=float(interval[0]), high=float(interval[1]), rescale=float(rescale))
+
+
+def _seeds(seed: object, count: int, counting: bool) -> tuple[int, ...]:
+    """Seeds of the pictures: one after the other, or the first for all."""
     first = secrets.randbelow(2**32) if seed is None else check_seed(seed)
-    check_seed(first + count - 1)
-    return tuple(range(first, first + count))
+    check_seed(first + count - 1 if counting else first)
+    return tuple(range(first, first + count)) if counting else (first,) * count
+
+
+def _variation(seed: object, strength: object, count: int) -> Variation | None:
+    """None at strength 0, whatever the seed. Picture i of a call moves towards the noise of seed + i."""
+    share = check_variation_strength(strength)
+    first = None if seed is None else check_seed(seed, "variation_seed")
+    if share == 0:
+        return None
+    if first is None:
+        raise GenerationError(f"variation_strength is {strength} without a variation_seed: give one")
+    check_seed(first + count - 1, "variation_seed")
+    return Variation(tuple(range(first, first + count)), share)
 
 
 def _side(value: object, what: str, multiple: int) -> int:

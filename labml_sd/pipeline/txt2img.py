@@ -28,20 +28,34 @@ def txt2img(
     sampler: str | Sampler = "dpmpp_2m",
     steps: int = 20,
     guidance_scale: float | int | None = None,
+    guidance_rescale: float | int = 0.0,
+    guidance_interval: tuple[float | int, float | int] | list[float | int] | None = None,
     seed: int | None = 42,
+    variation_seed: int | None = None,
+    variation_strength: float | int = 0.0,
+    noise: str = "cpu",
     n_images: int = 1,
     on_step: Callable[[Step], object] | None = None,
     progress: bool = True,
 ) -> list[Image.Image]:
     """Draw `n_images` pictures of every prompt.
 
-    Sizes and guidance scale are the model's own if left out. Picture `i` of the call uses `seed + i` and
-    depends on nothing else; `seed=None` draws a seed. All settings are stored in each picture.
-    `on_step` sees every step; raising from it ends the run. Raises `PromptError` and `GenerationError`.
+    Sizes and guidance scale are the model's own if left out. `guidance_interval`, two noise levels sigma with
+    the lower first, guides between them only; a run of SD goes from 14.6 to 0.03. `guidance_rescale`, from 0
+    to 1, corrects the contrast of a large scale.
+
+    Picture `i` of the call uses `seed + i` and depends on nothing else; `seed=None` draws a seed. With a
+    `variation_strength` above 0 all pictures use `seed`, and the first noise of picture `i` is moved by that
+    share towards the noise of `variation_seed + i`. `noise="cuda"` takes the random numbers of an NVIDIA GPU.
+
+    All settings are stored in each picture. `on_step` sees every step; raising from it ends the run.
+    Raises `PromptError` and `GenerationError`.
     """
     request = make_request(
         model.config, model.schedule, prompt=prompt, negative_prompt=negative_prompt, sampler=sampler,
-        steps=steps, guidance_scale=guidance_scale, seed=seed, n_images=n_images,
+        steps=steps, guidance_scale=guidance_scale, guidance_rescale=guidance_rescale,
+        guidance_interval=guidance_interval, seed=seed, variation_seed=variation_seed,
+        variation_strength=variation_strength, noise=noise, n_images=n_images,
     )  # fmt: skip
     height, width = check_size(model.config, height, width)
     factor = model.config.autoencoder.downsampling_factor

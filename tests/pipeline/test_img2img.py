@@ -114,6 +114,25 @@ def test_the_parameters_tell_strength_and_input(model, photo):
     assert p.init_image_sha256 == hashlib.sha256(b"RGB 45x27 " + image.tobytes()).hexdigest()
 
 
+OPTIONS = {
+    "guidance_rescale": 0.7,
+    "guidance_interval": (0.5, 2.0),
+    "variation_seed": 8,
+    "variation_strength": 0.3,
+    "noise": "cuda",
+}
+
+
+@pytest.mark.parametrize("name", ["guidance_rescale", "guidance_interval", "variation_strength", "noise"])
+def test_guidance_noise_and_variation_count_here_too_and_are_recorded(model, photo, name):
+    others = {key: value for key, value in OPTIONS.items() if key != name}
+    with_all = img2img(model, "a house", photo(32, 32), **OPTIONS, **QUICK)
+    without = img2img(model, "a house", photo(32, 32), **others, **QUICK)
+    assert bits(with_all) != bits(without)
+    p = read_parameters(with_all[0])
+    assert {key: getattr(p, key) for key in OPTIONS} == OPTIONS
+
+
 @pytest.mark.parametrize(
     "image, options, error, message",
     [

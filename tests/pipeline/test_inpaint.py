@@ -102,6 +102,23 @@ def test_several_pictures_differ_where_they_are_painted(model, photo):
     assert drawn[0].tobytes() != drawn[1].tobytes()
 
 
+def test_guidance_noise_and_variation_count_here_too_and_are_recorded(model, photo):
+    options = {
+        "guidance_rescale": 0.7,
+        "guidance_interval": (0.5, 2.0),
+        "variation_seed": 8,
+        "variation_strength": 0.3,
+        "noise": "cuda",
+    }
+    drawn = {}
+    for left_out in (None, "guidance_rescale", "guidance_interval", "variation_strength", "noise"):
+        given = {k: v for k, v in options.items() if k != left_out}
+        (drawn[left_out],) = inpaint(model, "a house", photo(32, 32), half_mask(32, 32), **given, **QUICK)
+    assert len({image.tobytes() for image in drawn.values()}) == len(drawn)
+    p = read_parameters(drawn[None])
+    assert {key: getattr(p, key) for key in options} == options
+
+
 def test_the_parameters_tell_image_and_mask(model, photo):
     p = read_parameters(inpaint(model, "a house", photo(32, 32), half_mask(32, 32), **QUICK)[0])
     assert (p.task, p.strength) == ("inpaint", 1.0)

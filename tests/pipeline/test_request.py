@@ -2,7 +2,7 @@ import pytest
 
 from labml_sd.errors import GenerationError, PromptError
 from labml_sd.pipeline.request import check_size, make_request, sampler_name
-from labml_sd.sampler import DDIM, SAMPLERS, get_sampler
+from labml_sd.sampler import DDIM, SAMPLERS, Guidance, Variation, get_sampler
 
 GOOD = {
     "prompt": "a house",
@@ -35,12 +35,44 @@ def test_without_a_seed_each_call_draws_another(model):
 
 
 def test_without_a_guidance_scale_the_models_own_is_used(model):
-    assert request(model).guidance_scale == model.config.guidance_scale
+    assert request(model).guidance == Guidance(model.config.guidance_scale)
+
+
+def test_guidance_is_put_together_from_its_three_arguments(model):
+    made = request(model, guidance_scale=5, guidance_rescale=0.7, guidance_interval=[0.3, 4])
+    assert made.guidance == Guidance(5.0, low=0.3, high=4.0, rescale=0.7)
+
+
+def test_variations_of_one_picture_share_its_seed_and_count_the_other(model):
+    made = request(model, n_images=3, variation_seed=100, variation_strength=0.25)
+    assert (made.seeds, made.variation) == ((7, 7, 7), Variation((100, 101, 102), 0.25))
+
+
+@pytest.mark.parametrize("seed", [None, 100])
+def test_at_variation_strength_0_seeds_count_as_ever(model, seed):
+    made = request(model, n_images=3, variation_seed=seed, variation_strength=0)
+    assert (made.seeds, made.variation) == ((7, 8, 9), None)
 
 
 @pytest.mark.parametrize(
     "changes, error, message",
     [
+        ({"guidance_rescale": None}, GenerationError, "guidance_rescale is None"),
+        ({"guidance_rescale": 1.5}, GenerationError, "guidance_rescale is 1.5"),
+        ({"guidance_interval": 3}, GenerationError, "guidance_interval is 3: give two"),
+        ({"guidance_interval": (1, 2, 3)}, GenerationError, "guidance_interval is .*: give two"),
+        ({"guidance_interval": (0, "5")}, GenerationError, "guidance_interval is .*: give two"),
+        ({"guidance_interval": (0, float("inf"))}, GenerationError, "guidance_interval is .*: give two"),
+        ({"guidance_interval": (5, 1)}, GenerationError, "guidance_interval is 5.0 to 1.0"),
+        ({"variation_strength": 0.5}, GenerationError, "without a variation_seed: give one"),
+        ({"variation_strength": 2}, GenerationError, "variation_strength is 2"),
+        ({"variation_seed": -1}, GenerationError, "variation_seed is -1"),
+        (
+            {"variation_seed": 2**63 - 1, "variation_strength": 1, "n_images": 2},
+            GenerationError,
+            "variation_seed is 9223372036854775808",
+        ),
+        ({"noise": "gpu"}, GenerationError, "noise is 'gpu'; choose one of cpu, cuda"),
         ({"prompt": None}, PromptError, "prompt is of type NoneType"),
         ({"prompt": b"a house"}, PromptError, "prompt is of type bytes"),
         ({"prompt": []}, PromptError, "empty list"),

@@ -53,6 +53,10 @@ def test_other_seeds_prompts_negative_prompts_and_scales_give_other_pictures(mod
         {"negative_prompt": "snow"},
         {"guidance_scale": 1.0},
         {"sampler": "ddim"},
+        {"guidance_rescale": 0.7},
+        {"guidance_interval": (0.5, 5)},
+        {"variation_seed": 1, "variation_strength": 0.5},
+        {"noise": "cuda"},
     ]
     drawn = [bits(txt2img(model, **{"prompt": "a house", **QUICK, **change}))[0] for change in changes]
     assert len(set(drawn)) == len(changes)
@@ -61,6 +65,37 @@ def test_other_seeds_prompts_negative_prompts_and_scales_give_other_pictures(mod
 def test_at_guidance_scale_1_the_negative_prompt_says_nothing(model):
     drawn = [txt2img(model, "a house", negative_prompt=n, guidance_scale=1, **QUICK) for n in ("", "snow")]
     assert bits(drawn[0]) == bits(drawn[1])
+
+
+def test_what_is_off_by_default_is_off_to_the_bit(model):
+    off = {"guidance_rescale": 0, "guidance_interval": (0, 100), "variation_seed": 9, "variation_strength": 0}
+    assert bits(txt2img(model, "a house", **off, **QUICK)) == bits(txt2img(model, "a house", **QUICK))
+
+
+def test_guidance_in_an_interval_no_level_lies_in_is_none_at_all(model):
+    outside = txt2img(model, "a house", guidance_interval=(20, 30), **QUICK)
+    assert bits(outside) == bits(txt2img(model, "a house", guidance_scale=1, **QUICK))
+
+
+def test_outside_the_interval_the_network_runs_on_half_the_batch(make_model, monkeypatch):
+    model, batches = make_model(), []
+    run = model.unet.forward
+    monkeypatch.setattr(model.unet, "forward", lambda x, t, c: batches.append(len(x)) or run(x, t, c))
+    txt2img(model, "a house", steps=4, guidance_interval=(0.5, 5.0), progress=False)
+    levels = [model.schedule.level(t) for t in (999, 749, 499, 249)]
+    assert batches == [2 if 0.5 <= level.sigma <= 5.0 else 1 for level in levels] == [1, 2, 2, 2]
+
+
+def test_at_variation_strength_1_the_first_noise_is_the_variation_seeds(model):
+    varied = txt2img(model, "a house", seed=3, variation_seed=8, variation_strength=1, **QUICK)
+    assert bits(varied) == bits(txt2img(model, "a house", seed=8, **QUICK))
+
+
+def test_variations_of_one_call_are_those_drawn_one_by_one(model):
+    options = {"seed": 3, "variation_strength": 0.3}
+    together = final_latents(model, "a house", variation_seed=8, n_images=2, **options)
+    alone = final_latents(model, "a house", variation_seed=9, **options)
+    torch.testing.assert_close(alone, together[1:], rtol=0, atol=1e-5 * float(together.abs().max()))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7])
@@ -107,6 +142,24 @@ def test_the_parameters_in_a_file_draw_the_same_picture_again(model, tmp_path):
 def test_a_sampler_object_is_taken_as_it_is(model):
     drawn = [bits(txt2img(model, "a house", sampler=s, **QUICK)) for s in ("ddim", DDIM(), DDIM(eta=1.0))]
     assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_what_is_not_used_is_not_recorded(model):
+    p = read_parameters(txt2img(model, "a house", **QUICK)[0])
+    unused = (p.guidance_rescale, p.guidance_interval, p.variation_seed, p.variation_strength, p.noise)
+    assert unused == (None,) * 5
+
+
+def test_guidance_noise_and_variation_are_recorded_and_draw_the_picture_again(model):
+    options = {"guidance_rescale": 0.7, "guidance_interval": (0.5, 5.0), "noise": "cuda"}
+    images = txt2img(
+        model, "a house", n_images=2, seed=3, variation_seed=8, variation_strength=0.3, **options, **QUICK
+    )
+    p = read_parameters(images[1])
+    assert {key: getattr(p, key) for key in options} == options
+    again = txt2img(model, "a house", seed=3, variation_seed=9, variation_strength=0.3, **options, **QUICK)
+    assert (p.seed, p.variation_seed, p.variation_strength) == (3, 9, 0.3)
+    assert bits(again) == bits(images[1:])
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, ValueError])
