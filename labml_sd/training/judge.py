@@ -1,12 +1,13 @@
 r"""Which of the attributes asked for are right, and how sure the share of them is.
 
-Room       training, called by evaluate.py
+Room       training, called by evaluate.py and the modules beside it that measure
 Maps       the scene asked for, the scene seen  ->  0 to 1 for each attribute; many of them  ->  shares
 Paper      Wilson 1927, doi:10.1080/01621459.1927.10502953 (the interval)
 See        tests/training/test_judge.py
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -31,6 +32,11 @@ class Share:
         the interval is too wide rather than too narrow.
         """
         return wilson(self.mean, self.n)
+
+    def as_data(self) -> dict[str, float]:
+        """For a JSON file."""
+        low, high = self.interval
+        return {"mean": self.mean, "low": low, "high": high, "n": self.n}
 
 
 Shares = dict[str, Share]  # by row; a row that nothing was judged on is missing
@@ -89,8 +95,13 @@ def judge(asked: Scene, seen: Scene) -> dict[str, float]:
     return right | summary
 
 
+def share(values: Sequence[float | bool]) -> Share:
+    """The mean of numbers from 0 to 1, one for each picture."""
+    return Share(math.fsum(values) / len(values), len(values))
+
+
 def tally(asked: list[Scene], seen: list[Scene]) -> Shares:
     """The mean of each row over the pictures it was judged on."""
     judged = [judge(a, s) for a, s in zip(asked, seen, strict=True)]
     values = {name: [right[name] for right in judged if name in right] for name in ROWS}
-    return {name: Share(math.fsum(v) / len(v), len(v)) for name, v in values.items() if v}
+    return {name: share(v) for name, v in values.items() if v}

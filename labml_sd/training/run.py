@@ -29,6 +29,7 @@ class Task(Protocol):
     """What a stage has to say for itself."""
 
     name: str
+    seed: int
 
     @property
     def networks(self) -> nn.Module:
@@ -92,6 +93,7 @@ class Run:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "curve": self.curve,
+            "seed": self.task.seed,
             "seconds": self.seconds,
             "machines": self.machines,
         }

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from labml_sd.training.frechet import frechet_distance
+from labml_sd.training.frechet import frechet_distance, principal_axes
 
 
 def rows(n: int, d: int, seed: int) -> torch.Tensor:
@@ -35,3 +35,28 @@ def test_any_covariances_agree_with_the_eigenvalues_of_their_product():
 
 def test_fewer_rows_than_columns_give_a_number():
     assert frechet_distance(rows(3, 8, 0), rows(3, 8, 1)) > 0.0
+
+
+def test_on_their_own_axes_features_have_mean_0_and_covariance_1():
+    x = rows(80, 6, 6) @ rows(6, 6, 7) + 3.0
+    points = principal_axes(x, 4)(x)
+    torch.testing.assert_close(points.mean(dim=0), torch.zeros(4, dtype=torch.float64))
+    torch.testing.assert_close(torch.cov(points.T), torch.eye(4, dtype=torch.float64))
+
+
+def test_the_axes_are_those_of_the_greatest_variance():
+    stretched = rows(200, 3, 8) * torch.tensor([0.1, 5.0, 1.0], dtype=torch.float64)
+    axes = principal_axes(stretched, 2)
+    assert axes.directions.abs().argmax(dim=0).tolist() == [2, 1]
+
+
+def test_axes_without_variance_are_left_out():
+    flat = torch.cat([rows(20, 2, 9), torch.ones(20, 3, dtype=torch.float64)], dim=1)
+    assert principal_axes(flat, 5).directions.shape == (5, 2)
+
+
+def test_on_a_few_axes_two_samples_of_one_world_are_close():
+    world = rows(256, 256, 10)
+    first, second, reference = (rows(500, 256, seed) @ world for seed in (11, 12, 13))
+    axes = principal_axes(reference, 16)
+    assert frechet_distance(axes(first), axes(second)) < 0.5 < 5.0 < frechet_distance(first, second)

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from labml_sd.training.judge import ATTRIBUTES, ROWS, Share, counterparts, judge, tally, wilson
+from labml_sd.training.judge import ATTRIBUTES, ROWS, Share, counterparts, judge, share, tally, wilson
 from labml_sd.training.scenes import Scene, Thing
 
 HOUSE = Thing("house", "red", "left", "large")
@@ -116,3 +116,9 @@ def test_a_tally_is_the_mean_over_the_pictures_a_row_was_judged_on():
     assert shares["sky"].mean == pytest.approx(2 / 3) and shares["sky"].n == 3
     assert shares["binding"] == Share(0.5, 2)
     assert list(shares) == list(ROWS)
+
+
+def test_a_share_is_a_mean_with_its_interval_and_its_count():
+    assert share([True, False, True, True]) == Share(0.75, 4)
+    low, high = wilson(0.75, 4)
+    assert share([1.0, 0.5, 0.5, 1.0]).as_data() == {"mean": 0.75, "low": low, "high": high, "n": 4}

@@ -20,6 +20,7 @@ class Line:
     """Fit a line by a network of four weights: the smallest task there is."""
 
     name = "line"
+    seed = 0
     recipe = StageRecipe(n_steps=40, batch_size=8, learning_rate=0.05, warmup=4, ema_decay=0.9)
 
     def __init__(self) -> None:

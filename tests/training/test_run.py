@@ -17,6 +17,7 @@ class Still:
     """A task that learns nothing."""
 
     name = "still"
+    seed = 0
     recipe = StageRecipe(n_steps=4, batch_size=1, learning_rate=0.1, ema_decay=0.9)
 
     def __init__(self) -> None:

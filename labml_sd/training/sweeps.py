@@ -1,0 +1,85 @@
+r"""Accuracy and diversity at several guidance scales, step counts and samplers.
+
+Room       training, called by measure.py
+Maps       model, probe  ->  a row of numbers for each setting
+See        tests/training/test_sweeps.py
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from labml_sd.latent_diffusion import LatentDiffusion
+from labml_sd.sampler import SAMPLERS
+from labml_sd.training.diversity import OPEN_PROMPTS, diversity, open_scenes
+from labml_sd.training.frechet import Axes
+from labml_sd.training.judge import tally
+from labml_sd.training.probe import Probe
+from labml_sd.training.scenes import Scene
+from labml_sd.training.studio import GROUPS, SEED, Settings, Told, drawn, read, rendered
+
+GUIDANCE = (1.0, 3.0, 5.0, 8.0)
+STEPS = (5, 10, 20, 50)
+
+
+def sweep_settings(usual: Settings) -> dict[str, list[Settings]]:
+    """What is varied, one thing at a time from the usual settings."""
+    return {
+        "guidance": [replace(usual, guidance_scale=scale) for scale in GUIDANCE],
+        "steps": [replace(usual, steps=steps) for steps in STEPS],
+        "sampler": [replace(usual, sampler=name) for name in SAMPLERS],
+    }
+
+
+def mixed_scenes(n: int) -> list[Scene]:
+    """`n` scenes to ask for: one object, two, a held-out pair, in turn."""
+    groups = list(GROUPS.values())
+    return [Scene.sample(SEED, index, *groups[index % len(groups)]) for index in range(n)]
+
+
+def sweeps(
+    model: LatentDiffusion,
+    probe: Probe,
+    axes: Axes,
+    usual: Settings,
+    *,
+    n_prompts: int,
+    n_open: int,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Measure every setting on `n_prompts` full captions, and on `n_open` pictures of each open prompt.
+
+    Settings that are met twice are measured once. `n_open` is 2 or more.
+    """
+    rows = sweep_settings(usual)
+    different = list(dict.fromkeys(s for settings in rows.values() for s in settings))
+    scenes, per_setting = mixed_scenes(n_prompts), n_prompts + n_open * len(OPEN_PROMPTS)
+    bar = tqdm(total=len(different) * per_setting, desc="sweeps", disable=not progress, dynamic_ncols=True)
+    with bar:
+        measured = {s: _row(model, probe, axes, s, scenes, n_open, bar.update) for s in different}
+    by_code = read(probe, rendered(open_scenes(n_open), model.config.image_size))
+    return {
+        "n_prompts": n_prompts,
+        "n_open": n_open,
+        "rows": {name: [asdict(s) | measured[s] for s in settings] for name, settings in rows.items()},
+        "drawn by code": diversity(by_code, axes),
+    }
+
+
+def _row(
+    model: LatentDiffusion,
+    probe: Probe,
+    axes: Axes,
+    settings: Settings,
+    scenes: Sequence[Scene],
+    n_open: int,
+    told: Told,
+) -> dict[str, Any]:
+    """One setting."""
+    captions = [scene.caption(full=True) for scene in scenes]
+    shares = tally(list(scenes), read(probe, drawn(model, captions, settings, told=told)).scenes)
+    short = [prompt for prompt in OPEN_PROMPTS for _ in range(n_open)]
+    seen = read(probe, drawn(model, short, settings, told=told))
+    return {name: shares[name].as_data() for name in ("mean", "whole")} | diversity(seen, axes)

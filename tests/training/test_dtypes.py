@@ -1,0 +1,25 @@
+import pytest
+import torch
+
+from labml_sd.training.dtypes import dtypes, in_dtype, psnr
+from labml_sd.training.studio import Settings
+
+
+def test_the_psnr_is_that_of_the_mean_square_error():
+    x = torch.zeros(2, 3, 4, 4)
+    assert psnr(x, x + 5 / 127.5) == pytest.approx(34.1514, abs=1e-3)  # 20 log10(255 / 5)
+    assert psnr(x, x) == pytest.approx(200.0)
+
+
+def test_a_narrow_copy_leaves_the_model_as_it_is(model):
+    narrow = in_dtype(model, torch.bfloat16)
+    assert narrow.dtype == torch.bfloat16 and model.dtype == torch.float32
+    assert in_dtype(model, torch.float32) is model
+
+
+def test_narrow_types_draw_nearly_the_same_picture(model):
+    rows = dtypes(model, Settings(steps=2), 2, progress=False)["rows"]
+    assert list(rows) == ["float16", "bfloat16"]
+    for row in rows.values():
+        assert 20.0 < row["worst"] <= row["psnr"]
+    assert rows["float16"]["psnr"] > rows["bfloat16"]["psnr"]  # eleven bits against eight
