@@ -1,3 +1,5 @@
+import signal
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -38,3 +40,11 @@ def small_recipe() -> Recipe:
         clip=ClipRecipe(n_steps=6, batch_size=4, n_hard=2, d_embed=8, image_channels=8),
         diffusion=DiffusionRecipe(n_steps=6, batch_size=4, n_scenes=40),
     )
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C with its usual meaning: a test run in the background would ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -5,7 +5,7 @@ import threading
 from labml_sd.training.interrupt import Interrupt
 
 
-def test_ctrl_c_waits_while_it_is_entered_and_means_the_same_afterwards():
+def test_ctrl_c_waits_while_it_is_entered_and_means_the_same_afterwards(ctrl_c):
     before = signal.getsignal(signal.SIGINT)
     with Interrupt() as interrupt:
         assert not interrupt.asked

@@ -62,7 +62,7 @@ def test_an_interrupted_run_ends_at_the_same_bits(tmp_path):
     assert (tmp_path / "whole/line.csv").read_text() == (tmp_path / "parts/line.csv").read_text()
 
 
-def test_ctrl_c_waits_for_the_step_saves_and_says_how_to_go_on(tmp_path):
+def test_ctrl_c_waits_for_the_step_saves_and_says_how_to_go_on(tmp_path, ctrl_c):
     whole = loop.train(Line(), tmp_path / "whole", n_steps=40, progress=False)
     stopped = Line()
     learn = stopped.losses
