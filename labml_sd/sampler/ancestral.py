@@ -16,6 +16,7 @@ from torch import Tensor
 
 from labml_sd.errors import GenerationError
 from labml_sd.sampler.between import LevelWithBetween
+from labml_sd.sampler.ddim import check_eta
 from labml_sd.sampler.protocol import Draw
 from labml_sd.sampler.schedule import Level, Schedule
 
@@ -81,9 +82,8 @@ def step_noise(
     return s_noise * draw() if eta > 0 and there.alpha_bar < 1 else 0.0
 
 
-def check_eta(eta: float | int, s_noise: float | int) -> None:
+def check_noise_shares(eta: float | int, s_noise: float | int) -> None:
     """GenerationError when eta is outside [0, 1] or s_noise is negative or not finite."""
-    if not 0 <= eta <= 1:
-        raise GenerationError(f"eta is {eta!r}; give a number from 0 (no noise drawn) to 1 (as DDPM)")
+    check_eta(eta)
     if not 0 <= s_noise < math.inf:
         raise GenerationError(f"s_noise is {s_noise!r}; give a number from 0 up, 1 for noise as it should be")

@@ -49,6 +49,12 @@ def ddim_step(
     return math.sqrt(there.alpha_bar) * x0 + direction + sigma * noise
 
 
+def check_eta(eta: float | int) -> None:
+    """GenerationError when eta is outside [0, 1]."""
+    if not 0 <= eta <= 1:
+        raise GenerationError(f"eta is {eta!r}; give a number from 0 (no noise drawn) to 1 (as DDPM)")
+
+
 @dataclass(frozen=True)
 class DDIM:
     """With `eta` 0 an ODE solver that draws nothing; with `eta` 1 DDPM on the same levels."""
@@ -60,10 +66,7 @@ class DDIM:
 
     def __post_init__(self) -> None:
         """Refuse an eta outside 0..1: above 1 the noise put in may exceed what the level holds."""
-        if not 0 <= self.eta <= 1:
-            raise GenerationError(
-                f"eta is {self.eta!r}; give a number from 0 (no noise drawn) to 1 (as DDPM)"
-            )
+        check_eta(self.eta)
 
     def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
         """The visited levels, then the end.

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from labml_sd.errors import GenerationError
-from labml_sd.sampler.ancestral import check_eta, step_noise
+from labml_sd.sampler.ancestral import check_noise_shares, step_noise
 from labml_sd.sampler.protocol import Draw, Evaluate, Evaluation
 from labml_sd.sampler.schedule import CLEAN, Level, Schedule, predict_x0
 from labml_sd.sampler.spacing import Spacing, visited
@@ -97,7 +97,7 @@ class DPMpp2MSDE:
 
     def __post_init__(self) -> None:
         """Refuse an eta outside 0..1, a negative s_noise and an unknown solver type."""
-        check_eta(self.eta, self.s_noise)
+        check_noise_shares(self.eta, self.s_noise)
         if self.solver_type not in SOLVER_TYPES:
             raise GenerationError(
                 f"solver_type is {self.solver_type!r}; choose one of {', '.join(SOLVER_TYPES)}"

@@ -14,7 +14,7 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from labml_sd.sampler.ancestral import ancestral_step, check_eta, step_noise, with_ancestral_between
+from labml_sd.sampler.ancestral import ancestral_step, check_noise_shares, step_noise, with_ancestral_between
 from labml_sd.sampler.between import LevelWithBetween
 from labml_sd.sampler.dpmpp_2m import dpmpp_first_order_step
 from labml_sd.sampler.protocol import Draw, Evaluate, Evaluation
@@ -56,7 +56,7 @@ class DPMpp2SA:
 
     def __post_init__(self) -> None:
         """Refuse an eta outside 0..1 and a negative s_noise."""
-        check_eta(self.eta, self.s_noise)
+        check_noise_shares(self.eta, self.s_noise)
 
     def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
         """The visited levels, each with the one halfway to its sigma_down, then CLEAN."""

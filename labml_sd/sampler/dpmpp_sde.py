@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from labml_sd.errors import GenerationError
-from labml_sd.sampler.ancestral import ancestral_step, check_eta, step_noise
+from labml_sd.sampler.ancestral import ancestral_step, check_noise_shares, step_noise
 from labml_sd.sampler.between import LevelWithBetween, with_between
 from labml_sd.sampler.protocol import Draw, Evaluate, Evaluation
 from labml_sd.sampler.schedule import CLEAN, Level, Schedule, predict_x0
@@ -78,7 +78,7 @@ class DPMppSDE:
 
     def __post_init__(self) -> None:
         """Refuse an eta outside 0..1, a negative s_noise and an r that is not inside the step."""
-        check_eta(self.eta, self.s_noise)
+        check_noise_shares(self.eta, self.s_noise)
         if not 0 < self.r <= 1:
             raise GenerationError(f"r is {self.r!r}; give a number above 0 and up to 1, the step's end")
 

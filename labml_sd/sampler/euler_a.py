@@ -15,7 +15,7 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from labml_sd.sampler.ancestral import ancestral_split, check_eta, step_noise
+from labml_sd.sampler.ancestral import ancestral_split, check_noise_shares, step_noise
 from labml_sd.sampler.protocol import Draw, Evaluate, Evaluation
 from labml_sd.sampler.schedule import CLEAN, Level, Schedule
 from labml_sd.sampler.spacing import Spacing, visited
@@ -56,7 +56,7 @@ class EulerA:
 
     def __post_init__(self) -> None:
         """Refuse an eta outside 0..1 and a negative s_noise."""
-        check_eta(self.eta, self.s_noise)
+        check_noise_shares(self.eta, self.s_noise)
 
     def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
         """The visited levels, then CLEAN."""

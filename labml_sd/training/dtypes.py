@@ -6,7 +6,6 @@ See        tests/training/test_dtypes.py
 """
 
 import copy
-import math
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from tqdm.auto import tqdm
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.training.studio import Settings, Told, drawn
 from labml_sd.training.sweeps import mixed_scenes
+from labml_sd.training.train_autoencoder import psnr as decibels
 
 NARROW = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -28,7 +28,7 @@ def psnr(x: Float[Tensor, "*b c h w"], y: Float[Tensor, "*b c h w"]) -> float:
 
     Equal pictures give 200 dB, far above what eight bits can differ by.
     """
-    return 10 * math.log10(4 / max(float((x - y).double().square().mean()), 4e-20))
+    return float(decibels((x - y).double().square().mean().clamp(min=4e-20)))
 
 
 def in_dtype(model: LatentDiffusion, dtype: torch.dtype) -> LatentDiffusion:

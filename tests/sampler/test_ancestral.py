@@ -9,7 +9,7 @@ from labml_sd.sampler import CLEAN, EulerA, ddim_step, predict_x0
 from labml_sd.sampler.ancestral import (
     ancestral_split,
     ancestral_step,
-    check_eta,
+    check_noise_shares,
     step_noise,
     with_ancestral_between,
 )
@@ -74,10 +74,10 @@ def test_no_noise_is_drawn_that_is_not_used(schedule, no_draw, eta, clean):
 @pytest.mark.parametrize("eta", [-0.1, 1.1, float("nan")])
 def test_an_eta_out_of_range_is_refused(eta):
     with pytest.raises(GenerationError, match=r"^eta is .*; give a number from 0 .* to 1 .*$"):
-        check_eta(eta, 1)
+        check_noise_shares(eta, 1)
 
 
 @pytest.mark.parametrize("s_noise", [-0.1, float("inf"), float("nan")])
 def test_an_s_noise_out_of_range_is_refused(s_noise):
     with pytest.raises(GenerationError, match=r"^s_noise is .*; give a number from 0 up, .*$"):
-        check_eta(1, s_noise)
+        check_noise_shares(1, s_noise)
