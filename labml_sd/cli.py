@@ -99,6 +99,8 @@ def _add_drawing(parser: argparse.ArgumentParser) -> None:
     _flag(parser, "--negative-prompt", "--negative", help="what to draw away from", metavar="TEXT")
     _flag(parser, "--steps", "--ddim-steps", "--num-inference-steps", help="denoising steps (20)", type=int)
     _flag(parser, "--sampler", "--sampler-name", help="sampler (dpmpp_2m)", metavar="NAME")
+    help = "noise levels as in compvis, labml, diffusers or a1111 (ours)"
+    _flag(parser, "--compat", help=help, metavar="TOOL")
     _flag(
         parser,
         "--guidance-scale",

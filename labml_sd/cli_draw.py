@@ -27,6 +27,7 @@ _SETTINGS = {
     "negative_prompt": "negative_prompt",
     "steps": "steps",
     "sampler": "sampler",
+    "compat": "compat",
     "guidance_scale": "guidance_scale",
     "guidance_rescale": "guidance_rescale",
     "guidance_interval": "guidance_interval",

@@ -52,6 +52,7 @@ class GenerationParameters:
     seed: int | None = None  # of this picture, not of the call that drew it among others
     steps: int | None = None
     sampler: str | None = None
+    compat: str | None = None  # the tool whose noise levels were used; None: ours
     guidance_scale: float | None = None
     guidance_rescale: float | None = None
     guidance_low: float | None = None  # sigma; None: guided at every level
@@ -85,6 +86,7 @@ class GenerationParameters:
         settings: dict[str, object] = {
             "Steps": self.steps,
             "Sampler": None if self.sampler is None else SAMPLER_TITLES.get(self.sampler, self.sampler),
+            "Compat": self.compat,
             "CFG scale": self.guidance_scale,
             "Guidance rescale": self.guidance_rescale,
             "Guidance low": self.guidance_low,
@@ -173,6 +175,7 @@ def parse_text(text: str) -> GenerationParameters:
         seed=_number(int, settings.get("Seed")),
         steps=_number(int, settings.get("Steps")),
         sampler=None if sampler is None else _SAMPLER_NAMES.get(sampler, sampler),
+        compat=settings.get("Compat"),
         guidance_scale=_number(float, settings.get("CFG scale")),
         guidance_rescale=_number(float, settings.get("Guidance rescale")),
         guidance_low=_number(float, settings.get("Guidance low")),

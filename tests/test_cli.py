@@ -86,6 +86,7 @@ def test_flags_reach_the_pipeline_under_every_name(shell, flags):
 
 
 ADDED = {
+    "compat": "diffusers",
     "guidance_rescale": 0.7,
     "guidance_interval": (0.5, 5.0),
     "variation_seed": 8,
@@ -93,7 +94,7 @@ ADDED = {
     "noise": "cuda",
 }
 ADDED_FLAGS = [
-    *("--guidance-rescale", 0.7, "--guidance-interval", 0.5, 5),
+    *("--compat", "diffusers", "--guidance-rescale", 0.7, "--guidance-interval", 0.5, 5),
     *("--variation-seed", 8, "--variation-strength", 0.3, "--noise", "cuda"),
 ]
 

@@ -16,6 +16,7 @@ PARAMETERS = GenerationParameters(
     seed=2**63 - 1,
     steps=20,
     sampler="dpmpp_2m",
+    compat="diffusers",
     guidance_scale=0.1 + 0.2,
     guidance_rescale=0.7,
     guidance_low=0.28,
@@ -80,9 +81,9 @@ def test_the_text_is_the_one_that_web_uis_show(tmp_path):
     assert read_picture(path).info["parameters"] == (
         "a red house, in the snow\n"
         "Negative prompt: blurry\n"
-        "Steps: 20, Sampler: DPM++ 2M, CFG scale: 7, Guidance rescale: 0.7, Guidance low: 0.28, "
-        "Guidance high: 5.42, Seed: 7, Variation seed: 9223372036854775806, Variation seed strength: 0.3, "
-        "RNG: NV, Size: 32x48, Model hash: 0123456789, "
+        "Steps: 20, Sampler: DPM++ 2M, Compat: diffusers, CFG scale: 7, Guidance rescale: 0.7, "
+        "Guidance low: 0.28, Guidance high: 5.42, Seed: 7, Variation seed: 9223372036854775806, "
+        "Variation seed strength: 0.3, RNG: NV, Size: 32x48, Model hash: 0123456789, "
         "Model: small, Denoising strength: 0.75, Version: labml_sd 0.1.0"
     )
 

@@ -105,6 +105,7 @@ def sign(
         task=task,
         steps=request.steps,
         sampler=sampler_name(request.sampler),
+        compat=request.compat,
         guidance_scale=guidance.scale,
         guidance_rescale=guidance.rescale or None,
         guidance_low=guidance.low if has_interval else None,

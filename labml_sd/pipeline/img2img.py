@@ -16,7 +16,7 @@ from labml_sd.image_reading import PathLike
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline.common import decode, encode, noise_source, prompted, sign
 from labml_sd.pipeline.request import make_request
-from labml_sd.sampler import Sampler, Step, add_noise, sample, tail
+from labml_sd.sampler import Sampler, Step, add_noise, sample
 
 
 @torch.no_grad()
@@ -30,6 +30,7 @@ def img2img(
     height: int | None = None,
     width: int | None = None,
     sampler: str | Sampler = "dpmpp_2m",
+    compat: str | None = None,
     steps: int = 20,
     guidance_scale: float | int | None = None,
     guidance_rescale: float | int = 0.0,
@@ -49,21 +50,22 @@ def img2img(
     is the start, at the level of the first of these steps. Strength 0 returns the autoencoder's round trip.
     Strength 1 noises to the highest level, where $\sqrt{\bar\alpha_T} = 0.068$ of the picture's amplitude is
     left: 1 does not mean that nothing is kept. The picture keeps its size; `height` and `width` resize it
-    first, and with one of them the proportions are kept. The rest is as in `txt2img`.
+    first, and with one of them the proportions are kept. With `compat` strength means what it means to that
+    tool, except that 0 and 1 are never an error. The rest is as in `txt2img`.
     Raises `ImageError`, `PromptError` and `GenerationError`.
     """
     request = make_request(
         model.config, model.schedule, prompt=prompt, negative_prompt=negative_prompt, sampler=sampler,
-        steps=steps, guidance_scale=guidance_scale, guidance_rescale=guidance_rescale,
+        compat=compat, steps=steps, guidance_scale=guidance_scale, guidance_rescale=guidance_rescale,
         guidance_interval=guidance_interval, seed=seed, variation_seed=variation_seed,
         variation_strength=variation_strength, noise=noise, n_images=n_images, strength=strength,
     )  # fmt: skip
     picture = resize_to(open_image(image), height, width)
     z = encode(model, picture, len(request.seeds))
     if request.strength > 0:
-        levels = tail(request.levels, request.strength)
+        noised_to, levels = request.start()
         evaluate = prompted(model, request)
         draw = noise_source(model, request, z.shape[2], z.shape[3]).draw
-        x = add_noise(z, draw(), levels[0])
+        x = add_noise(z, draw(), noised_to)
         z = sample(request.sampler, evaluate, x, levels, draw=draw, on_step=on_step, progress=progress)
     return sign(model, request, decode(model, z, picture.height, picture.width), "img2img", picture)

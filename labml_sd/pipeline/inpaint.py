@@ -18,7 +18,7 @@ from labml_sd.image_reading import PathLike
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline.common import cells_to_paint, decode, encode, noise_source, prompted, sign
 from labml_sd.pipeline.request import Request, make_request
-from labml_sd.sampler import Sampler, Step, add_noise, inpaint_blend, sample, tail
+from labml_sd.sampler import Sampler, Step, add_noise, inpaint_blend, sample
 
 
 @torch.no_grad()
@@ -33,6 +33,7 @@ def inpaint(
     height: int | None = None,
     width: int | None = None,
     sampler: str | Sampler = "dpmpp_2m",
+    compat: str | None = None,
     steps: int = 20,
     guidance_scale: float | int | None = None,
     guidance_rescale: float | int = 0.0,
@@ -55,7 +56,7 @@ def inpaint(
     """
     request = make_request(
         model.config, model.schedule, prompt=prompt, negative_prompt=negative_prompt, sampler=sampler,
-        steps=steps, guidance_scale=guidance_scale, guidance_rescale=guidance_rescale,
+        compat=compat, steps=steps, guidance_scale=guidance_scale, guidance_rescale=guidance_rescale,
         guidance_interval=guidance_interval, seed=seed, variation_seed=variation_seed,
         variation_strength=variation_strength, noise=noise, n_images=n_images, strength=strength,
     )  # fmt: skip
@@ -77,11 +78,11 @@ def _paint(
     on_step: Callable[[Step], object] | None,
     progress: bool,
 ) -> Float[Tensor, "b z h w"]:
-    levels = tail(request.levels, request.strength)
+    noised_to, levels = request.start()
     evaluate = prompted(model, request)
     draw = noise_source(model, request, z.shape[2], z.shape[3]).draw
     noise = draw()
-    x = noise if request.strength == 1 else add_noise(z, noise, levels[0])
+    x = request.noise_scale * noise if request.strength == 1 else add_noise(z, noise, noised_to)
     keep = inpaint_blend(z, noise, cells)  # on x too, before the first step
     return sample(
         request.sampler, evaluate, x, levels, draw=draw, blend=keep, on_step=on_step, progress=progress

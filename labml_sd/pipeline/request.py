@@ -15,14 +15,17 @@ from labml_sd.errors import GenerationError, PromptError
 from labml_sd.image_reading import MAX_PIXELS
 from labml_sd.sampler import (
     SAMPLERS,
+    AsIn,
     Guidance,
     Level,
     Sampler,
     Variation,
+    as_in,
     check_noise,
     check_seed,
     check_strength,
     get_sampler,
+    tail,
 )
 from labml_sd.sampler.schedule import Schedule
 from labml_sd.sampler.variation import check_variation_strength
@@ -40,9 +43,28 @@ class Request:
     noise: str  # "cpu" or "cuda": whose random numbers
     sampler: Sampler
     steps: int
-    levels: tuple[Level, ...]  # of a whole run, the noisiest first: steps + 1 of them
+    levels: tuple[
+        Level, ...
+    ]  # of a whole run, the noisiest first: steps + 1 of them, another number as in a tool
     guidance: Guidance
     strength: float
+
+    @property
+    def compat(self) -> str | None:
+        """The tool whose levels are used; None for ours."""
+        return self.sampler.tool if isinstance(self.sampler, AsIn) else None
+
+    @property
+    def noise_scale(self) -> float:
+        """What pure noise is multiplied by to start from it."""
+        return self.sampler.noise_scale(self.levels[0]) if isinstance(self.sampler, AsIn) else 1.0
+
+    def start(self) -> tuple[Level, list[Level]]:
+        """The level a picture is noised to, and the levels that are run on it, as far as strength goes."""
+        if isinstance(self.sampler, AsIn) and self.strength > 0:
+            return self.sampler.start(self.levels, self.steps, self.strength)
+        levels = tail(self.levels, self.strength)
+        return levels[0], levels
 
 
 def make_request(
@@ -52,6 +74,7 @@ def make_request(
     prompt: object,
     negative_prompt: object,
     sampler: object,
+    compat: object = None,
     steps: object,
     guidance_scale: object,
     guidance_rescale: object = 0.0,
@@ -69,7 +92,8 @@ def make_request(
     """
     prompts, negatives = _paired_prompts(prompt, negative_prompt)
     count = _whole(n_images, "n_images")
-    chosen = get_sampler(sampler)
+    ours = get_sampler(sampler)
+    chosen = ours if compat is None else as_in(compat, sampler)
     n_steps = _whole(steps, "steps")
     variation = _variation(variation_seed, variation_strength, count * len(prompts))
     scale = config.guidance_scale if guidance_scale is None else _real(guidance_scale)
@@ -103,6 +127,8 @@ def check_size(config: ModelConfig, height: object, width: object) -> tuple[int,
 
 def sampler_name(sampler: Sampler) -> str:
     """The name under which `get_sampler` gives an equal sampler, else how the object writes itself."""
+    if isinstance(sampler, AsIn):
+        return sampler.name
     return next((name for name, make in SAMPLERS.items() if make() == sampler), repr(sampler))
 
 

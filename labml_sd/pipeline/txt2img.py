@@ -26,6 +26,7 @@ def txt2img(
     height: int | None = None,
     width: int | None = None,
     sampler: str | Sampler = "dpmpp_2m",
+    compat: str | None = None,
     steps: int = 20,
     guidance_scale: float | int | None = None,
     guidance_rescale: float | int = 0.0,
@@ -48,12 +49,15 @@ def txt2img(
     `variation_strength` above 0 all pictures use `seed`, and the first noise of picture `i` is moved by that
     share towards the noise of `variation_seed + i`. `noise="cuda"` takes the random numbers of an NVIDIA GPU.
 
+    `compat` ("compvis", "labml", "diffusers" or "a1111") runs the named sampler over the noise levels of that
+    tool, which may be another number of steps than `steps`; the sampler must then be a name.
+
     All settings are stored in each picture. `on_step` sees every step; raising from it ends the run.
     Raises `PromptError` and `GenerationError`.
     """
     request = make_request(
         model.config, model.schedule, prompt=prompt, negative_prompt=negative_prompt, sampler=sampler,
-        steps=steps, guidance_scale=guidance_scale, guidance_rescale=guidance_rescale,
+        compat=compat, steps=steps, guidance_scale=guidance_scale, guidance_rescale=guidance_rescale,
         guidance_interval=guidance_interval, seed=seed, variation_seed=variation_seed,
         variation_strength=variation_strength, noise=noise, n_images=n_images,
     )  # fmt: skip
@@ -61,6 +65,6 @@ def txt2img(
     factor = model.config.autoencoder.downsampling_factor
     evaluate = prompted(model, request)
     draw = noise_source(model, request, height // factor, width // factor).draw
-    x = draw()
+    x = request.noise_scale * draw()
     z = sample(request.sampler, evaluate, x, request.levels, draw=draw, on_step=on_step, progress=progress)
     return sign(model, request, decode(model, z, height, width), "txt2img")

@@ -12,6 +12,7 @@ ddpm, ddim, plms, euler, heun, dpm_2, lms, dpmpp_2m, unipc
                                                 (x, eps) at one level -> x at the next: one file each
 euler_a, dpm_2_a, dpmpp_2s_a, dpmpp_sde, dpmpp_2m_sde, dpmpp_3m_sde
                                                 the same, with fresh noise; ancestral: how it is put in
+compat     a tool's name -> sampler             our steps on another tool's levels; compat_levels: its lists
 loop       x at the first level -> z            runs them all; protocol says what it asks of a sampler
 """
 
@@ -45,6 +46,7 @@ from labml_sd.sampler.dpmpp_2s_a import DPMpp2SA, dpmpp_2s_a_step
 from labml_sd.sampler.dpmpp_sde import DPMppSDE, dpmpp_sde_step
 from labml_sd.sampler.dpmpp_2m_sde import DPMpp2MSDE, dpmpp_2m_sde_step
 from labml_sd.sampler.dpmpp_3m_sde import DPMpp3MSDE, dpmpp_3m_sde_step
+from labml_sd.sampler.compat import TOOLS, AsIn, as_in, check_compat
 from labml_sd.sampler.loop import Step, sample
 
 SAMPLERS: dict[str, Callable[[], Sampler]] = {
@@ -140,6 +142,10 @@ __all__ = [
     "dpmpp_2m_sde_step",
     "DPMpp3MSDE",
     "dpmpp_3m_sde_step",
+    "TOOLS",
+    "AsIn",
+    "as_in",
+    "check_compat",
     "sample",
     "Step",
 ]

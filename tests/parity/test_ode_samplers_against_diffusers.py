@@ -4,10 +4,7 @@ Their tables and lists are float32; lists in float64 are put in their place. Wha
 arithmetic. Our samplers, which choose other levels by themselves, are handed theirs.
 """
 
-import sys
-from collections.abc import Iterator
 from itertools import pairwise
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +17,6 @@ from diffusers import (
     PNDMScheduler,
     UniPCMultistepScheduler,
 )
-from diffusers.schedulers import scheduling_lms_discrete
 from torch import Tensor
 
 from labml_sd.config import ScheduleConfig
@@ -155,22 +151,6 @@ def test_dpm_2_equals_diffusers(n_steps, spacing):
     starts = zip(levels, between, strict=False)
     with_middle = [LevelWithBetween(level.t, level.alpha_bar, middle) for level, middle in starts]
     assert_equal(ours(DPM2(), [*with_middle, levels[-1], CLEAN]), called[1::2] + called[-1:], 1e-11)
-
-
-@pytest.fixture
-def lms_scheduler(monkeypatch: pytest.MonkeyPatch) -> Iterator[type]:
-    """Their class wants SciPy for one integral of a cubic; four Gauss points give that exactly."""
-
-    def quad(f: Any, low: Any, high: Any, epsrel: float) -> tuple[float]:
-        nodes, weights = np.polynomial.legendre.leggauss(4)
-        middle, half = (float(low) + float(high)) / 2, (float(high) - float(low)) / 2
-        points = zip(nodes.tolist(), weights.tolist(), strict=True)
-        return (half * sum(weight * float(f(middle + half * node)) for node, weight in points),)
-
-    module = ModuleType("scipy")
-    monkeypatch.setitem(sys.modules, "scipy", module)
-    monkeypatch.setattr(scheduling_lms_discrete, "integrate", SimpleNamespace(quad=quad), raising=False)
-    yield scheduling_lms_discrete.LMSDiscreteScheduler
 
 
 @COUNTS

@@ -147,3 +147,22 @@ def test_a_wrong_argument_is_one_line(model, image, options, error, message):
     with pytest.raises(error, match=message) as caught:
         img2img(model, "a house", image, **options, **QUICK)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "compat, n_run", [(None, 2), ("compvis", 2), ("labml", 2), ("diffusers", 2), ("a1111", 1)]
+)
+def test_with_compat_as_many_steps_run_as_in_the_tool(model, photo, compat, n_run):
+    seen = []
+    options = {"sampler": "ddim", "compat": compat, "strength": 0.5, "on_step": seen.append}
+    (image,) = img2img(model, "a house", photo(32, 32), **options, **QUICK)
+    assert (len(seen), read_parameters(image).compat) == (n_run, compat)
+
+
+@pytest.mark.parametrize("strength", [0.01, 1])
+@pytest.mark.parametrize("compat", ["compvis", "labml", "diffusers", "a1111"])
+def test_no_strength_is_an_error_with_compat(model, photo, compat, strength):
+    (image,) = img2img(
+        model, "a house", photo(32, 32), sampler="ddim", compat=compat, strength=strength, **QUICK
+    )
+    assert image.size == (32, 32)

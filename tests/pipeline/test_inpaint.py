@@ -129,3 +129,16 @@ def test_a_mask_of_another_size_is_one_line_that_names_both(model, photo):
     with pytest.raises(ImageError, match="mask is 32x31 and the picture 32x32") as error:
         inpaint(model, "a house", photo(32, 32), half_mask(32, 31), **QUICK)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("strength", [0.5, 1])
+@pytest.mark.parametrize("compat", ["compvis", "labml", "diffusers", "a1111"])
+def test_with_compat_kept_pixels_are_kept_and_the_tool_is_recorded(model, photo, compat, strength):
+    image = photo(32, 32)
+    options = {"sampler": "ddim", "compat": compat, "strength": strength}
+    (painted,) = inpaint(model, "a house", image, half_mask(32, 32), **options, **QUICK)
+    (plain,) = inpaint(model, "a house", image, half_mask(32, 32), **{**options, "compat": None}, **QUICK)
+    kept = np.asarray(half_mask(32, 32).convert("L")) == 0
+    assert np.array_equal(np.asarray(painted)[kept], np.asarray(image)[kept])
+    assert painted.tobytes() != plain.tobytes()
+    assert read_parameters(painted).compat == compat

@@ -43,6 +43,30 @@ def test_guidance_is_put_together_from_its_three_arguments(model):
     assert made.guidance == Guidance(5.0, low=0.3, high=4.0, rescale=0.7)
 
 
+def test_compat_may_run_another_number_of_steps_than_asked_for(model):
+    made = request(model, sampler="ddim", compat="a1111", steps=20)
+    assert (made.steps, len(made.levels) - 1, made.compat) == (20, 19, "a1111")
+    assert (sampler_name(made.sampler), made.noise_scale) == ("ddim", 1.0)
+
+
+def test_without_compat_a_picture_is_noised_to_the_first_level_that_runs(model):
+    made = request(model, strength=0.5)
+    noised_to, levels = made.start()
+    assert (noised_to, len(levels), made.compat, made.noise_scale) == (levels[0], 3, None, 1.0)
+
+
+def test_with_compat_strength_means_what_it_means_to_the_tool(model):
+    made = request(model, sampler="ddim", compat="compvis", steps=20, strength=0.5)
+    noised_to, levels = made.start()
+    assert (noised_to.t, levels[0].t) == (501, 451)
+
+
+@pytest.mark.parametrize("compat", ["compvis", "labml", "diffusers", "a1111"])
+def test_strength_0_runs_nothing_with_any_tool(model, compat):
+    noised_to, levels = request(model, sampler="ddim", compat=compat, strength=0).start()
+    assert levels == [noised_to]
+
+
 def test_variations_of_one_picture_share_its_seed_and_count_the_other(model):
     made = request(model, n_images=3, variation_seed=100, variation_strength=0.25)
     assert (made.seeds, made.variation) == ((7, 7, 7), Variation((100, 101, 102), 0.25))
@@ -57,6 +81,10 @@ def test_at_variation_strength_0_seeds_count_as_ever(model, seed):
 @pytest.mark.parametrize(
     "changes, error, message",
     [
+        ({"compat": "comfy"}, GenerationError, "compat is 'comfy'; choose one of compvis"),
+        ({"compat": "compvis"}, GenerationError, "compvis has no sampler 'dpmpp_2m'.* diffusers, a1111"),
+        ({"compat": "compvis", "sampler": DDIM()}, GenerationError, "needs a sampler's name"),
+        ({"compat": "compvis", "sampler": "dimm"}, GenerationError, "did you mean 'ddim'"),
         ({"guidance_rescale": None}, GenerationError, "guidance_rescale is None"),
         ({"guidance_rescale": 1.5}, GenerationError, "guidance_rescale is 1.5"),
         ({"guidance_interval": 3}, GenerationError, "guidance_interval is 3: give two"),

@@ -57,6 +57,8 @@ def test_other_seeds_prompts_negative_prompts_and_scales_give_other_pictures(mod
         {"guidance_interval": (0.5, 5)},
         {"variation_seed": 1, "variation_strength": 0.5},
         {"noise": "cuda"},
+        {"compat": "diffusers"},
+        {"compat": "a1111"},
     ]
     drawn = [bits(txt2img(model, **{"prompt": "a house", **QUICK, **change}))[0] for change in changes]
     assert len(set(drawn)) == len(changes)
@@ -148,6 +150,21 @@ def test_what_is_not_used_is_not_recorded(model):
     p = read_parameters(txt2img(model, "a house", **QUICK)[0])
     unused = (p.guidance_rescale, p.guidance_interval, p.variation_seed, p.variation_strength, p.noise)
     assert unused == (None,) * 5
+
+
+@pytest.mark.parametrize("compat", ["compvis", "labml", "diffusers", "a1111"])
+def test_compat_is_recorded_and_draws_the_picture_again(model, compat):
+    (image,) = txt2img(model, "a house", sampler="ddim", compat=compat, **QUICK)
+    p = read_parameters(image)
+    assert (p.sampler, p.compat, p.steps) == ("ddim", compat, 3)
+    (again,) = txt2img(model, "a house", sampler=p.sampler, compat=p.compat, **QUICK)
+    assert again.tobytes() == image.tobytes()
+
+
+def test_compat_starts_from_the_noise_of_the_tool(model):
+    # One step of Euler into no noise ends at the x0 of what it starts from.
+    ends = [final_latents(model, "a house", sampler="euler", compat=c, steps=1) for c in (None, "a1111")]
+    assert not torch.equal(*ends)
 
 
 def test_guidance_noise_and_variation_are_recorded_and_draw_the_picture_again(model):
