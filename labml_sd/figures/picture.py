@@ -1,8 +1,8 @@
 r"""What every figure is: a PNG with a text that says what it shows.
 
-Room       figures, called by the other figures_*.py
+Room       figures, called by the other files of this folder
 Maps       matplotlib figure | PIL images  ->  Picture
-See        tests/test_figures.py
+See        tests/figures/test_general.py
 """
 
 import io

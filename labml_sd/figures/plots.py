@@ -2,7 +2,7 @@ r"""Curves and heat maps.
 
 Room       figures, called by notebooks and docs
 Maps       numbers  ->  Picture
-See        tests/test_figures.py
+See        tests/figures/test_general.py
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from labml_sd.figures_picture import COLOURS, STYLE, Picture, from_figure
+from labml_sd.figures.picture import COLOURS, STYLE, Picture, from_figure
 
 Numbers = Sequence[float] | Tensor
 

@@ -6,10 +6,20 @@ import pytest
 import torch
 from PIL import Image
 
-from labml_sd.figures import Picture, captioned_grid, curves, film, from_image, heat, show_images, show_rows
+from labml_sd.figures import (
+    Picture,
+    captioned_grid,
+    curves,
+    data_flow,
+    film,
+    from_image,
+    heat,
+    show_images,
+    show_rows,
+)
 from labml_sd.training.scenes import Scene
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 RED, GREEN, BLUE = (200, 0, 0), (0, 200, 0), (0, 0, 200)
 
 
@@ -88,3 +98,19 @@ def test_curves_and_heat_are_the_same_bytes_each_time():
     assert curves(line, x="x", y="y", alt="").png == curves(line, x="x", y="y", alt="").png
     matrix = {"m": torch.eye(3)}
     assert heat(matrix, alt="", signed=True).png == heat(matrix, alt="", signed=True).png
+
+
+def test_the_data_flow_lights_the_named_rooms_and_no_others():
+    def lit_pixels(*rooms: str) -> int:
+        pixels = np.asarray(opened(data_flow(*rooms)).convert("RGB"))
+        return int((pixels == (0xE6, 0x9F, 0x00)).all(axis=-1).sum())
+
+    assert lit_pixels() == 0
+    one, two = lit_pixels("decoder"), lit_pixels("decoder", "unet")
+    assert 0 < one < two
+    assert "decoder and unet" in data_flow("decoder", "unet").alt
+
+
+def test_a_room_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="no room 'vae'; there are text_encoder"):
+        data_flow("vae")

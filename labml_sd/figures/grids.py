@@ -2,7 +2,7 @@ r"""Pictures side by side: with titles, with captions, as rows of a table.
 
 Room       figures, called by notebooks and docs
 Maps       PIL images or tensors [b 3 h w] in [-1, 1]  ->  Picture
-See        tests/test_figures.py
+See        tests/figures/test_general.py
 """
 
 import textwrap
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from labml_sd.figures_picture import Picture, from_image
+from labml_sd.figures.picture import Picture, from_image
 from labml_sd.image import to_pil
 
 FONT_SIZE = 11

@@ -1,0 +1,109 @@
+r"""The data flow from prompt to picture, with one room lit: the first picture of every notebook.
+
+Room       figures, called by notebooks
+Maps       names of rooms  ->  Picture
+See        tests/figures/test_general.py
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.patches import FancyBboxPatch
+
+from labml_sd.figures.picture import Picture, from_figure
+from labml_sd.figures.plots import axes
+
+LIT, UNLIT, INK, PALE = "#E69F00", "#F3F1EC", "#222222", "#8A8A8A"
+
+
+@dataclass(frozen=True)
+class Box:
+    """A room, or the data between two rooms (no name to light). x and y are the middle."""
+
+    text: str
+    x: float
+    y: float
+    width: float = 1.5
+    height: float = 0.72
+
+
+ROOMS = {
+    "text_encoder": Box("text encoder\nCLIP", 2.7, 3.2),
+    "encoder": Box("encoder\nposterior", 2.7, 0.5),
+    "add_noise": Box("add noise\nto level t", 4.75, 0.5),
+    "unet": Box("U-Net\npredicts eps", 6.15, 2.3),
+    "guidance": Box("guidance", 8.05, 2.3),
+    "sampler": Box("sampler\nsteps to the next t", 7.55, 1.35, width=2.5),
+    "decoder": Box("decoder", 10.3, 1.35),
+    "blend": Box("mask\nputs back", 7.55, 0.3),
+}
+DATA = (
+    Box("prompt", 0.75, 3.2, width=1.2),
+    Box("picture", 0.75, 0.5, width=1.2),
+    Box("noise", 2.7, 1.95, width=1.2),
+    Box("picture", 12.2, 1.35, width=1.2),
+)
+# Each arrow: the corners of its line, and what travels along it.
+ARROWS: tuple[tuple[list[tuple[float, float]], str], ...] = (
+    ([(1.35, 3.2), (1.95, 3.2)], ""),
+    ([(3.45, 3.2), (6.15, 3.2), (6.15, 2.66)], "c [77 d]"),
+    ([(1.35, 0.5), (1.95, 0.5)], ""),
+    ([(3.45, 0.5), (4.0, 0.5)], "z"),
+    ([(4.75, 0.86), (4.75, 2.2), (5.4, 2.2)], ""),
+    ([(3.3, 1.95), (4.75, 1.95), (4.75, 2.2), (5.4, 2.2)], "x [4 h w]"),
+    ([(6.9, 2.3), (7.3, 2.3)], ""),
+    ([(8.05, 1.94), (8.05, 1.71)], ""),
+    ([(6.3, 1.35), (5.55, 1.35), (5.55, 1.94)], "next x"),
+    ([(8.8, 1.35), (9.55, 1.35)], "z"),
+    ([(11.05, 1.35), (11.6, 1.35)], ""),
+    ([(7.55, 0.66), (7.55, 0.99)], ""),
+)
+
+
+def data_flow(*lit: str) -> Picture:
+    """The map of the house with the named rooms lit: any of `ROOMS`; none lights nothing.
+
+    Raises ValueError for a room that is not there.
+    """
+    if unknown := [name for name in lit if name not in ROOMS]:
+        raise ValueError(f"no room {unknown[0]!r}; there are {', '.join(ROOMS)}")
+    with axes(size=(10.2, 3.1)) as (figure, ((panel,),)):
+        panel.set(xlim=(0, 13), ylim=(-0.2, 3.7))
+        panel.set_axis_off()
+        for corners, label in ARROWS:
+            _arrow(panel, corners, label)
+        for box in DATA:
+            _box(panel, box, "white", PALE, "normal")
+        for name, box in ROOMS.items():
+            chosen = name in lit
+            _box(panel, box, LIT if chosen else UNLIT, INK, "bold" if chosen else "normal")
+        what = " and ".join(name.replace("_", " ") for name in lit)
+        return from_figure(
+            figure, "The way from prompt and noise to a picture" + (f"; lit: {what}" if lit else "")
+        )
+
+
+def _box(panel: Any, box: Box, fill: str, edge: str, weight: str) -> None:
+    corner = (box.x - box.width / 2, box.y - box.height / 2)
+    shape = FancyBboxPatch(
+        corner,
+        box.width,
+        box.height,
+        boxstyle="round,pad=0,rounding_size=0.1",
+        facecolor=fill,
+        edgecolor=edge,
+    )
+    panel.add_patch(shape)
+    panel.text(box.x, box.y, box.text, ha="center", va="center", fontsize=9, weight=weight, color=INK)
+
+
+def _arrow(panel: Any, corners: list[tuple[float, float]], label: str) -> None:
+    *_, before, end = corners
+    xs, ys = zip(*corners, strict=True)
+    panel.plot(xs[:-1], ys[:-1], color=PALE, linewidth=1.2)
+    panel.annotate(
+        "", end, before, arrowprops={"arrowstyle": "-|>", "color": PALE, "shrinkA": 0, "shrinkB": 0}
+    )
+    (x0, y0), (x1, _) = corners[:2]
+    if label:
+        panel.text((x0 + x1) / 2, y0 + 0.08, label, ha="center", va="bottom", fontsize=8.5, color=INK)

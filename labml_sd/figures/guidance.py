@@ -1,0 +1,138 @@
+r"""Guidance as pictures: the doubled batch, the arrows of two answers, where guided samples land.
+
+Room       figures, called by notebooks and docs
+Maps       latents [b 4 h w], or points and arrows in the plane  ->  Picture
+See        tests/figures/test_guidance.py
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from labml_sd.figures.picture import COLOURS, Picture, from_figure
+from labml_sd.figures.plots import axes
+
+WITHOUT, WITH, GUIDED = COLOURS[0], COLOURS[1], COLOURS[2]
+INK, PALE = "#222222", "#8A8A8A"
+RING = 2.448  # sqrt(-2 log 0.05) standard deviations: 95% of a round blob in the plane
+
+
+def doubled_batch(
+    x: Float[Tensor, "b c h w"],
+    eps_uncond: Float[Tensor, "b c h w"],
+    eps_cond: Float[Tensor, "b c h w"],
+    eps: Float[Tensor, "b c h w"],
+    *,
+    alt: str,
+) -> Picture:
+    """One network call on twice the batch: x stacked on itself, its two halves of answers, and their mixture.
+
+    Latents are shown by their first channel. The upper half was asked without words, the lower with them.
+    """
+    n = len(x)
+    limit = max(float(part[:, 0].abs().max()) for part in (x, eps_uncond, eps_cond, eps)) or 1.0
+    with axes(size=(9.6, 0.72 * (2 * n) + 0.7)) as (figure, ((panel,),)):
+        panel.set(xlim=(-0.1, 10.7), ylim=(2 * n + 0.25, -0.75), aspect="equal")
+        panel.set_axis_off()
+        _column(panel, x, 0.0, n / 2, limit, "x")
+        for column, halves, title in ((2.4, (x, x), "cat [x, x]"), (6.4, (eps_uncond, eps_cond), "chunk(2)")):
+            for half, colour, top in zip(halves, (WITHOUT, WITH), (0, n), strict=True):
+                _column(panel, half, column, top, limit, title if top == 0 else "", colour)
+        for top, name, colour in ((0, "no words", WITHOUT), (n, "the prompt", WITH)):
+            panel.text(3.45, top + n / 2, name, color=colour, va="center", fontsize=10, weight="bold")
+        panel.add_patch(Rectangle((5.0, 0), 0.85, 2 * n, facecolor="#F3F1EC", edgecolor=INK))
+        panel.text(5.42, n, "one U-Net call", rotation=90, ha="center", va="center", fontsize=10)
+        _column(panel, eps, 9.7, n / 2, limit, "guided", GUIDED)
+        panel.text(8.5, n, "eps_u +\ns (eps_c - eps_u)", ha="center", va="center", fontsize=9.5)
+        return from_figure(figure, alt)
+
+
+def _column(
+    panel: Any, latents: Tensor, left: float, top: float | int, limit: float, title: str, edge: str = PALE
+) -> None:
+    """Latents below one another, framed."""
+    for k, latent in enumerate(latents):
+        y = top + k
+        values = latent[0].detach().double().cpu().numpy()
+        panel.imshow(
+            values, extent=(left, left + 0.92, y + 0.96, y + 0.04), cmap="RdBu_r", vmin=-limit, vmax=limit
+        )
+        panel.add_patch(Rectangle((left, y + 0.04), 0.92, 0.92, fill=False, edgecolor=edge, linewidth=2.2))
+    panel.text(left + 0.46, top - 0.15, title, ha="center", va="bottom", fontsize=10)
+
+
+def guidance_arrows(
+    points: Float[Tensor, "n 2"],
+    without: Float[Tensor, "n 2"],
+    with_words: Float[Tensor, "n 2"],
+    scale: float | int,
+    modes: Mapping[str, Float[Tensor, "k 3"]],
+    *,
+    alt: str,
+) -> Picture:
+    """At each point three arrows: the answer without words, with them, and `scale` times as far past it.
+
+    The dotted line joins their tips: guidance walks along it.
+    """
+    with axes(size=(7.0, 4.6)) as (figure, ((panel,),)):
+        _modes(panel, modes)
+        tips = without + scale * (with_words - without)
+        named = (("without words", without, WITHOUT), ("with the word A", with_words, WITH))
+        for name, arrows, colour in (*named, (f"guided, scale {scale:g}", tips, GUIDED)):
+            start, arrow = points.double().numpy(), arrows.double().numpy()
+            panel.quiver(
+                *start.T,
+                *arrow.T,
+                angles="xy",
+                scale_units="xy",
+                scale=1,
+                color=colour,
+                units="inches",
+                width=0.03,
+                label=name,
+            )
+        for point, a, b in zip(points, without, tips, strict=True):
+            line = np.stack([(point + a).double().numpy(), (point + b).double().numpy()])
+            panel.plot(*line.T, color=PALE, linestyle=":", linewidth=1.2, zorder=0)
+        panel.plot(*points.double().numpy().T, "o", color="black", markersize=4)
+        panel.set(aspect="equal", xlabel="first number of z", ylabel="second number of z")
+        panel.autoscale_view()
+        figure.legend(loc="outside upper center", ncols=3)
+        return from_figure(figure, alt)
+
+
+def clouds(
+    samples: Mapping[str, Float[Tensor, "n 2"]], modes: Mapping[str, Float[Tensor, "k 3"]], *, alt: str
+) -> Picture:
+    """Samples in the plane, one panel a set, on the same axes, with rings around the blobs of the data.
+
+    A row of `modes` is a blob: x, y, standard deviation. Its ring holds 95% of it.
+    """
+    with axes(len(samples), size=(9.9 / len(samples), 2.9)) as (figure, panels):
+        rings = [blobs[:, :2] + sign * RING * blobs[:, 2:] for blobs in modes.values() for sign in (-1, 1)]
+        everything = np.concatenate([points.double().numpy() for points in (*samples.values(), *rings)])
+        low, high = everything.min(axis=0) - 0.1, everything.max(axis=0) + 0.1
+        for (title, points), panel in zip(samples.items(), panels.flat, strict=True):
+            _modes(panel, modes)
+            panel.plot(*points.double().numpy().T, ".", color=GUIDED, markersize=3, alpha=0.5)
+            panel.set(title=title, xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
+        return from_figure(figure, alt)
+
+
+def _modes(panel: Any, modes: Mapping[str, Float[Tensor, "k 3"]]) -> None:
+    """Each class's blobs (x, y, standard deviation) as rings with the class's name."""
+    turn = np.linspace(0, 2 * np.pi, 100)
+    for name, blobs in modes.items():
+        for x, y, std in blobs.tolist():
+            panel.plot(
+                x + RING * std * np.cos(turn),
+                y + RING * std * np.sin(turn),
+                color=INK,
+                linewidth=1.2,
+                zorder=3,
+            )
+            panel.text(x, y, name, ha="center", va="center", fontsize=14, weight="bold", color=INK, zorder=4)

@@ -1,0 +1,110 @@
+r"""Noise as pictures: latents as colours, numbers that wander, and where they end.
+
+Room       figures, called by notebooks
+Maps       latents [b c h w], walks [n t], samples [n]  ->  PIL images, Picture
+See        tests/figures/test_noise.py
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from labml_sd.figures.picture import COLOURS, Picture, from_figure
+from labml_sd.figures.plots import axes
+
+N_DRAWN = 40  # walks that are drawn; the histogram counts all of them
+N_POINTS = 250  # of each walk: more than the pixels can show only makes the file larger
+INK = "#222222"
+
+
+def latent_colours(z: Float[Tensor, "b c h w"], *, scale: int = 8, limit: float = 3.0) -> list[Image.Image]:
+    """Latents as they are, one square a cell: channels 0, 1, 2 as red, green, blue; the others are not shown.
+
+    `-limit` is dark, `limit` is bright, the same for every latent, so two pictures can be compared. At the
+    scale 8 a latent of SD is as large as its picture.
+    """
+    rgb = ((z[:, :3].detach().float().cpu() + limit) / (2 * limit)).clamp(0, 1)
+    pixels = (255 * rgb).round().byte().permute(0, 2, 3, 1).numpy()
+    small = [Image.fromarray(image) for image in pixels]
+    return [
+        image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST) for image in small
+    ]
+
+
+def fan(
+    walks: Float[Tensor, "n t"],
+    mean: Float[Tensor, " t"],
+    std: Float[Tensor, " t"],
+    *,
+    x: str,
+    y: str,
+    alt: str,
+) -> Picture:
+    """Many walks over time with the band mean +- 2 std, and at the right a histogram of where they end.
+
+    The histogram is drawn over the normal curve of the last mean and std.
+    """
+    paths = walks.detach().double().cpu().numpy()
+    middle, spread = (values.detach().double().cpu().numpy() for values in (mean, std))
+    times = np.arange(paths.shape[1])
+    with axes(2, size=(4.6, 3.4)) as (figure, ((panel, side),)):
+        panel.get_gridspec().set_width_ratios([3, 1])
+        side.sharey(panel)
+        stride = max(1, len(times) // N_POINTS)
+        panel.plot(times[::stride], paths[:N_DRAWN, ::stride].T, color=COLOURS[5], linewidth=0.5, alpha=0.7)
+        panel.fill_between(
+            times,
+            middle - 2 * spread,
+            middle + 2 * spread,
+            color=COLOURS[1],
+            alpha=0.15,
+            label="mean ± 2 std",
+        )
+        panel.plot(times, middle, color=COLOURS[1], label="mean")
+        panel.set(xlabel=x, ylabel=y)
+        panel.legend(loc="upper right")
+        side.hist(paths[:, -1], bins=40, density=True, orientation="horizontal", color=COLOURS[5])
+        values, density = _normal(float(middle[-1]), float(spread[-1]))
+        side.plot(density, values, color=COLOURS[1])
+        side.set(title=f"where {len(paths):,} walks end", xticks=[])
+        return from_figure(figure, alt)
+
+
+def histograms(
+    samples: Mapping[str, Float[Tensor, " n"]],
+    *,
+    x: str,
+    alt: str,
+    normals: Mapping[str, tuple[float, float]] | None = None,
+    line: float | None = None,
+    line_label: str = "",
+) -> Picture:
+    """Samples as overlapping histograms, with the curves of `normals` (name -> mean, std) over them.
+
+    `line` stands upright where something is decided.
+    """
+    with axes(size=(6.4, 3.2)) as (figure, ((panel,),)):
+        arrays = {name: values.detach().double().cpu().numpy() for name, values in samples.items()}
+        everything = np.concatenate(list(arrays.values()))
+        bins = np.linspace(everything.min(), everything.max(), 60)
+        for (name, values), colour in zip(arrays.items(), COLOURS, strict=False):
+            panel.hist(values, bins=bins, density=True, color=colour, alpha=0.55, label=name)
+        for name, (mean, std) in (normals or {}).items():
+            values, density = _normal(mean, std)
+            panel.plot(values, density, color=INK, linewidth=1.4, linestyle="--", label=name)
+        if line is not None:
+            panel.axvline(line, color=INK, linewidth=1.2, label=line_label or None)
+        panel.set(xlabel=x, yticks=[])
+        panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        return from_figure(figure, alt)
+
+
+def _normal(mean: float, std: float) -> tuple[Any, Any]:
+    """The bell curve out to four stds: where, and how high."""
+    values = np.linspace(mean - 4 * std, mean + 4 * std, 200)
+    return values, np.exp(-0.5 * ((values - mean) / std) ** 2) / (std * math.sqrt(2 * math.pi))

@@ -1,0 +1,183 @@
+r"""Words as the networks get them: tokens in boxes, who hears whom, which positions carry what.
+
+Room       figures, called by notebooks and docs
+Maps       tokens | matrices [n m] | numbers for each position  ->  Picture
+See        tests/figures/test_text.py
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.patches import Patch, Rectangle
+from PIL import Image
+from torch import Tensor
+
+from labml_sd.figures.picture import COLOURS, Picture, from_figure
+from labml_sd.figures.plots import axes
+
+START, END, END_OF_WORD = "<|startoftext|>", "<|endoftext|>", "</w>"
+KINDS = {"start": COLOURS[3], "word": COLOURS[5], "end": COLOURS[4], "padding": "#D9D9D9"}
+SPECIAL = {"start": "start", "end": "end", "padding": "pad"}
+LETTER, GAP, WIDTH = 0.088, 0.1, 9.2  # inches; a row is broken where it would get wider
+LINE, LINE_WITH_IDS = 0.36, 0.54
+CELL = 0.45  # side of a cosine
+
+
+@dataclass(frozen=True)
+class TokenBox:
+    """One token on the page: its text, its kind, where it stands."""
+
+    text: str
+    kind: str
+    left: float
+    width: float
+    line: int
+    number: str
+
+
+def token_kinds(tokens: Sequence[str]) -> list[str]:
+    """What each token is for: start mark, word, first end mark, or padding, which is all that follows."""
+    first_end = tokens.index(END) if END in tokens else len(tokens)
+    kinds = ["word"] * first_end + ["end"] + ["padding"] * len(tokens)
+    return ["start" if token == START else kind for token, kind in zip(tokens, kinds, strict=False)]
+
+
+def lay_out(tokens: Sequence[str], ids: Sequence[int], line: int) -> list[TokenBox]:
+    """Boxes from left to right, broken into lines. Pieces of one word touch; words stand apart."""
+    boxes: list[TokenBox] = []
+    left = 0.0
+    for k, (token, kind) in enumerate(zip(tokens, token_kinds(tokens), strict=True)):
+        text, number = SPECIAL.get(kind, token.removesuffix(END_OF_WORD)), str(ids[k]) if ids else ""
+        width = LETTER * max(len(text), 0.8 * len(number)) + 0.12
+        if left > 0 and left + width > WIDTH:
+            left, line = 0.0, line + 1
+        boxes.append(TokenBox(text, kind, left, width, line, number))
+        left += width + (GAP if kind != "word" or token.endswith(END_OF_WORD) else 0.0)
+    return boxes
+
+
+def token_strip(
+    rows: Mapping[str, Sequence[str]], ids: Mapping[str, Sequence[int]] | None = None, *, alt: str
+) -> Picture:
+    """Each row's tokens as boxes, coloured by kind, its name at the left; `ids` puts numbers below them."""
+    laid: dict[str, list[TokenBox]] = {}
+    line = 0
+    for name, tokens in rows.items():
+        laid[name] = lay_out(tokens, (ids or {}).get(name, ()), line)
+        line = laid[name][-1].line + 1
+    margin = 0.15 + LETTER * max(map(len, laid))
+    right = max(box.left + box.width for boxes in laid.values() for box in boxes)
+    height = LINE_WITH_IDS if ids else LINE
+    with axes(size=(margin + right + 0.1, height * line + 0.1)) as (figure, ((panel,),)):
+        panel.set(xlim=(-margin, right + 0.05), ylim=(height * line, -0.05))
+        panel.set_axis_off()
+        for name, boxes in laid.items():
+            panel.text(-0.12, height * boxes[0].line + 0.17, name, ha="right", va="center", fontsize=9.5)
+            for box in boxes:
+                _draw_box(panel, box, height * box.line)
+        return from_figure(figure, alt)
+
+
+def _draw_box(panel: Any, box: TokenBox, top: float) -> None:
+    corner, middle = (box.left, top + 0.03), box.left + box.width / 2
+    panel.add_patch(Rectangle(corner, box.width, 0.28, facecolor=KINDS[box.kind], edgecolor="white", lw=1.2))
+    centred = {"x": middle, "ha": "center", "va": "center"}
+    panel.text(y=top + 0.175, s=box.text, fontsize=9.5, family="DejaVu Sans Mono", **centred)
+    panel.text(y=top + 0.4, s=box.number, fontsize=7.5, color="#555555", **centred)
+
+
+def token_matrix(
+    tables: Mapping[str, Float[Tensor, "n m"]], tokens: Sequence[str], *, alt: str, x: str = "", y: str = ""
+) -> Picture:
+    """Matrices between positions, each with its own scale, the tokens at both axes."""
+    names = [
+        SPECIAL.get(k, t.removesuffix(END_OF_WORD)) for k, t in zip(token_kinds(tokens), tokens, strict=True)
+    ]
+    with axes(len(tables), size=(4.6, 4.3)) as (figure, panels):
+        for (title, table), panel in zip(tables.items(), panels.flat, strict=True):
+            values = table.detach().double().cpu().numpy()
+            shown = panel.imshow(values, cmap="cividis", vmin=0)
+            panel.set(title=title, xlabel=x, ylabel=y, xticks=range(len(names)), yticks=range(len(names)))
+            panel.set_xticklabels(names, rotation=90, fontsize=8.5)
+            panel.set_yticklabels(names, fontsize=8.5)
+            panel.grid(visible=False)
+            figure.colorbar(shown, ax=panel, shrink=0.7)
+        return from_figure(figure, alt)
+
+
+def position_bars(
+    rows: Mapping[str, Float[Tensor, " n"]], tokens: Sequence[str], *, y: str, alt: str
+) -> Picture:
+    """One number for each position, as bars coloured by the kind of token there; all plots on one scale."""
+    kinds = token_kinds(tokens)
+    with axes(1, len(rows), size=(8.6, 1.9)) as (figure, panels):
+        top = 1.08 * max(float(values.max()) for values in rows.values())
+        for (title, values), panel in zip(rows.items(), panels.flat, strict=True):
+            heights = values.detach().double().cpu().numpy()
+            panel.bar(range(len(kinds)), heights, color=[KINDS[kind] for kind in kinds], width=0.9)
+            panel.set(title=title, ylabel=y, xlim=(-1, len(kinds)), ylim=(0, top))
+        panels.flat[-1].set_xlabel("position")
+        handles = [Patch(color=colour, label=kind) for kind, colour in KINDS.items()]
+        figure.legend(handles=handles, loc="outside upper center", ncols=len(KINDS))
+        return from_figure(figure, alt)
+
+
+def share_bars(rows: Mapping[str, Sequence[float] | Float[Tensor, " k"]], *, alt: str) -> Picture:
+    """How four shares add up to all, one bar a row: start, words, end, padding, in the colours of tokens."""
+    with axes(size=(8.2, 0.7 + 0.42 * len(rows))) as (figure, ((panel,),)):
+        for at, shares in enumerate(rows.values()):
+            left = 0.0
+            for share, colour in zip(map(float, shares), KINDS.values(), strict=True):
+                panel.barh(at, share, left=left, color=colour, height=0.7)
+                if share > 0.045:
+                    panel.text(left + share / 2, at, f"{share:.0%}", ha="center", va="center", fontsize=9)
+                left += share
+        panel.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xticks=[])
+        panel.grid(visible=False)
+        panel.set_yticks(range(len(rows)), list(rows))
+        panel.tick_params(length=0)
+        panel.spines[["bottom", "left"]].set_visible(False)
+        handles = [Patch(color=colour, label=kind) for kind, colour in KINDS.items()]
+        figure.legend(handles=handles, loc="outside upper center", ncols=len(KINDS))
+        return from_figure(figure, alt)
+
+
+def captions_and_pictures(
+    tables: Mapping[str, Float[Tensor, "n m"]],
+    captions: Sequence[str],
+    images: Sequence[Image.Image],
+    *,
+    alt: str,
+) -> Picture:
+    """Cosines as tables: a caption at the left of each row, a small picture above each column."""
+    n, m = len(captions), len(images)
+    longest = max(map(len, captions))
+    with axes(len(tables), size=(CELL * m, CELL * (n + 1.3))) as (figure, panels):
+        figure.set_size_inches(CELL * m * len(tables) + 0.07 * longest + 0.4, CELL * (n + 1.3) + 0.3)
+        for (title, table), panel in zip(tables.items(), panels.flat, strict=True):
+            values = table.detach().double().cpu().numpy()
+            panel.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1, aspect="equal")
+            for (i, j), value in np.ndenumerate(values):
+                ink = "white" if abs(value) > 0.7 else "black"
+                panel.text(
+                    j,
+                    i,
+                    f"{value:.1f}".replace("-0.0", "0.0"),
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color=ink,
+                )
+            for j, image in enumerate(images):
+                panel.imshow(
+                    np.asarray(image), extent=(j - 0.47, j + 0.47, -0.6, -1.54), interpolation="antialiased"
+                )
+            panel.set(title=title, xlim=(-0.5, m - 0.5), ylim=(n - 0.5, -1.6), xticks=[])
+            panel.set_yticks(range(n), captions if panel is panels.flat[0] else [""] * n, fontsize=9)
+            panel.tick_params(length=0)
+            panel.spines[["bottom", "left"]].set_visible(False)
+            panel.grid(visible=False)
+        return from_figure(figure, alt)
