@@ -16,11 +16,13 @@ from labml_sd.checkpoint.sources import locate
 from labml_sd.errors import CheckpointError
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.training.recipe import Recipe
-from labml_sd.training.report import body, table
+from labml_sd.training.report import body
 from labml_sd.training.results import FILE, fingerprint, read_results, write_text
 from labml_sd.training.run import read_state
+from labml_sd.training.sampler_page import SAMPLER_PARTS
 from labml_sd.training.scenes import COLOURS, GROUNDS, HELD_OUT, KINDS, PLACES, SIZES, SKIES
 from labml_sd.training.stages import CONFIG, STAGES, assemble
+from labml_sd.training.tables import table
 
 CARD = "MODEL_CARD.md"
 NOTES = "notes.md"  # in the run's folder: what else is to be known of the run, in the words of who ran it
@@ -52,7 +54,7 @@ def card_text(
     model: LatentDiffusion, folder: Path, recipe: Recipe, run: Path, results: dict[str, Any]
 ) -> str:
     """Fill the template."""
-    size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and p.name != CARD)
+    size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and p.suffix != ".md")
     states = {stage: read_state(run / f"{stage}.pt") for stage in STAGES if (run / f"{stage}.pt").exists()}
     facts = {
         "name": model.config.name,
@@ -150,8 +152,9 @@ def _notes(run: Path) -> str:
 
 
 def _evaluation(results: dict[str, Any]) -> str:
-    """Which part was measured where, and how long it took."""
-    rows = [[name, part["machine"], _duration(part["seconds"])] for name, part in results["parts"].items()]
+    """Which part of those shown was measured where, and how long it took."""
+    shown = {name: part for name, part in results["parts"].items() if name not in SAMPLER_PARTS}
+    rows = [[name, part["machine"], _duration(part["seconds"])] for name, part in shown.items()]
     return table(["part", "measured on", "time"], rows)
 
 

@@ -17,11 +17,12 @@ from labml_sd.training.measure import PARTS, Measurement, measure
 from labml_sd.training.probe import train_probe
 from labml_sd.training.recipe import RECIPES
 from labml_sd.training.results import read_results
+from labml_sd.training.sampler_page import SAMPLER_PARTS, write_page
 from labml_sd.training.studio import Settings
 
 _COST = """\
-On two cores a full evaluation of the tiny model takes about half an hour: accuracy some 10 minutes, sweeps
-12, edits 5, precision 1; the probe, trained once, 4. --prompts 100 takes a fifth of it."""
+On two cores a full evaluation of the tiny model takes about an hour: accuracy 13 minutes, sweeps 8, edits 8,
+precision 1, samplers 10, convergence 15; the probe, trained once, 4. --prompts 100 takes a fifth of it."""
 
 
 def add_evaluation(parser: argparse.ArgumentParser) -> None:
@@ -35,14 +36,15 @@ def add_evaluation(parser: argparse.ArgumentParser) -> None:
         choices=["all", *PARTS],
         help="accuracy: attributes, autoencoder, Frechet distance, CLIP score (with clip.pt in --outdir); "
         "sweeps: guidance, steps, samplers; edits: negative prompt, img2img, in-painting; "
-        "precision: float16 and bfloat16 (all)",
+        "precision: float16 and bfloat16; samplers: each at 5 to 50 steps, and guidance in part; "
+        "convergence: how fast each sampler that draws no noise nears the exact solution (all)",
     )
     add(
         "--prompts",
         type=int,
         default=500,
         help="prompts of each of the three kinds (500); sweeps, negative prompts and in-painting take a "
-        "fifth as many, img2img a tenth, precision a thirtieth",
+        "fifth as many, img2img a tenth, samplers a 25th, precision a thirtieth, convergence a 156th",
     )
     add("--sampler", default="dpmpp_2m", help="sampler (dpmpp_2m)")
     add("--guidance-scale", type=float, help="weight of the prompt (the model's)")
@@ -82,5 +84,10 @@ def run_evaluation(args: argparse.Namespace) -> None:
 
 
 def run_card(args: argparse.Namespace) -> None:
-    """Write the card of a model's folder and print where it is."""
-    print(f"card: {write_card(args.model, RECIPES[args.recipe], args.outdir)}")
+    """Write the pages that the folder has the figures for into the model's folder; print where they are."""
+    parts = read_results(args.outdir)["parts"]
+    of_samplers = not SAMPLER_PARTS.isdisjoint(parts)
+    if "accuracy" in parts or not of_samplers:
+        print(f"card: {write_card(args.model, RECIPES[args.recipe], args.outdir)}")
+    if of_samplers:
+        print(f"samplers: {write_page(args.model, args.outdir)}")

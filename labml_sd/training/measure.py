@@ -7,7 +7,7 @@ See        tests/training/test_measure.py
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import torch
 
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.training.clip_score import ClipReader
+from labml_sd.training.convergence import CURVES, convergence
+from labml_sd.training.convergence_plot import draw_convergence
 from labml_sd.training.dtypes import dtypes, in_dtype
 from labml_sd.training.edits import negative_prompts, strengths
 from labml_sd.training.evaluate import evaluate, scene_axes
@@ -22,11 +24,13 @@ from labml_sd.training.precision import fast_bfloat16
 from labml_sd.training.probe import Probe
 from labml_sd.training.repainting import repainting
 from labml_sd.training.report import markdown
-from labml_sd.training.results import machine, results_of, write_results, write_text
+from labml_sd.training.results import Rows, kept_rows, machine, results_of, write_results, write_text
+from labml_sd.training.sampler_grid import sampler_grid
 from labml_sd.training.studio import Settings
 from labml_sd.training.sweeps import sweeps
 
 REPORT = "evaluation.md"
+PLOT = "sampler_error.png"  # of the part convergence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,7 @@ class Measurement:
     clip: ClipReader | None = None
     full_precision: bool = False  # no bfloat16 for sweeps and edits, even where it is fast
     progress: bool = True
+    rows: Rows = field(default_factory=Rows)  # of a part that was not finished
 
     @property
     def quick(self) -> LatentDiffusion:
@@ -83,31 +88,57 @@ def precision(m: Measurement) -> dict[str, Any]:
     return dtypes(m.model, m.settings, m.share(31), progress=m.progress) | _drawn_in(m.model)
 
 
+def samplers(m: Measurement) -> dict[str, Any]:
+    """Every sampler at several step counts, and what is there for guidance besides its scale."""
+    model, axes = m.quick, scene_axes(m.probe, m.model.config.image_size)
+    return sampler_grid(
+        model, m.probe, axes, m.rows, n_prompts=m.share(25), n_open=m.share(125, 2), progress=m.progress
+    ) | _drawn_in(model)
+
+
+def converge(m: Measurement) -> dict[str, Any]:
+    """Samplers that draw no noise against the exact solution; in the model's own type."""
+    prompts = m.share(156, 2)
+    return convergence(m.model, _scale(m), m.rows, n_prompts=prompts, progress=m.progress) | _drawn_in(
+        m.model
+    )
+
+
 PARTS: dict[str, Callable[[Measurement], dict[str, Any]]] = {
     "accuracy": accuracy,
     "sweeps": sweep,
     "edits": edits,
     "precision": precision,
+    "samplers": samplers,
+    "convergence": converge,
 }
 
 
 def measure(m: Measurement, parts: Sequence[str], folder: Path) -> str:
     """Measure the parts one after the other; return the report of all that the folder has of this model.
 
-    Both files are written after every part, whole: Ctrl-C loses the part it interrupts, and nothing else.
+    Both files are written after every part, whole: Ctrl-C loses the part it interrupts, and nothing else. Of
+    the parts `samplers` and `convergence` it loses only the setting in hand.
     """
     results = results_of(folder, m.model)
-    scale = m.model.config.guidance_scale if m.settings.guidance_scale is None else m.settings.guidance_scale
-    usual = {"steps": m.settings.steps, "sampler": m.settings.sampler, "guidance_scale": scale}
+    usual = {"steps": m.settings.steps, "sampler": m.settings.sampler, "guidance_scale": _scale(m)}
     for name in parts:
         started = time.monotonic()
-        part = PARTS[name](m)
+        part = PARTS[name](replace(m, rows=kept_rows(folder, results, name)))
         about = {"settings": usual, "machine": machine(m.model.device)}
         part |= about | {"seconds": time.monotonic() - started}
-        results = results | {"parts": results["parts"] | {name: part}}
+        unfinished = {k: v for k, v in results.get("unfinished", {}).items() if k != name}
+        results = results | {"parts": results["parts"] | {name: part}, "unfinished": unfinished}
         write_results(folder, results)
         write_text(folder / REPORT, markdown(results))
+        if name == "convergence":
+            draw_convergence(part["rows"], CURVES, folder / PLOT)
     return markdown(results)
+
+
+def _scale(m: Measurement) -> float:
+    """The scale that is used."""
+    return m.model.config.guidance_scale if m.settings.guidance_scale is None else m.settings.guidance_scale
 
 
 def _drawn_in(model: LatentDiffusion) -> dict[str, str]:

@@ -5,7 +5,6 @@ Maps       the dictionary of evaluation.json  ->  Markdown
 See        tests/training/test_report.py
 """
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 from labml_sd.training.judge import ROWS
@@ -19,7 +18,9 @@ from labml_sd.training.report_texts import (
     STRENGTH,
     SWEEPS,
 )
+from labml_sd.training.sampler_page import sampler_sections
 from labml_sd.training.studio import SEED
+from labml_sd.training.tables import percent, sections_of, table
 
 Json = dict[str, Any]
 
@@ -28,15 +29,13 @@ def markdown(results: Json) -> str:
     """Everything that was measured, a section for each part."""
     model = results["model"]
     sections = [f"# What {model['name']} shows of what it is asked for", f"Weights {model['weights']}."]
-    return "\n\n".join([*sections, *body(results)]) + "\n"
+    return "\n\n".join([*sections, *body(results), *sampler_sections(results)]) + "\n"
 
 
 def body(results: Json) -> list[str]:
-    """The sections, without a title."""
+    """The sections of the model card, without a title."""
     makers = {"accuracy": accuracy, "sweeps": sweeps, "edits": edits, "precision": precision}
-    return [
-        text for name, make in makers.items() if (part := results["parts"].get(name)) for text in make(part)
-    ]
+    return sections_of(makers, results["parts"])
 
 
 def accuracy(part: Json) -> list[str]:
@@ -73,14 +72,14 @@ def sweeps(part: Json) -> list[str]:
     """A table for each thing that is varied."""
     texts = ["## Guidance, steps and samplers"]
     varied = {"guidance": "guidance_scale", "steps": "steps", "sampler": "sampler"}
-    by_code = ["drawn by code", "-", "-", *_diverse(part["drawn by code"])]
     for name, key in varied.items():
-        rows = [
-            [_value(row[key]), percent(row["mean"]), percent(row["whole"]), *_diverse(row)]
-            for row in part["rows"][name]
-        ]
-        head = [name, "mean", "whole", "distance", "entropy, bits"]
-        texts.append(table(head, [*rows, by_code]))
+        head = [name, "mean", "whole"]
+        rows = [[_value(row[key]), percent(row["mean"]), percent(row["whole"])] for row in part["rows"][name]]
+        if name == "guidance":
+            head += ["distance", "entropy, bits"]
+            rows = [[*row, *_diverse(data)] for row, data in zip(rows, part["rows"][name], strict=True)]
+            rows.append(["drawn by code", "-", "-", *_diverse(part["drawn by code"])])
+        texts.append(table(head, rows))
     counts = {"n_prompts": part["n_prompts"], "n_open": part["n_open"], "settings": _settings(part)}
     return [*texts, SWEEPS.format(**counts)]
 
@@ -142,19 +141,6 @@ def precision(part: Json) -> list[str]:
     head = ["", "PSNR against float32, dB", "the worst picture, dB"]
     told = f"{part['n_prompts']} prompts, {_settings(part, in_dtype=False)}, the same noise."
     return ["## Narrow number formats", table(head, rows), told]
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def percent(share: Json | None) -> str:
-    """A share with its interval; a dash for none."""
-    if share is None:
-        return "-"
-    return f"{100 * share['mean']:.1f} ({100 * share['low']:.1f} to {100 * share['high']:.1f})"
 
 
 def _settings(part: Json, in_dtype: bool = True) -> str:

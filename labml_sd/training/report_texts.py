@@ -50,3 +50,25 @@ the picture on average), and the prompt names the same scene with another kind i
 place. *seam*: the mean difference of neighbouring pixels on both sides of the mask's border; in the
 picture, in the new scene as code draws it, and in that scene with its own round trip through the
 autoencoder in the mask, which is the seam that no painting can be without."""
+
+SAMPLERS = """\
+{n_prompts} prompts of all three kinds in turn at guidance {scale}, in {dtype}; the same noise in every cell.
+Percent of the attributes, and of the pictures that show all of them; in brackets Wilson's 95% interval.
+`heun`, `dpm_2`, `dpm_2_a`, `dpmpp_2s_a` and `dpmpp_sde` ask the network twice a step: their 10 steps cost as
+much as 20 of the others."""
+
+GUIDANCE = """\
+20 steps of `dpmpp_2m`. *mean* and *whole* as above, over {n_prompts} prompts. *interval*: guidance only where
+sigma is between {low:g} and {high:g}. *entropy*: how many bits an attribute that the prompt leaves open has,
+over {n_open} pictures of each prompt that names a kind and nothing else. *contrast*: the standard deviation
+of a picture's values, in grey levels, a mean over the pictures. *passes*: how many latents run through the
+U-Net for one picture; a guided evaluation takes two. *1, both passes* runs the unconditional pass though the
+scale is 1, as every evaluation would without the rule that leaves it out. Times include the decoder."""
+
+CONVERGENCE = """\
+The root mean square distance of the final latent to that of `{exact}` in {steps} steps, through every level
+of the schedule; {n_prompts} prompts at guidance {scale}, the same noise for all, in {dtype}. The latents' own
+root mean square is {size}; `{check}` in {check_steps} steps ends {apart} from it. All runs start at the
+noisiest level and end at t = 0, where sigma is 0.029. In use, DDIM and PLMS end there as well, and the others
+take one step more, of first order, into no noise at all; it is left out here. `heun` and `dpm_2` ask twice a
+step, so they take half as many steps."""

@@ -9,6 +9,8 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +81,29 @@ def write_text(path: Path, text: str) -> None:
 def write_results(folder: Path, results: dict[str, Any]) -> None:
     """Keep what was measured."""
     write_text(folder / FILE, json.dumps(results, indent=1) + "\n")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a long part, each kept as soon as it is measured: a later call goes on from there."""
+
+    known: dict[str, Any] = field(default_factory=dict)
+    keep: Callable[[], object] = lambda: None  # is told when a row has come
+
+    def row(self, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The row of a key, which tells all that it depends on: the one that is known, or else a new one."""
+        if key not in self.known:
+            self.known[key] = make()
+            self.keep()
+        return dict(self.known[key])
+
+
+def kept_rows(folder: Path, results: dict[str, Any], part: str) -> Rows:
+    """Rows that are written into the folder's file beside its parts, until the part itself is there."""
+    known = dict(results.get("unfinished", {}).get(part, {}))
+
+    def keep() -> None:
+        unfinished = results.get("unfinished", {}) | {part: known}
+        write_results(folder, results | {"unfinished": unfinished})
+
+    return Rows(known, keep)

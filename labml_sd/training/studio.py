@@ -40,6 +40,8 @@ class Settings:
     steps: int = 20
     sampler: str = "dpmpp_2m"
     guidance_scale: float | None = None  # None: the model's own
+    guidance_rescale: float = 0.0
+    guidance_interval: tuple[float, float] | None = None  # None: everywhere
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ def drawn(
         pictures = txt2img(
             model, list(prompts[first : first + BATCH]), negative_prompt=negative_prompt, seed=first,
             steps=settings.steps, sampler=settings.sampler, guidance_scale=settings.guidance_scale,
+            guidance_rescale=settings.guidance_rescale, guidance_interval=settings.guidance_interval,
             progress=False,
         )  # fmt: skip
         told(len(pictures))

@@ -12,7 +12,6 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from labml_sd.latent_diffusion import LatentDiffusion
-from labml_sd.sampler import SAMPLERS
 from labml_sd.training.diversity import OPEN_PROMPTS, diversity, open_scenes
 from labml_sd.training.frechet import Axes
 from labml_sd.training.judge import tally
@@ -21,7 +20,9 @@ from labml_sd.training.scenes import Scene
 from labml_sd.training.studio import GROUPS, SEED, Settings, Told, drawn, read, rendered
 
 GUIDANCE = (1.0, 3.0, 5.0, 8.0)
-STEPS = (5, 10, 20, 50)
+STEPS = (5, 10, 20)
+# One of each kind, of one evaluation a step; sampler_grid.py has all of them, and 50 steps, on fewer prompts.
+SWEPT = ("ddim", "dpmpp_2m", "euler_a", "dpmpp_2m_sde")
 
 
 def sweep_settings(usual: Settings) -> dict[str, list[Settings]]:
@@ -29,7 +30,7 @@ def sweep_settings(usual: Settings) -> dict[str, list[Settings]]:
     return {
         "guidance": [replace(usual, guidance_scale=scale) for scale in GUIDANCE],
         "steps": [replace(usual, steps=steps) for steps in STEPS],
-        "sampler": [replace(usual, sampler=name) for name in SAMPLERS],
+        "sampler": [replace(usual, sampler=name) for name in SWEPT],
     }
 
 
@@ -49,16 +50,18 @@ def sweeps(
     n_open: int,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Measure every setting on `n_prompts` full captions, and on `n_open` pictures of each open prompt.
+    """Measure every setting on `n_prompts` full captions, guidance also on `n_open` of each open prompt.
 
     Settings that are met twice are measured once. `n_open` is 2 or more.
     """
     rows = sweep_settings(usual)
     different = list(dict.fromkeys(s for settings in rows.values() for s in settings))
-    scenes, per_setting = mixed_scenes(n_prompts), n_prompts + n_open * len(OPEN_PROMPTS)
-    bar = tqdm(total=len(different) * per_setting, desc="sweeps", disable=not progress, dynamic_ncols=True)
-    with bar:
-        measured = {s: _row(model, probe, axes, s, scenes, n_open, bar.update) for s in different}
+    n_pictures = len(different) * n_prompts + len(rows["guidance"]) * n_open * len(OPEN_PROMPTS)
+    scenes = mixed_scenes(n_prompts)
+    with tqdm(total=n_pictures, desc="sweeps", disable=not progress, dynamic_ncols=True) as bar:
+        measured = {s: _accuracy(model, probe, s, scenes, bar.update) for s in different}
+        for s in rows["guidance"]:
+            measured[s] |= _diversity(model, probe, axes, s, n_open, bar.update)
     by_code = read(probe, rendered(open_scenes(n_open), model.config.image_size))
     return {
         "n_prompts": n_prompts,
@@ -68,18 +71,18 @@ def sweeps(
     }
 
 
-def _row(
-    model: LatentDiffusion,
-    probe: Probe,
-    axes: Axes,
-    settings: Settings,
-    scenes: Sequence[Scene],
-    n_open: int,
-    told: Told,
+def _accuracy(
+    model: LatentDiffusion, probe: Probe, settings: Settings, scenes: Sequence[Scene], told: Told
 ) -> dict[str, Any]:
-    """One setting."""
+    """How often the pictures of one setting show what was asked for."""
     captions = [scene.caption(full=True) for scene in scenes]
     shares = tally(list(scenes), read(probe, drawn(model, captions, settings, told=told)).scenes)
-    short = [prompt for prompt in OPEN_PROMPTS for _ in range(n_open)]
-    seen = read(probe, drawn(model, short, settings, told=told))
-    return {name: shares[name].as_data() for name in ("mean", "whole")} | diversity(seen, axes)
+    return {name: shares[name].as_data() for name in ("mean", "whole")}
+
+
+def _diversity(
+    model: LatentDiffusion, probe: Probe, axes: Axes, settings: Settings, n_open: int, told: Told
+) -> dict[str, float]:
+    """How much they differ where the prompt leaves things open."""
+    prompts = [prompt for prompt in OPEN_PROMPTS for _ in range(n_open)]
+    return diversity(read(probe, drawn(model, prompts, settings, told=told)), axes)

@@ -58,7 +58,8 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.n_heads = n_heads
         self.kind: AttentionKind = "flash"
-        # No bias: it would shift all scores of a query alike, and the softmax does not see that.
+        # No biases. One in `to_k` shifts all scores of a query alike, which the softmax does not see; one in
+        # `to_v` adds the same vector everywhere, as the bias of `to_out` does.
         self.to_q = nn.Linear(d_model, d_model, bias=False)
         self.to_k = nn.Linear(d_cond, d_model, bias=False)
         self.to_v = nn.Linear(d_cond, d_model, bias=False)

@@ -1,11 +1,23 @@
 """What holds for every sampler there is, and what all ODE samplers have in common."""
 
+from functools import partial
 from itertools import pairwise
 
 import pytest
 import torch
 
-from labml_sd.sampler import SAMPLERS, UniPC, add_noise, get_sampler, inpaint_blend, sample, tail
+from labml_sd.sampler import (
+    SAMPLERS,
+    Guidance,
+    NoiseSource,
+    UniPC,
+    add_noise,
+    get_sampler,
+    guided,
+    inpaint_blend,
+    sample,
+    tail,
+)
 from labml_sd.sampler.between import with_between
 
 ORDERS = {"ddim": 1, "plms": 2, "euler": 1, "heun": 2, "dpm_2": 2, "lms": 2, "dpmpp_2m": 2, "unipc": 3}
@@ -121,3 +133,20 @@ def test_a_run_of_unipc_without_history_in_the_middle_of_its_levels_starts_at_or
     levels = tail(UniPC().levels(schedule, 20), 0.5)
     z = sample(UniPC(), gaussian(0.5), randn(), levels, draw=no_draw, progress=False)
     assert z.isfinite().all()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_on_a_gpu_guidance_and_the_blend_of_in_painting_never_wait(schedule, name):
+    source, cond, steps = NoiseSource([0, 1], (4, 8, 8), device="cuda"), torch.zeros(2, 3, 5).cuda(), []
+    evaluate = guided(lambda x, t, c: 0.9 * x, cond, cond, Guidance(3.0, low=0.3, high=5.0, rescale=0.7))
+    x, z, mask = source.draw(), source.draw(), torch.ones(1, 1, 8, 8).tril().cuda()
+    sampler, blend = get_sampler(name), inpaint_blend(z, x, mask)
+    run = partial(sample, sampler, evaluate, x, sampler.levels(schedule, 6), draw=source.draw, blend=blend)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        with pytest.raises(RuntimeError, match="synchroniz"):  # the report after the last step
+            run(on_step=steps.append, progress=False)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(steps) == 6

@@ -6,9 +6,10 @@ import torch
 
 from labml_sd.checkpoint import save_model
 from labml_sd.errors import CheckpointError, GenerationError
-from labml_sd.training import command, evaluate, probe
+from labml_sd.training import command, evaluate, evaluate_command, probe
 from labml_sd.training.probe import ProbeRecipe
 from labml_sd.training.recipe import RECIPES
+from labml_sd.training.results import write_results
 from labml_sd.training.stages import Budget, train_stage
 
 SMALL = ProbeRecipe(n_steps=2, batch_size=4, image_size=32, grid=16, channels=8, d_features=6)
@@ -61,6 +62,17 @@ def test_a_damaged_file_of_results_is_told_before_the_work_begins(tmp_path):
     with pytest.raises(CheckpointError, match="delete it"):
         run("evaluate", "--outdir", str(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["evaluation.json"]
+
+
+def test_the_card_command_writes_the_pages_that_the_folder_has_the_figures_for(folder, monkeypatch, capsys):
+    calls = []
+    monkeypatch.setattr(evaluate_command, "write_card", lambda *a: calls.append("card"))
+    monkeypatch.setattr(evaluate_command, "write_page", lambda *a: calls.append("page"))
+    for parts in ({"accuracy": 1}, {"samplers": 1}, {"convergence": 1, "accuracy": 1}):
+        write_results(folder, {"format": 1, "parts": parts})
+        run("card", "--model", str(folder / "m"), "--outdir", str(folder))
+    assert calls == ["card", "page", "card", "page"]
+    assert capsys.readouterr().out.count("samplers: ") == 2
 
 
 def test_a_card_without_an_evaluation_is_refused(tmp_path):

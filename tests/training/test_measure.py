@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 
-from labml_sd.training import evaluate, measure, sweeps
-from labml_sd.training.measure import PARTS, Measurement
+from labml_sd.training import convergence, evaluate, measure, sampler_grid, sampler_page, sweeps
+from labml_sd.training.measure import PARTS, PLOT, Measurement
 from labml_sd.training.probe import Probe, ProbeRecipe
 from labml_sd.training.results import FILE
 from labml_sd.training.studio import Settings
@@ -13,9 +13,17 @@ from labml_sd.training.studio import Settings
 @pytest.fixture
 def small(model, monkeypatch):
     monkeypatch.setattr(evaluate, "N_FOR_AXES", 32)
-    monkeypatch.setattr(sweeps, "SAMPLERS", {"ddim": None})
+    monkeypatch.setattr(sweeps, "SWEPT", ("ddim",))
     monkeypatch.setattr(sweeps, "STEPS", (1, 2))
     monkeypatch.setattr(sweeps, "GUIDANCE", (1.0, 2.0))
+    monkeypatch.setattr(sampler_grid, "SAMPLERS", {"ddim": None})
+    monkeypatch.setattr(sampler_grid, "STEPS", (1,))
+    guidance = {"interval": Settings(steps=1, guidance_interval=(0.3, 5.0))}
+    monkeypatch.setattr(sampler_grid, "guidance_settings", lambda: guidance)
+    monkeypatch.setattr(convergence, "EVALUATIONS", (4, 8))
+    monkeypatch.setattr(convergence, "COMPARED_AT", 4)
+    monkeypatch.setattr(sampler_page, "COMPARED_AT", 4)
+    monkeypatch.setattr(convergence, "EXACT_STEPS", 10)
     torch.manual_seed(0)
     probe = Probe(ProbeRecipe(grid=16, channels=8, d_features=6)).eval()
     return Measurement(model=model, probe=probe, settings=Settings(steps=1), n_prompts=2, progress=False)
@@ -29,7 +37,8 @@ def test_the_whole_evaluation_leaves_a_file_for_machines_and_one_for_people(smal
     for part in results["parts"].values():
         assert part["settings"] == {"steps": 1, "sampler": "dpmpp_2m", "guidance_scale": 3.0}
         assert part["seconds"] > 0 and "torch" in part["machine"] and "float" in part["dtype"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [FILE, "evaluation.md"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [FILE, "evaluation.md", PLOT]
+    assert results["unfinished"] == {}
 
 
 def test_a_part_alone_leaves_the_others_as_they_are(small, tmp_path, monkeypatch):

@@ -1,7 +1,7 @@
 import pytest
 
 from labml_sd.training.judge import ROWS, Share
-from labml_sd.training.report import markdown, percent, table
+from labml_sd.training.report import markdown
 
 HALF = Share(0.5, 8).as_data()
 SETTINGS = {"settings": {"steps": 7, "sampler": "ddim", "guidance_scale": 2.5}, "dtype": "float32"}
@@ -53,15 +53,6 @@ PARTS = {"accuracy": ACCURACY, "sweeps": SWEEPS, "edits": EDITS, "precision": PR
 def text_of(*names: str) -> str:
     parts = {name: PARTS[name] for name in names}
     return markdown({"model": {"name": "small", "weights": "abc"}, "parts": parts})
-
-
-def test_a_table_is_markdown():
-    assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
-
-
-def test_a_share_is_in_percent_with_its_interval():
-    assert percent(Share(0.5, 100).as_data()) == "50.0 (40.4 to 59.6)"
-    assert percent(None) == "-"
 
 
 def test_only_what_was_measured_is_reported():

@@ -6,7 +6,15 @@ import torch
 
 from labml_sd.errors import CheckpointError
 from labml_sd.training import results as module
-from labml_sd.training.results import FILE, fingerprint, machine, read_results, results_of, write_results
+from labml_sd.training.results import (
+    FILE,
+    fingerprint,
+    kept_rows,
+    machine,
+    read_results,
+    results_of,
+    write_results,
+)
 
 
 def test_the_fingerprint_tells_weights_apart(model):
@@ -53,3 +61,18 @@ def test_results_that_cannot_be_read_are_a_one_line_error(text, told, tmp_path):
 def test_the_machine_is_named_with_its_cores_and_torch():
     words = machine(torch.device("cpu"))
     assert "cores" in words and f"torch {torch.__version__.split('+')[0]}" in words
+
+
+def test_a_row_is_in_the_file_as_soon_as_it_is_made_and_is_not_made_again(model, tmp_path):
+    results, made = results_of(tmp_path, model), []
+
+    def make():
+        made.append(1)
+        return {"mean": 0.5}
+
+    first = kept_rows(tmp_path, results, "samplers").row("ddim", make)
+    found = results_of(tmp_path, model)
+    assert found["unfinished"] == {"samplers": {"ddim": {"mean": 0.5}}} and found["parts"] == {}
+    assert kept_rows(tmp_path, found, "samplers").row("ddim", make) == first and made == [1]
+    kept_rows(tmp_path, found, "samplers").row("euler", make)
+    assert list(results_of(tmp_path, model)["unfinished"]["samplers"]) == ["ddim", "euler"]

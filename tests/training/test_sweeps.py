@@ -6,7 +6,7 @@ from labml_sd.training import sweeps as module
 from labml_sd.training.frechet import Axes
 from labml_sd.training.probe import Probe, ProbeRecipe
 from labml_sd.training.studio import Settings
-from labml_sd.training.sweeps import mixed_scenes, sweep_settings, sweeps
+from labml_sd.training.sweeps import SWEPT, mixed_scenes, sweep_settings, sweeps
 
 USUAL = Settings(steps=1, guidance_scale=3.0)
 
@@ -14,8 +14,9 @@ USUAL = Settings(steps=1, guidance_scale=3.0)
 def test_one_thing_is_varied_at_a_time():
     rows = sweep_settings(Settings(guidance_scale=3.0))
     assert [s.guidance_scale for s in rows["guidance"]] == [1.0, 3.0, 5.0, 8.0]
-    assert [s.steps for s in rows["steps"]] == [5, 10, 20, 50]
-    assert [s.sampler for s in rows["sampler"]] == list(SAMPLERS)
+    assert [s.steps for s in rows["steps"]] == [5, 10, 20]
+    assert [s.sampler for s in rows["sampler"]] == list(SWEPT)
+    assert {SAMPLERS[name]().evaluations_per_step for name in SWEPT} == {1}
     assert all(Settings(guidance_scale=3.0) in settings for settings in rows.values())
 
 
@@ -33,18 +34,18 @@ def measured(model):
     rows = {"guidance": [USUAL, Settings(steps=1, guidance_scale=1.0)], "steps": [USUAL], "sampler": [USUAL]}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "sweep_settings", lambda usual: rows)
-        row = module._row
-        patch.setattr(module, "_row", lambda *a: (calls.append(a[3]), row(*a))[1])
+        row = module._accuracy
+        patch.setattr(module, "_accuracy", lambda *a: (calls.append(a[2]), row(*a))[1])
         data = sweeps(model, probe, axes, USUAL, n_prompts=3, n_open=2, progress=False)
     return data, calls
 
 
-def test_every_row_has_its_settings_accuracy_and_diversity(measured):
+def test_every_row_has_its_settings_and_accuracy_and_those_of_guidance_diversity(measured):
     for row in (row for rows in measured[0]["rows"].values() for row in rows):
-        assert {"steps", "sampler", "guidance_scale", "mean", "whole", "distance", "entropy", "sky"} <= set(
-            row
-        )
+        assert {"steps", "sampler", "guidance_scale", "mean", "whole"} <= set(row)
         assert row["mean"]["n"] == 3 and 0.0 <= row["mean"]["low"] < row["mean"]["high"] <= 1.0
+    for row in measured[0]["rows"]["guidance"]:
+        assert {"distance", "entropy", "sky"} <= set(row)
     assert measured[0]["drawn by code"]["distance"] > 0.0
 
 
