@@ -1,14 +1,17 @@
 """Settings of the documentation: `sphinx-build docs docs/_build/html`. No network is needed."""
 
+import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
 from sphinx.application import Sphinx
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
 
-import labml_sd
+import labml_sd  # noqa: E402 - the checkout's, whatever is installed
 
 project = "labml_sd"
 author = "The labml_sd authors"
@@ -27,7 +30,16 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 
-myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
+# Sphinx wants its pages below its folder. No links: a clone on Windows has none.
+shutil.rmtree(HERE / "notebooks", ignore_errors=True)
+(HERE / "notebooks").mkdir()
+for path in (HERE.parent / "notebooks").glob("*.ipynb"):
+    notebook = json.loads(path.read_text(encoding="utf-8").replace("../docs/", "../"))
+    # The cell that installs the package in Colab says nothing to a reader of the page.
+    notebook["cells"] = [cell for cell in notebook["cells"] if "%pip install" not in "".join(cell["source"])]
+    (HERE / "notebooks" / path.name).write_text(json.dumps(notebook), encoding="utf-8")
+
+myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist", "alert"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}  # else widgets would load scripts from a CDN

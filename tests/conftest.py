@@ -1,12 +1,17 @@
 """Fixtures that every room's tests may use: a tokenizer and a whole model, both made on the spot."""
 
-from collections.abc import Callable
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 import torch
+from nbval.plugin import IPyNbCell, IPyNbFile
 from PIL import Image
 from torch import nn
 
@@ -15,6 +20,10 @@ from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.text_encoder import save_tokenizer
 from labml_sd.text_encoder.tokenizer import load_tokenizer
 from labml_sd.training.learn_bpe import learn_bpe
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker a core: more threads would only wait for one another
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # for the notebooks' kernels
 
 CAPTIONS = ["a red house in the snow at night", "a small blue boat on the sea", "a cat under the moon"]
 
@@ -98,3 +107,35 @@ def photo() -> Callable[[int, int], Image.Image]:
         return Image.fromarray((noise + ramp).to(torch.uint8).numpy())
 
     return make
+
+
+class NotebookWithSolutions(IPyNbFile):  # type: ignore[misc]
+    """nbval's notebook, and after its last cell the solutions of its exercises, in the same kernel."""
+
+    def collect(self) -> Iterator[IPyNbCell]:
+        yield from super().collect()
+        prose = "\n".join(cell.source for cell in self.nb.cells if cell.cell_type == "markdown")
+        folded = re.findall(r"<summary>Solution</summary>(.*?)</details>", prose, re.DOTALL)
+        for number, solution in enumerate(folded, start=1):
+            code = "\n".join(re.findall(r"^```python\n(.*?)^```$", solution, re.DOTALL | re.MULTILINE))
+            cell = nbformat.v4.new_code_cell(code)
+            unchecked: defaultdict[str, bool] = defaultdict(bool)
+            yield IPyNbCell.from_parent(
+                self, name=f"Solution {number}", cell_num=1000 + number, cell=cell, options=unchecked
+            )
+
+
+class SolutionsAreRun:
+    """As a plugin, not a hook of this file: those see the tests' folder only."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> Generator[None, Any, Any]:
+        found = yield
+        if any(isinstance(collector, IPyNbFile) for collector in found):
+            return [NotebookWithSolutions.from_parent(parent, path=file_path)]
+        return found
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Solutions of exercises stand in the text; they are run all the same."""
+    config.pluginmanager.register(SolutionsAreRun())
