@@ -1,5 +1,6 @@
 """Fixtures that every room's tests may use: a tokenizer and a whole model, both made on the spot."""
 
+import importlib
 import os
 import re
 from collections import defaultdict
@@ -138,4 +139,6 @@ class SolutionsAreRun:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Solutions of exercises stand in the text; they are run all the same."""
+    # On a new machine it says on stderr that it makes its font cache; no notebook should hear that.
+    importlib.import_module("matplotlib.font_manager")
     config.pluginmanager.register(SolutionsAreRun())
