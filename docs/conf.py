@@ -9,7 +9,7 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
 
 import labml_sd  # noqa: E402 - the checkout's, whatever is installed
 
@@ -22,11 +22,11 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.viewcode",
     "sphinx.ext.mathjax",
     "sphinx_math_dollar",  # $...$ in docstrings; `prepare` below does $$...$$
     "sphinx_codeautolink",
     "sphinx_copybutton",
+    "annotated_source",  # docs/_ext
 ]
 exclude_patterns = ["_build"]
 

@@ -1,0 +1,188 @@
+"""Sphinx extension: each module of the package as a page, the notes on the left, the code on the right."""
+
+import re
+
+import pages
+from docutils import nodes
+from pages import PACKAGE, ROOT, docname_of, files_named, rows_of
+from pygments.lexers.python import PythonLexer
+from rows import Row, header, markdown
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.nodes import make_refnode
+
+
+class box(nodes.General, nodes.Element):
+    """A plain <div>: docutils' own container brings a class that themes lay out."""
+
+
+def code_block(first: int, lines: list[str]) -> list[nodes.Node]:
+    """Code with the line numbers of its file, without the empty lines around it."""
+    while lines and not lines[0].strip():
+        first, lines = first + 1, lines[1:]
+    text = "\n".join(lines).rstrip()
+    options = {"language": "annotated-python", "linenos": True, "highlight_args": {"linenostart": first}}
+    return [nodes.literal_block(text, text, force=True, **options)] if text else []
+
+
+def reference(kind: str, candidates: list[str], content: nodes.Node) -> nodes.Node:
+    """A link that becomes plain text where there is nothing to link to; `resolve` knows."""
+    pending = addnodes.pending_xref("", content, refdomain="", reftype=kind, refexplicit=True, refwarn=False)
+    pending["reftarget"] = candidates[0]
+    pending["candidates"] = candidates
+    return pending
+
+
+class AnnotatedSource(SphinxDirective):
+    """```{annotated-source} labml_sd.unet.attention```: the rows of a module."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """The header over both columns, then row by row."""
+        self.module = self.arguments[0]
+        self.env.note_dependency(PACKAGE.files[self.module])
+        top, *rest = rows_of(self.module)
+        prose, table = header(top.notes[0].text)
+        head = box("", *self.parse(markdown(prose)), classes=["ann-head"], ids=["L1"])
+        head += self.table({key: self.linked(key, value) for key, value in table.items()} | self.links())
+        inner = pages.children(self.module) if self.module != PACKAGE.folder.name else []
+        below = self.parse(pages.toctree(inner)) if inner else []
+        return [head, box("", *map(self.row, rest), classes=["ann-rows"]), *below]
+
+    def parse(self, text: str) -> list[nodes.Node]:
+        """Markdown, as on every other page."""
+        return self.parse_text_to_nodes(text, allow_section_headings=False)
+
+    def linked(self, key: str, text: str) -> list[nodes.Node]:
+        """A cell of the header's table; the files it names are links."""
+        named = files_named(text, self.module) if key in ("Room", "See") else {}
+        text = re.sub(r"\bdocs/(\w+\.md)", r"[`\g<0>`](/\1)", markdown(text))
+        for word, files in named.items():
+            links = [pages.link(file, word if len(files) == 1 else file.name) for file in files]
+            text = re.sub(rf"(?<![\w/]){re.escape(word)}(?![\w.])", lambda _, to=links: ", ".join(to), text)
+        return self.parse(text)
+
+    def links(self) -> dict[str, list[nodes.Node]]:
+        """Further lines of the table: the files of a package, the API entry, the notebooks."""
+        found = {}
+        if files := pages.children(self.module):
+            found["Files"] = self.parse(" · ".join(pages.link(f, pages.short(f)) for f in files))
+        packages = [self.module]
+        while packages[-1].count(".") > 1:
+            packages.append(packages[-1].rpartition(".")[0])
+        described = re.findall(r"automodule:: (\S+)", (self.env.srcdir / "api.md").read_text("utf-8"))
+        if entries := [name for name in packages if name in described]:
+            entry = reference("annotated-api", entries, nodes.literal("", entries[0]))
+            found["API"] = [nodes.paragraph("", "", entry)]
+        users = [f"notebooks/{name}" for name in pages.notebooks_of().get(self.module, [])]
+        if users := [name for name in users if name in self.env.found_docs]:
+            found["Notebooks"] = self.parse(" · ".join(f"[](/{name}.ipynb)" for name in users))
+        return found
+
+    def table(self, lines: dict[str, list[nodes.Node]]) -> nodes.Node:
+        """Two columns: what, and which."""
+        group = nodes.tgroup("", nodes.colspec(colwidth=15), nodes.colspec(colwidth=85), cols=2)
+        rows = [
+            nodes.row("", nodes.entry("", nodes.paragraph(key, key)), nodes.entry("", *content))
+            for key, content in lines.items()
+        ]
+        group += nodes.tbody("", *rows)
+        return nodes.table("", group, classes=["ann-table"])
+
+    def row(self, row: Row) -> nodes.Node:
+        """Notes, then code: in this order on a narrow screen and for a screen reader."""
+        left = box(classes=["ann-note"])
+        if row.notes and row.names:
+            name = row.names[0]
+            public = PACKAGE.public_names(self.module, name)
+            entry = reference("annotated-api", public, nodes.literal("", name))
+            left += nodes.paragraph("", "", entry, classes=["ann-name"])
+        for note in row.notes:
+            left += self.parse(markdown(note.text))
+        right = box(classes=["ann-code"])
+        for first, lines in row.code:
+            right += code_block(first, lines)
+        for name in row.names:  # so that [](annotated/unet/attention.md#GeGLU) is known, and held by -W
+            target = (self.env.docname, name)
+            self.env.domains.standard_domain.anonlabels[f"{self.module}.{name}".lower()] = target
+        return box("", left, right, classes=["ann-row"], ids=[f"L{row.first}", *row.names])
+
+
+class AnnotatedFile(SphinxDirective):
+    """```{annotated-file} tests/test_cli.py```: a file as it is, with its line numbers."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """One block."""
+        path = ROOT / self.arguments[0]
+        self.env.note_dependency(path)
+        code = code_block(1, path.read_text("utf-8").splitlines())
+        return [box("", *code, classes=["ann-code", "ann-file"])]
+
+
+class AnnotatedIndex(SphinxDirective):
+    """```{annotated-index}```: every module with its first sentence, package by package."""
+
+    def run(self) -> list[nodes.Node]:
+        """Lists to read, and the tree for the menu."""
+        root = PACKAGE.folder.name
+        text = pages.toctree([PACKAGE.files[root], *pages.children(root)])
+        for module, path in PACKAGE.files.items():
+            if path.name == "__init__.py":
+                files = [path, *(file for file in pages.children(module) if file.name != "__init__.py")]
+                name = pages.heading(path)
+                lines = (f"- {pages.link(f, f.name)}: {pages.first_sentence(f)}\n" for f in files)
+                text += f"\n## {name}\n\n" + "".join(lines)
+        return self.parse_text_to_nodes(text, allow_section_headings=True)
+
+
+def link_from_api(app: Sphinx, doctree: nodes.document) -> None:
+    """Each documented name gets a link to its row."""
+    for signature in doctree.findall(addnodes.desc_signature):
+        name = f"{signature.get('module')}.{signature.get('fullname')}"
+        module, rest = PACKAGE.home(name)
+        anchors = {anchor for row in rows_of(module) for anchor in row.names} if module else set()
+        while rest and rest not in anchors:
+            rest = rest.rpartition(".")[0]
+        if rest:
+            text = nodes.inline("", "[source]", classes=["viewcode-link"])
+            signature += addnodes.only("", reference("annotated-row", [module, rest], text), expr="html")
+
+
+def resolve(
+    app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, content: nodes.Node
+) -> nodes.Node | None:
+    """To the API entry that exists, or to the row of the annotated source."""
+    if node["reftype"] == "annotated-row":
+        module, anchor = node["candidates"]
+        return make_refnode(app.builder, node["refdoc"], docname_of(PACKAGE.files[module]), anchor, content)
+    if node["reftype"] == "annotated-api":
+        objects = env.domains["py"].data
+        for name in node["candidates"]:
+            if entry := objects["objects"].get(name) or objects["modules"].get(name):
+                return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content)
+    return None
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Called by Sphinx."""
+    plain = (lambda self, node: None, lambda self, node: None)
+    html = (
+        lambda self, node: self.body.append(self.starttag(node, "div", suffix="")),
+        lambda self, _: self.body.append("</div>\n"),
+    )
+    app.add_node(box, html=html, latex=plain, text=plain)
+    # A language of its own, so that nothing takes the pieces for whole programs.
+    app.add_lexer("annotated-python", PythonLexer)
+    app.add_directive("annotated-source", AnnotatedSource)
+    app.add_directive("annotated-file", AnnotatedFile)
+    app.add_directive("annotated-index", AnnotatedIndex)
+    app.connect("builder-inited", lambda app: pages.write(app.srcdir))
+    app.connect("doctree-read", link_from_api)
+    app.connect("missing-reference", resolve)
+    app.add_css_file("annotated.css")
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

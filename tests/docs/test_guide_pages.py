@@ -1,0 +1,110 @@
+"""The guide pages of the documentation: what they name and link to is there."""
+
+import importlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import labml_sd
+
+ROOT = Path(__file__).parent.parent.parent
+DOCS = ROOT / "docs"
+GUIDES = ("glossary", "numbers", "safety", "from_notes", "contributing", "licence")
+each_guide = pytest.mark.parametrize("name", GUIDES)
+
+
+def text_of(name: str) -> str:
+    return (DOCS / f"{name}.md").read_text(encoding="utf-8")
+
+
+def target_of(link: str) -> Path:
+    """The file of a link in docs/. What Sphinx copies there, notebooks and source, is looked for at home."""
+    path = link.split("#")[0]
+    if path.startswith("annotated/tests/"):
+        return ROOT / f"{path.removeprefix('annotated/')}.py"
+    if path.startswith("annotated/"):
+        return ROOT / f"labml_sd/{path.removeprefix('annotated/')}.py"
+    return (ROOT if path.startswith("notebooks/") else DOCS) / path
+
+
+def links(text: str) -> list[str]:
+    """Targets of inline links, of link definitions and of pages, without those on other hosts."""
+    found = re.findall(r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)$|\{doc\}`[^<`]+<(\S+)>`", text, re.MULTILINE)
+    return [link for pair in found if not re.match(r"https?:", link := "".join(pair))]
+
+
+def headings(path: Path) -> list[str]:
+    """The headings of a page or of a notebook."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    return [title.strip() for title in re.findall(r"^#{1,3} (.+)$", text, re.MULTILINE)]
+
+
+def anchor(title: str) -> str:
+    """What MyST makes of a heading: GitHub's rule."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def notation_names() -> list[str]:
+    """The second column of the notation table."""
+    rows = text_of("glossary").split("| sign |")[1].splitlines()[2:]
+    cells = [row.split("|")[2] for row in rows if row.startswith("|")]
+    return [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+
+
+def test_the_guides_are_in_the_list_of_pages():
+    listed = text_of("index").split("```{toctree}")[1].splitlines()
+    assert [name for name in GUIDES if name not in listed] == []
+
+
+def test_every_public_name_is_on_the_api_page_or_described_by_it():
+    api = text_of("api")
+    modules = [importlib.import_module(name) for name in re.findall(r"automodule:: (\S+)", api)]
+    described = {name for module in modules for name in getattr(module, "__all__", vars(module))}
+    written = set(re.findall(r"\w+", api))
+    assert [name for name in labml_sd.__all__ if name not in described | written] == []
+
+
+@each_guide
+def test_every_link_leads_to_a_file(name):
+    assert [link for link in links(text_of(name)) if not target_of(link).is_file()] == []
+
+
+@each_guide
+def test_every_link_into_a_page_leads_to_one_of_its_headings(name):
+    into = [link.split("#") for link in links(text_of(name)) if "#" in link]
+    lost = [(p, a) for p, a in into if a not in map(anchor, headings(target_of(p)))]
+    assert lost == []
+
+
+@each_guide
+def test_every_test_that_is_named_exists(name):
+    text = text_of(name)
+    paths = re.findall(r"(?<!annotated/)\btests/[\w/]+\.py", text)
+    assert [path for path in paths if not (ROOT / path).is_file()] == []
+    named = re.findall(r"\{doc\}`([^<`]+) <(annotated/tests/\S+)>`", text)
+    named += re.findall(r"\[([^\]]+)\]\((\.\./tests/\S+)\)", text)
+    said = [
+        (f"def test_{words.replace(' ', '_')}(", target_of(link)) for words, link in named if " " in words
+    ]
+    assert [line for line, path in said if line not in path.read_text(encoding="utf-8")] == []
+
+
+def test_every_link_label_is_defined_and_used():
+    for name in GUIDES:
+        text = text_of(name)
+        assert set(re.findall(r"\]\[(\w+)\]", text)) == set(re.findall(r"^\[(\w+)\]: ", text, re.MULTILINE))
+
+
+def test_the_notation_table_has_names():
+    assert len(notation_names()) >= 25
+
+
+@pytest.mark.parametrize("name", notation_names())
+def test_every_name_of_the_notation_table_is_in_the_package(name):
+    modules = (ROOT / "labml_sd").rglob("*.py")
+    assert any(re.search(rf"\b{name}\b", module.read_text(encoding="utf-8")) for module in modules)
