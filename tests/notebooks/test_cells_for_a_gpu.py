@@ -18,8 +18,9 @@ FOLDER = Path(__file__).parents[2] / "notebooks"
 @pytest.fixture(scope="module")
 def checkpoint(tokenizer, randomise, tmp_path_factory):
     """A file of SD v1's shapes in float16, with a small vocabulary inside; what it draws is noise."""
-    v1 = sd_v1()
-    config = replace(v1, text_encoder=replace(v1.text_encoder, vocab_size=len(tokenizer)))
+    v1, n = sd_v1(), len(tokenizer)
+    text_encoder = replace(v1.text_encoder, vocab_size=n, bos_id=n - 2, eos_id=n - 1)
+    config = replace(v1, text_encoder=text_encoder)
     with torch.device("meta"):
         model = LatentDiffusion(config, tokenizer)
     path = tmp_path_factory.mktemp("v1") / "random.safetensors"
