@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from labml_sd.figures.grids import FONT_SIZE, GAP, INK, PAPER
+from labml_sd.figures.grids import FONT_SIZE, GAP, INK, PAPER, enlarged
 from labml_sd.figures.picture import COLOURS, Picture, film, from_figure, from_image
 from labml_sd.figures.plots import axes
 from labml_sd.sampler import Level, tail
@@ -84,7 +84,7 @@ def show_sizes(
     placed: list[tuple[Image.Image, str, int, int]] = []
     left, top, tallest = GAP, GAP, 0
     for image, title in zip(images, titles, strict=True):
-        large = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+        large = enlarged(image, scale)
         cell = max(large.width, int(font.getlength(title)) + 1)
         if left > GAP and left + cell + GAP > width:
             left, top, tallest = GAP, top + tallest + LINE + GAP, 0
@@ -126,14 +126,14 @@ def step_film(
 
 def outlined(picture: Image.Image, mask: Image.Image, *, scale: int = 1) -> Image.Image:
     """The picture, enlarged, with a line around all that the mask repaints: white inside, black outside."""
-    return _with_line(_enlarged(picture, scale), mask, scale)
+    return _with_line(enlarged(picture.convert("RGB"), scale), mask, scale)
 
 
 def painted_cells(
     picture: Image.Image, mask: Image.Image, cells: Float[Tensor, "1 1 h w"], *, scale: int = 3, alt: str
 ) -> Picture:
     """The latent's cells over the picture: those to paint in orange, and the mask's own line over them."""
-    page = _enlarged(picture, scale)
+    page = enlarged(picture.convert("RGB"), scale)
     side = page.height // cells.shape[-2]
     marked = np.kron(cells[0, 0].cpu().numpy() > 0, np.ones((side, side), bool))
     tinted = Image.blend(page, Image.new("RGB", page.size, ORANGE), 0.55)
@@ -143,11 +143,6 @@ def painted_cells(
         pen.line([(k, 0), (k, page.height)], GREY)
         pen.line([(0, k), (page.width, k)], GREY)
     return from_image(_with_line(page, mask, scale), alt)
-
-
-def _enlarged(image: Image.Image, scale: int) -> Image.Image:
-    size = (image.width * scale, image.height * scale)
-    return image.convert("RGB").resize(size, Image.Resampling.NEAREST)
 
 
 def _with_line(page: Image.Image, mask: Image.Image, scale: int) -> Image.Image:

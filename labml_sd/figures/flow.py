@@ -10,10 +10,10 @@ from typing import Any
 
 from matplotlib.patches import FancyBboxPatch
 
-from labml_sd.figures.picture import Picture, from_figure
+from labml_sd.figures.picture import INK, PALE, Picture, from_figure
 from labml_sd.figures.plots import axes
 
-LIT, UNLIT, INK, PALE = "#E69F00", "#F3F1EC", "#222222", "#8A8A8A"
+LIT, UNLIT = "#E69F00", "#F3F1EC"
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def show_images(
     images: Images, titles: Sequence[str] = (), *, columns: int = 0, scale: int = 1, alt: str
 ) -> Picture:
     """Images of one size in rows of `columns` (0: all in one row), each enlarged by a whole `scale`."""
-    drawn = [_enlarged(image, scale) for image in as_images(images)]
+    drawn = [enlarged(image, scale) for image in as_images(images)]
     captions = [title for title, _ in zip_longest(titles, drawn, fillvalue="")][: len(drawn)]
     n_lines = max((_n_lines(c, drawn[0].width) for c in captions), default=0)
     return from_image(captioned_grid(drawn, captions, columns=columns or len(drawn), n_lines=n_lines), alt)
@@ -35,7 +35,7 @@ def show_images(
 
 def show_rows(rows: dict[str, Images], titles: Sequence[str] = (), *, scale: int = 1, alt: str) -> Picture:
     """A table of images: each row has a name at its left, each column a title above."""
-    table = {name: [_enlarged(image, scale) for image in as_images(row)] for name, row in rows.items()}
+    table = {name: [enlarged(image, scale) for image in as_images(row)] for name, row in rows.items()}
     font = ImageFont.load_default(FONT_SIZE)
     width, height = next(iter(table.values()))[0].size
     margin = GAP + int(max(font.getlength(name) for name in table)) + GAP
@@ -85,7 +85,7 @@ def captioned_grid(
     return page
 
 
-def _enlarged(image: Image.Image, scale: int) -> Image.Image:
+def enlarged(image: Image.Image, scale: int) -> Image.Image:
     """Each pixel as a square: nothing is smoothed that the model did not draw."""
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 

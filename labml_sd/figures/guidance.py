@@ -13,11 +13,10 @@ from jaxtyping import Float
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from labml_sd.figures.picture import COLOURS, Picture, from_figure
+from labml_sd.figures.picture import COLOURS, INK, PALE, Picture, from_figure
 from labml_sd.figures.plots import axes
 
 WITHOUT, WITH, GUIDED = COLOURS[0], COLOURS[1], COLOURS[2]
-INK, PALE = "#222222", "#8A8A8A"
 RING = 2.448  # sqrt(-2 log 0.05) standard deviations: 95% of a round blob in the plane
 
 

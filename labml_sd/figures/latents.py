@@ -13,7 +13,7 @@ from matplotlib import colormaps
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from torch import Tensor
 
-from labml_sd.figures.grids import FONT_SIZE, GAP, INK, PAPER, Images, show_images, show_rows
+from labml_sd.figures.grids import FONT_SIZE, GAP, INK, PAPER, Images, enlarged, show_images, show_rows
 from labml_sd.figures.picture import COLOURS, Picture, from_figure, from_image
 from labml_sd.figures.plots import axes
 from labml_sd.image import to_pil
@@ -93,7 +93,7 @@ def cell_reach(
     part = (slice(top, top + side), slice(left, left + side))
     change = (after - before).abs().mean(dim=0)[part]
     pictures = to_pil(torch.stack([before[:, *part], after[:, *part]]).clamp(-1, 1))
-    cells = [_enlarged(picture, scale) for picture in [*pictures, _heated(change, float(change.max()))]]
+    cells = [enlarged(picture, scale) for picture in [*pictures, _heated(change, float(change.max()))]]
     pen = ImageDraw.Draw(cells[-1])
     for line in range(scale * factor, scale * side, scale * factor):
         pen.line((line, 0, line, scale * side), fill=GRID)
@@ -102,10 +102,6 @@ def cell_reach(
     for picture in cells:
         _frame(ImageDraw.Draw(picture), (edges[0], edges[0], edges[1], edges[1]), scale, PAPER, offset=0)
     return show_images(cells, ["before", "after", "what changed"], alt=alt)
-
-
-def _enlarged(image: Image.Image, scale: int) -> Image.Image:
-    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 
 
 def _frame(

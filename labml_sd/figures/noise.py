@@ -14,12 +14,12 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from labml_sd.figures.picture import COLOURS, Picture, from_figure
+from labml_sd.figures.grids import enlarged
+from labml_sd.figures.picture import COLOURS, INK, Picture, from_figure
 from labml_sd.figures.plots import axes
 
 N_DRAWN = 40  # walks that are drawn; the histogram counts all of them
 N_POINTS = 250  # of each walk: more than the pixels can show only makes the file larger
-INK = "#222222"
 
 
 def latent_colours(z: Float[Tensor, "b c h w"], *, scale: int = 8, limit: float = 3.0) -> list[Image.Image]:
@@ -30,10 +30,7 @@ def latent_colours(z: Float[Tensor, "b c h w"], *, scale: int = 8, limit: float 
     """
     rgb = ((z[:, :3].detach().float().cpu() + limit) / (2 * limit)).clamp(0, 1)
     pixels = (255 * rgb).round().byte().permute(0, 2, 3, 1).numpy()
-    small = [Image.fromarray(image) for image in pixels]
-    return [
-        image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST) for image in small
-    ]
+    return [enlarged(Image.fromarray(image), scale) for image in pixels]
 
 
 def fan(

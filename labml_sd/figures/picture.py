@@ -29,6 +29,7 @@ STYLE: dict[str, Any] = {
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+INK, PALE = "#222222", "#8A8A8A"  # of frames and letters in plots; of what stands back
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,8 @@ from jaxtyping import Float
 from matplotlib.patches import Ellipse, Rectangle
 from torch import Tensor
 
-from labml_sd.figures.picture import COLOURS, Picture, from_figure
+from labml_sd.figures.picture import COLOURS, INK, Picture, from_figure
 from labml_sd.figures.plots import axes
-
-INK = "#222222"
 
 
 def posterior_plane(

@@ -43,9 +43,7 @@ class Request:
     noise: str  # "cpu" or "cuda": whose random numbers
     sampler: Sampler
     steps: int
-    levels: tuple[
-        Level, ...
-    ]  # of a whole run, the noisiest first: steps + 1 of them, another number as in a tool
+    levels: tuple[Level, ...]  # of a whole run, the noisiest first: steps + 1, with compat as many as theirs
     guidance: Guidance
     strength: float
 

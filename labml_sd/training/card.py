@@ -11,13 +11,11 @@ from typing import Any
 
 from torch import nn
 
-from labml_sd.checkpoint import load_model
-from labml_sd.checkpoint.sources import locate
 from labml_sd.errors import CheckpointError
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.training.recipe import Recipe
 from labml_sd.training.report import body
-from labml_sd.training.results import FILE, fingerprint, read_results, write_text
+from labml_sd.training.results import FILE, fingerprint, measured_folder, write_text
 from labml_sd.training.run import read_state
 from labml_sd.training.sampler_page import SAMPLER_PARTS
 from labml_sd.training.scenes import COLOURS, GROUNDS, HELD_OUT, KINDS, PLACES, SIZES, SKIES
@@ -33,15 +31,7 @@ WEAK = 0.9  # attributes below this are named as weak
 
 def write_card(source: str, recipe: Recipe, run: Path) -> Path:
     """Write the card into a model's folder. CheckpointError when the run lacks results, or is of another."""
-    folder = locate(source)
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder}: not a folder; a model card lies in the folder of a saved model")
-    results, model = read_results(run), load_model(source, device="cpu", dtype="float32")
-    if results["model"]["weights"] != fingerprint(model):
-        raise CheckpointError(
-            f"{run / FILE}: measured on other weights than those of {folder}; run labml-sd train evaluate "
-            f"--model {source} --outdir {run}"
-        )
+    folder, model, results = measured_folder(source, run, "a model card")
     if (run / CONFIG).exists() and fingerprint(assemble(recipe, run).half()) != results["model"]["weights"]:
         raise CheckpointError(f"{run}: its checkpoints make other weights than {folder}; give its run")
     if "accuracy" not in results["parts"]:

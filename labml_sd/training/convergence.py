@@ -82,7 +82,8 @@ def _none() -> Tensor:
 
 def steps_for(name: str, n_evaluations: int) -> int:
     """The steps that cost as many evaluations, or one less."""
-    return n_evaluations // 2 if name in ("heun", "dpm_2") else n_evaluations - (name == "plms")
+    begun = n_evaluations - (name == "plms")  # which asks twice in its first step
+    return begun // SAMPLERS[name]().evaluations_per_step  # type: ignore[attr-defined]
 
 
 def rms(z: Float[Tensor, "b c h w"]) -> float:

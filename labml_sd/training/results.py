@@ -1,6 +1,6 @@
 r"""What was measured, as one JSON file in the run's folder; a part measured again takes its old place.
 
-Room       training, called by measure.py and card.py
+Room       training, called by measure.py, card.py and sampler_page.py
 Maps       evaluation.json <-> a dictionary of parts
 See        tests/training/test_results.py
 """
@@ -16,7 +16,9 @@ from typing import Any
 
 import torch
 
+from labml_sd.checkpoint import load_model
 from labml_sd.checkpoint.replace import whole_file
+from labml_sd.checkpoint.sources import locate
 from labml_sd.errors import CheckpointError
 from labml_sd.latent_diffusion import LatentDiffusion
 
@@ -107,3 +109,20 @@ def kept_rows(folder: Path, results: dict[str, Any], part: str) -> Rows:
         write_results(folder, results | {"unfinished": unfinished})
 
     return Rows(known, keep)
+
+
+def measured_folder(source: str, run: Path, what: str) -> tuple[Path, LatentDiffusion, dict[str, Any]]:
+    """A saved model's folder, the model, and what the run measured of it.
+
+    `what` is to lie in that folder. CheckpointError when there is none, or the run measured other weights.
+    """
+    folder = locate(source)
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: not a folder; {what} lies in the folder of a saved model")
+    results, model = read_results(run), load_model(source, device="cpu", dtype="float32")
+    if results["model"]["weights"] != fingerprint(model):
+        raise CheckpointError(
+            f"{run / FILE}: measured on other weights than those of {folder}; run labml-sd train evaluate "
+            f"--model {source} --outdir {run}"
+        )
+    return folder, model, results

@@ -8,12 +8,9 @@ See        tests/training/test_sampler_page.py
 from pathlib import Path
 from typing import Any
 
-from labml_sd.checkpoint import load_model
-from labml_sd.checkpoint.sources import locate
-from labml_sd.errors import CheckpointError
 from labml_sd.training.convergence import COMPARED_AT, CURVES
 from labml_sd.training.report_texts import CONVERGENCE, GUIDANCE, SAMPLERS
-from labml_sd.training.results import FILE, fingerprint, read_results, write_text
+from labml_sd.training.results import measured_folder, write_text
 from labml_sd.training.tables import percent, sections_of, table
 
 Json = dict[str, Any]
@@ -25,15 +22,7 @@ SHOWN_AT = (5, 10, 20, 40, 100)  # evaluations
 
 def write_page(source: str, run: Path) -> Path:
     """Write the page into a model's folder. CheckpointError when the run measured another model."""
-    folder = locate(source)
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder}: not a folder; the page lies in the folder of a saved model")
-    results, model = read_results(run), load_model(source, device="cpu", dtype="float32")
-    if results["model"]["weights"] != fingerprint(model):
-        raise CheckpointError(
-            f"{run / FILE}: measured on other weights than those of {folder}; run labml-sd train evaluate "
-            f"--model {source} --outdir {run}"
-        )
+    folder, _, results = measured_folder(source, run, "the page")
     head = [f"# Samplers on the {results['model']['name']} model", f"Weights {results['model']['weights']}."]
     write_text(folder / PAGE, "\n\n".join([*head, *sampler_sections(results)]) + "\n")
     return folder / PAGE
@@ -60,7 +49,7 @@ def convergence(part: Json) -> list[str]:
     by_spacing = [[name, *(_rms(found.get((name, s, COMPARED_AT))) for s in spacings)] for name in names]
     told = CONVERGENCE.format(
         n_prompts=part["n_prompts"],
-        scale=f"{part['settings']['guidance_scale']:g}",
+        scale=_scale(part),
         dtype=part["dtype"],
         exact=exact["sampler"],
         steps=exact["steps"],
