@@ -11,6 +11,9 @@ from typing import Any, Literal
 
 Activation = Literal["quick_gelu", "gelu"]
 
+MAX_NUMBER = 2**20  # the largest in use is a vocabulary of 49,408
+MAX_LAYERS = 128  # of anything that is repeated, and of levels: real ones have 32 at most
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextEncoderConfig:
@@ -114,7 +117,9 @@ class ModelConfig:
     guidance_scale: float = 7.5
 
     def __post_init__(self) -> None:
-        """Refuse networks that do not fit one another."""
+        """Refuse networks that do not fit one another, or that nobody could build."""
+        for part in (self.text_encoder, self.unet, self.autoencoder, self.schedule):
+            _check_numbers(part)
         if self.unet.d_cond != self.text_encoder.d_model:
             raise ValueError(
                 f"the U-Net listens to width {self.unet.d_cond}, "
@@ -141,6 +146,17 @@ class ModelConfig:
         }
         built = {k: parts[k](**_tuples(v)) if k in parts else v for k, v in values.items()}
         return cls(**built)
+
+
+def _check_numbers(part: Any) -> None:
+    """A file of a stranger says how large its networks are; merely to lay them out could take for ever."""
+    for name, value in vars(part).items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        limit = MAX_LAYERS if name.startswith("n_") and ("layers" in name or "blocks" in name) else MAX_NUMBER
+        if len(numbers) > MAX_LAYERS or any(isinstance(n, int) and not 0 <= n <= limit for n in numbers):
+            raise ValueError(
+                f"{type(part).__name__}: {name} is {str(value)[:40]}, beyond any network there is"
+            )
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,25 @@ Catch `LabmlSdError` for all of them. A bug of ours stays a plain Python error w
 """
 
 
+def one_line(text: str) -> str:
+    """Escape what cannot be printed: names and prompts from strangers hold line breaks and terminal codes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def quoted(value: object) -> str:
+    """`repr` for a message: cut after 200 characters; where there is none, the type."""
+    try:
+        text = repr(value)
+    except Exception:  # a whole number of more than 4300 digits, or an object that is not whole itself
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
 class LabmlSdError(Exception):
-    """Base of every error that the user can mend."""
+    """Base of every error that the user can mend. Its message is one printable line, whatever is quoted."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(one_line(a) if isinstance(a, str) else a for a in args))
 
 
 class CheckpointError(LabmlSdError):
@@ -17,7 +34,7 @@ class ImageError(LabmlSdError):
 
 
 class PromptError(LabmlSdError):
-    """A prompt is not text."""
+    """A prompt is not text, or too much of it."""
 
 
 class GenerationError(LabmlSdError):

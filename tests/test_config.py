@@ -21,6 +21,7 @@ CLASSES = [TextEncoderConfig, UNetConfig, AutoencoderConfig, ScheduleConfig, Mod
 MODELS = {"sd_v1": sd_v1(), "tiny": tiny()}
 
 
+@pytest.mark.holds("fact: latent-scale")
 def test_the_defaults_are_the_numbers_of_sd_v1():
     text, unet, vae = TextEncoderConfig(), UNetConfig(), AutoencoderConfig()
     assert (text.vocab_size, text.n_positions, text.bos_id, text.eos_id) == (49408, 77, 49406, 49407)
@@ -110,3 +111,19 @@ def test_attention_on_a_level_that_is_not_there_is_refused(level):
 def test_a_unet_that_listens_to_another_width_than_is_spoken_is_refused():
     with pytest.raises(ValueError, match="listens to width 1024, the text encoder speaks 768"):
         replace(sd_v1(), unet=UNetConfig(d_cond=1024))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"unet": {"n_res_blocks": 10**8}},
+        {"unet": {"channels": 2**40}},
+        {"unet": {"channel_multipliers": [1] * 1000, "attention_levels": []}},
+        {"text_encoder": {"n_layers": 10**8}},
+        {"text_encoder": {"vocab_size": 10**18}},
+        {"autoencoder": {"n_res_blocks": -1}},
+    ],
+)
+def test_networks_that_nobody_could_build_are_refused_before_anybody_tries(part):
+    with pytest.raises(ValueError, match="beyond any network there is"):
+        ModelConfig.from_dict(part)

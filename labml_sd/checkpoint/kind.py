@@ -79,7 +79,7 @@ def recognise_unet(tensors: Tensors) -> Kind:
     first = [n for n in tensors if n.endswith(("input_blocks.0.0.weight", "conv_in.weight"))]
     if not keys_in or not first:
         return UNKNOWN
-    d_cond = tensors[keys_in[0]].shape[-1]
+    d_cond = (0, *tensors[keys_in[0]].shape)[-1]
     channels = tensors[first[0]].shape[1] if len(tensors[first[0]].shape) == 4 else 0
     if d_cond == 2048 or (
         channels == 4 and any(".label_emb." in n or "add_embedding." in n for n in tensors)

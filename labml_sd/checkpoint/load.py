@@ -11,21 +11,18 @@ from os import PathLike
 import torch
 from torch import nn
 
+from labml_sd.checkpoint.machine import auto_dtype, pick_device, pick_dtype
 from labml_sd.checkpoint.networks import networks
 from labml_sd.checkpoint.report import LoadReport
 from labml_sd.checkpoint.sources import open_source
 from labml_sd.checkpoint.tokenizer_files import find_tokenizer
 from labml_sd.checkpoint.weights import Stored
 from labml_sd.config import ModelConfig
-from labml_sd.errors import CheckpointError, GenerationError
+from labml_sd.errors import CheckpointError, quoted
+from labml_sd.fast.compiled import compile_unet
 from labml_sd.latent_diffusion import LatentDiffusion
 
-DTYPES = {
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "float64": torch.float64,
-}
+LARGE = 100_000_000  # parameters; from here on speed and memory are worth a second road and a mapped file
 
 
 def load_model(
@@ -36,32 +33,50 @@ def load_model(
     tokenizer: str | PathLike[str] | None = None,
     ema: bool = False,
     config: ModelConfig | None = None,
+    fast: bool | None = None,
+    compile: bool = False,
 ) -> LatentDiffusion:
     """Load a model, ready to draw: evaluation mode, no gradients.
 
     `source` is `"tiny"` (bundled, no network), a .safetensors or .ckpt file, a diffusers folder, or a hub
     id. What a file is, is read from its tensors, not from its name; nothing in a pickle is executed.
-    `device` "auto" is CUDA, else Apple's MPS, else the CPU. `dtype` "auto" is float32 on the CPU, bfloat16
-    on CUDA where it is supported, else float16.
+    `device` "auto" is CUDA, else Apple's MPS, else the CPU. `dtype` "auto" is bfloat16 where the machine
+    computes with it, else float16 on a GPU and float32 on a CPU; small models are float32 on every CPU.
     `tokenizer` is a folder with vocab.json and merges.txt. A single file of SD v1 has none inside; without
     this the hub's copy of CLIP's is used. `ema` takes a training checkpoint's averaged weights. `config`
     gives the numbers of a single file that is not SD v1's size and was not written by `save_model`.
+    `fast` lets the pipelines take the room `fast` (None: for large models). `compile` has torch.compile
+    translate the U-Net's blocks, on CUDA also into one graph of all its work: a minute at the first
+    picture, for less time at each later one of that size.
 
     Raises CheckpointError when the file is no model, is damaged, or does not fit; GenerationError for a
     device or dtype that is not there.
     """
-    where = pick_device(device)
-    number = pick_dtype(dtype, where)
+    _check_switches(ema=ema, fast=False if fast is None else fast, compile=compile)
+    if not isinstance(config, ModelConfig | None):
+        raise CheckpointError(f"config is {quoted(config)}; give a ModelConfig, or None for the file's own")
+    where, given = pick_device(device), pick_dtype(dtype)
     opened = open_source(source, ema=ema, config=config)
     report = opened.report()
     if not report.ok:
         raise CheckpointError(f"{opened.path}: does not fit {opened.config.name}: {report.short()}")
     words = find_tokenizer(tokenizer, opened.tokenizer, opened.config.text_encoder)
+    large = report.n_parameters >= LARGE
+    number = given or auto_dtype(where, large=large)
     with torch.device("meta"):
         model = LatentDiffusion(opened.config, words, source=str(opened.path))
     for part, network in networks(model).items():
-        fill(network, opened.found[part], where, number)
+        fill(network, opened.found[part], where, number, mapped=large)
+    model.fast = large if fast is None else fast
+    if compile:
+        compile_unet(model.unet)
     return model.eval().requires_grad_(False)
+
+
+def _check_switches(**switches: object) -> None:
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise CheckpointError(f"{name} is {quoted(value)}; give True or False")
 
 
 def check(
@@ -71,46 +86,25 @@ def check(
     return open_source(source, ema=ema, config=config).report()
 
 
-def fill(network: nn.Module, found: Mapping[str, Stored], device: torch.device, dtype: torch.dtype) -> None:
+def fill(
+    network: nn.Module,
+    found: Mapping[str, Stored],
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    mapped: bool = False,
+) -> None:
     """Give a network that has shapes but no memory its weights.
 
     One tensor at a time is read and converted, and becomes the parameter itself: the most that is ever held
-    is one model and one tensor. The copy is the network's own, so the file may be replaced or deleted
-    afterwards.
+    is one model and one tensor. With `mapped`, a tensor that needs no conversion stays where it is, in the
+    file: the system reads it when it is used and may drop it again. Then the file may be deleted or replaced,
+    but not written into. Otherwise the copy is the network's own.
     """
     weights = {}
     for key, meta in network.state_dict().items():
         tensor = found[key].read().reshape(meta.shape)
-        weights[key] = tensor.to(device, dtype, copy=True, memory_format=torch.contiguous_format)
+        # a GPU's convolutions want their channels last, as its maps have them
+        order = torch.channels_last if device.type == "cuda" and tensor.ndim == 4 else torch.contiguous_format
+        weights[key] = tensor.to(device, dtype, copy=not mapped, memory_format=order)
     network.load_state_dict(weights, strict=True, assign=True)
-
-
-def pick_device(device: str | torch.device) -> torch.device:
-    """The device of a name. Raises GenerationError when this machine has none such."""
-    if device == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        return torch.device(name)
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise GenerationError(
-            f"device {device!r} is unknown; expected auto, cpu, cuda, cuda:1 or mps"
-        ) from error
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(chosen.type, True):
-        raise GenerationError(
-            f"device {device!r} was asked for, but torch finds none on this machine; use cpu"
-        )
-    return chosen
-
-
-def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """The dtype of a name. Raises GenerationError for others than the four of `DTYPES`."""
-    if dtype == "auto":
-        if device.type == "cuda":
-            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-        return torch.float32 if device.type == "cpu" else torch.float16
-    chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
-    if chosen is None or chosen not in DTYPES.values():
-        raise GenerationError(f"dtype {dtype!r} is unknown; expected auto, {', '.join(DTYPES)}")
-    return chosen

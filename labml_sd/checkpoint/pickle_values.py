@@ -1,11 +1,14 @@
-r"""What the restricted pickle reader can build: plain data, and these three.
+r"""What the restricted pickle reader can build: plain data, and these four.
 
-Room       checkpoint, called by read_pickle.py and read_torch.py
-Maps       nothing; small frozen dataclasses
+Room       checkpoint, called by pickle_machine.py and read_torch.py
+Maps       nothing; small frozen dataclasses, and what a pickle says of a tensor -> StoredTensor
 See        tests/checkpoint/test_read_pickle.py
 """
 
 from dataclasses import dataclass
+from typing import Any
+
+MAX_DIMS = 64  # torch's own
 
 STORAGE_DTYPES = {
     "torch.FloatStorage": "float32",
@@ -22,17 +25,28 @@ STORAGE_DTYPES = {
 
 
 class PickleError(ValueError):
-    """The pickle is damaged, or asks for what no checkpoint needs. Says why in a few words."""
+    """The file holds what no checkpoint needs. Says in a few words what it is."""
 
 
-@dataclass(frozen=True)
-class Inert:
-    """Stands in for an object that was not built, or for a name that was not looked up."""
+class DamagedError(ValueError):
+    """The file is cut short, or its parts do not fit one another. Says where in a few words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A class or function that the pickle named. It was not looked up."""
 
     name: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Inert:
+    """Stands in for an object that was not built, by the name of what would have made it."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Storage:
     """A run of numbers in the file, by the key under which the file holds it."""
 
@@ -41,7 +55,7 @@ class Storage:
     n: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StoredTensor:
     """A tensor as the pickle describes it: a window on a storage. Not yet checked against the file."""
 
@@ -49,3 +63,32 @@ class StoredTensor:
     offset: int
     shape: tuple[int, ...]
     stride: tuple[int, ...]
+
+
+def tensor(storage: Any, offset: Any, shape: Any, stride: Any) -> StoredTensor:
+    """What torch wrote of a tensor before 0.4. Raises PickleError when it cannot be one."""
+    if not isinstance(storage, Storage):
+        raise PickleError("a tensor without a storage")
+    if not (isinstance(shape, tuple) and isinstance(stride, tuple) and len(shape) == len(stride) <= MAX_DIMS):
+        raise PickleError("a tensor whose shape and strides are no match")
+    if not all(type(n) is int and 0 <= n < 2**63 for n in (offset, *shape, *stride)):
+        raise PickleError("a tensor whose shape is no row of whole numbers")
+    return StoredTensor(storage, offset, shape, stride)
+
+
+def tensor_v2(
+    storage: Any,
+    offset: Any,
+    shape: Any,
+    stride: Any,
+    requires_grad: Any,
+    hooks: Any,
+    metadata: Any = None,
+) -> StoredTensor:
+    """What torch writes of a tensor since. The last three are looked at and dropped."""
+    found = tensor(storage, offset, shape, stride)
+    if not isinstance(requires_grad, bool) or (requires_grad and "float" not in found.storage.dtype):
+        raise PickleError(f"gradients of {found.storage.dtype} numbers")
+    if not isinstance(hooks, dict | None) or not isinstance(metadata, dict | None):
+        raise PickleError("a tensor with something else in the place of its hooks")
+    return found

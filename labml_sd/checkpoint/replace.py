@@ -1,7 +1,9 @@
 r"""Write a file or a folder whole or not at all.
 
-It is written under another name beside its place and moved there when it is complete, which is one step for
-the file system. After an error or Ctrl-C nothing is left of it, and what was there before still is.
+It is written under another name beside its place and moved there when the disk holds all of it, which is one
+step for the file system. After an error or Ctrl-C nothing is left of it, and what was there before still is.
+A process that is killed leaves its unfinished one under the other name, which starts with a dot. To replace a
+folder takes two steps: killed between them, the older one is there under a name ending in .old.
 
 Room       checkpoint, called by save.py
 Maps       a path -> a path to write to
@@ -15,9 +17,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from labml_sd.flush import flush_file, flush_folder, flush_tree
+
 
 def _beside(path: Path, word: str) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{word}")
+    return path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}.{word}")  # 255 bytes at most
 
 
 @contextmanager
@@ -29,7 +33,9 @@ def whole_file(path: Path) -> Iterator[Path]:
         mode = new.stat().st_mode  # what this user's files have; safetensors would make it private
         yield new
         new.chmod(mode)
+        flush_file(new)
         os.replace(new, path)
+        flush_folder(path.parent)
     finally:
         new.unlink(missing_ok=True)
 
@@ -46,8 +52,11 @@ def whole_folder(path: Path) -> Iterator[Path]:
         yield new
         if path.exists():
             _copy_others(path, new)
+        flush_tree(new)
+        if path.exists():
             os.replace(path, old)
         os.replace(new, path)
+        flush_folder(path.parent)
     finally:
         if old.exists() and not path.exists():
             os.replace(old, path)

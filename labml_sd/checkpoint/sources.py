@@ -15,18 +15,23 @@ from labml_sd.checkpoint.open_folder import find_weights, open_folder
 from labml_sd.checkpoint.open_single import open_single
 from labml_sd.checkpoint.opened import Opened
 from labml_sd.config import ModelConfig
-from labml_sd.errors import CheckpointError
+from labml_sd.errors import CheckpointError, quoted
 
 TINY = "tiny"
 
 
 def locate(source: str | PathLike[str]) -> Path:
     """The file or folder that a source stands for. What lies on this disk goes before the hub."""
+    if not isinstance(source, str | PathLike) or not str(source):
+        raise CheckpointError(f"source is {quoted(source)}; give a file, a folder, a hub id or {TINY!r}")
     if source == TINY:
         return Path(str(files("labml_sd"))) / "models" / "tiny"
-    path = Path(source).expanduser()
-    if path.exists():
-        return path
+    try:
+        path = Path(source).expanduser()
+        if path.exists():
+            return path
+    except (OSError, ValueError, TypeError, RuntimeError) as error:  # too long, no text, ~somebody
+        raise CheckpointError(f"{source}: is no path ({error}); give the path of a file or folder") from error
     if isinstance(source, str) and is_hub_id(source):
         return fetch_model(source)
     raise CheckpointError(

@@ -14,7 +14,7 @@ from typing import Any
 
 from labml_sd.checkpoint.hub import fetch_tokenizer
 from labml_sd.config import TextEncoderConfig
-from labml_sd.errors import CheckpointError
+from labml_sd.errors import CheckpointError, quoted
 from labml_sd.text_encoder import load_tokenizer, save_tokenizer
 
 CLIP_L_VOCAB = 49408  # every SD v1 file was trained with this one tokenizer, so files leave it out
@@ -27,8 +27,10 @@ def find_tokenizer(
 
     Raises CheckpointError when there is none, or when its size is not the text encoder's.
     """
+    if not isinstance(given, str | PathLike | None):
+        raise CheckpointError(f"tokenizer is {quoted(given)}; give the folder of a CLIP tokenizer")
     if given is not None:
-        place, tokenizer = str(given), load_tokenizer(given)
+        place, tokenizer = str(given), _from_folder(given)
     elif isinstance(inside, Path):
         place, tokenizer = str(inside), load_tokenizer(inside)
     elif inside is not None:
@@ -44,6 +46,15 @@ def find_tokenizer(
             f"{place}: {n} entries, the text encoder expects {wanted}; give the model's own tokenizer"
         )
     return tokenizer
+
+
+def _from_folder(folder: str | PathLike[str]) -> Any:
+    try:
+        return load_tokenizer(folder)
+    except (OSError, ValueError, TypeError) as error:  # too long for a name, or no text
+        raise CheckpointError(
+            f"tokenizer is no path ({error}); give the folder of a CLIP tokenizer"
+        ) from error
 
 
 def tokenizer_text(tokenizer: Any) -> str:

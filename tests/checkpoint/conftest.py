@@ -1,4 +1,5 @@
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from labml_sd.config import AutoencoderConfig, ModelConfig, TextEncoderConfig, U
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.text_encoder import load_tokenizer, save_tokenizer
 from labml_sd.training.learn_bpe import learn_bpe
+
+sys.path.insert(0, str(Path(__file__).parent))  # the tests import `hostile`
 
 
 @pytest.fixture(scope="session")

@@ -2,15 +2,17 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from labml_sd.checkpoint import check, load_model
-from labml_sd.checkpoint.load import pick_device, pick_dtype
-from labml_sd.errors import CheckpointError, GenerationError
+from labml_sd.checkpoint import check, load, load_model
+from labml_sd.checkpoint.machine import DTYPES
+from labml_sd.checkpoint.read_safetensors import read_safetensors
+from labml_sd.errors import CheckpointError
+from labml_sd.fast.compiled import is_compiled
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64", torch.float16])
 def test_weights_are_converted_while_they_are_read(folder, model, dtype):
     found = load_model(folder, dtype=dtype)
-    wanted = pick_dtype(dtype, torch.device("cpu"))
+    wanted = DTYPES.get(dtype, dtype)
     for key, weight in model.state_dict().items():
         assert torch.equal(found.state_dict()[key], weight.to(wanted))
 
@@ -72,27 +74,53 @@ def test_a_sound_model_has_a_clean_report(folder, model):
     assert report.n_parameters == sum(p.numel() for p in model.parameters())
 
 
-@pytest.mark.parametrize("name", ["toaster", "cuda:x", ""])
-def test_an_unknown_device_is_refused(name):
-    with pytest.raises(GenerationError, match="device"):
-        pick_device(name)
+@pytest.fixture
+def mapped_file(tmp_path, state, monkeypatch):
+    """A file in float32 whose model counts as a large one."""
+    monkeypatch.setattr(load, "LARGE", 1)
+    save_file(state, tmp_path / "x.safetensors")
+    return tmp_path / "x.safetensors"
 
 
-def test_a_device_that_is_not_there_is_refused(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(GenerationError, match="use cpu"):
-        pick_device("cuda")
+def test_a_large_models_weights_stay_in_their_file(mapped_file, config, words, model, assert_same):
+    found = load_model(mapped_file, config=config, tokenizer=words, device="cpu", dtype="float32")
+    weights = read_safetensors(mapped_file)
+    assert_same(found, model)
+    for name, parameter in found.unet.named_parameters():
+        storage = parameter.untyped_storage()
+        file = weights.read(f"model.diffusion_model.{name}").untyped_storage()
+        assert (storage.data_ptr() - file.data_ptr(), storage.nbytes()) == (0, file.nbytes()), name
 
 
-@pytest.mark.parametrize("dtype", ["float8", "int64", torch.int64])
-def test_an_unknown_dtype_is_refused(dtype):
-    with pytest.raises(GenerationError, match="dtype"):
-        pick_dtype(dtype, torch.device("cpu"))
+def test_a_mapped_file_may_be_deleted_and_changed_weights_do_not_reach_it(
+    mapped_file, config, words, model, assert_same
+):
+    before = mapped_file.read_bytes()
+    found = load_model(mapped_file, config=config, tokenizer=words, device="cpu", dtype="float32")
+    found.unet.out[2].weight.add_(1)
+    found.unet.out[2].weight.data.mul_(2)
+    assert mapped_file.read_bytes() == before
+    again = load_model(mapped_file, config=config, tokenizer=words, device="cpu", dtype="float32")
+    mapped_file.unlink()
+    assert_same(again, model)
 
 
-def test_the_dtype_follows_the_device(monkeypatch):
-    for there, wanted in ((True, torch.bfloat16), (False, torch.float16)):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda there=there: there)
-        assert pick_dtype("auto", torch.device("cuda")) == wanted
-    assert pick_dtype("auto", torch.device("cpu")) == torch.float32
-    assert pick_dtype("auto", torch.device("mps")) == torch.float16
+def test_a_mapped_weight_that_is_converted_is_the_networks_own(mapped_file, config, words, model):
+    found = load_model(mapped_file, config=config, tokenizer=words, device="cpu", dtype="bfloat16")
+    assert torch.equal(found.unet.out[2].weight, model.unet.out[2].weight.bfloat16())
+
+
+@pytest.mark.parametrize("fast, wanted", [(None, False), (True, True), (False, False)])
+def test_a_small_model_takes_the_fast_road_only_when_asked(folder, fast, wanted):
+    assert load_model(folder, fast=fast).fast is wanted
+
+
+@pytest.mark.parametrize("fast, wanted", [(None, True), (True, True), (False, False)])
+def test_a_large_model_takes_the_fast_road_unless_told_otherwise(mapped_file, config, words, fast, wanted):
+    assert load_model(mapped_file, config=config, tokenizer=words, fast=fast).fast is wanted
+
+
+def test_the_unet_is_compiled_when_asked_and_nothing_else_is(folder):
+    plain, compiled = load_model(folder), load_model(folder, compile=True)
+    assert (is_compiled(plain.unet), is_compiled(compiled.unet)) == (False, True)
+    assert not any("_compiled_call_impl" in vars(m) for m in compiled.autoencoder.modules())

@@ -1,4 +1,6 @@
 import json
+import os
+import pickle
 import zipfile
 
 import pytest
@@ -27,6 +29,8 @@ def test_the_content_decides_and_not_the_name(tmp_path):
         (b"hello", "neither a safetensors file nor a torch checkpoint"),
         (b"\0" * 600, "neither a safetensors file nor a torch checkpoint"),
         (b"GGUF\3\0\0\0", "GGUF"),
+        (b"sys_info".ljust(257, b"\0") + b"ustar\00000", "a tar archive; if torch wrote it"),
+        (pickle.dumps({"a": 1}, 0), "neither a safetensors file nor a torch checkpoint"),
     ],
 )
 def test_what_is_no_model_is_named_on_one_line(tmp_path, content, message):
@@ -57,6 +61,12 @@ def test_a_missing_file_and_a_folder_are_checkpoint_errors(tmp_path):
         open_weights(tmp_path)
 
 
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.ckpt")
+    with pytest.raises(CheckpointError, match="is a pipe or a device"):
+        open_weights(tmp_path / "x.ckpt")
+
+
 def test_an_index_opens_its_shards(tmp_path):
     save_file({"a": torch.ones(1)}, tmp_path / "x-1.safetensors")
     save_file({"b": torch.zeros(1)}, tmp_path / "x-2.safetensors")
@@ -74,11 +84,18 @@ def test_an_index_opens_its_shards(tmp_path):
         ("no json", "weight_map"),
         ('{"weight_map": {"a": "../x"}}', "outside its own folder"),
         ('{"weight_map": {"a": 3}}', "outside its own folder"),
+        ('{"weight_map": {"a": ".."}}', "outside its own folder"),
+        ('{"weight_map": {"a": "x\\u0000"}}', "outside its own folder"),
+        ('{"weight_map": {"a": "\\ud800"}}', "outside its own folder"),
+        ('{"weight_map": {"a": "x.index.json"}}', "outside its own folder"),  # itself
+        ("[" * 100_000, "weight_map"),
+        (" " * 2**24 + "{}", "too long for an index"),
         ('{"weight_map": {"a": "gone.safetensors"}}', "no such file"),
     ],
 )
 def test_a_damaged_index_is_refused(tmp_path, text, message):
     path = tmp_path / "x.index.json"
     path.write_text(text)
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(CheckpointError, match=message) as caught:
         open_weights(path)
+    assert "\n" not in str(caught.value)

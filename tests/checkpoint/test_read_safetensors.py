@@ -33,6 +33,9 @@ def test_a_file_that_ends_early_says_how_many_bytes_are_there(tmp_path):
         read_safetensors(path)
 
 
+TWIN = json.dumps(entry(0, 4)).encode()
+
+
 @pytest.mark.parametrize(
     ("header", "data", "n_header", "message"),
     [
@@ -43,6 +46,16 @@ def test_a_file_that_ends_early_says_how_many_bytes_are_there(tmp_path):
         (b'{"a": 1}', b"", None, "header is damaged"),
         (b"\xff\xfe", b"", None, "header is damaged"),
         (b"[" * 100_000, b"", None, "header is damaged"),
+        (b'{"a":' * 300_003, b"", None, "over 100,000 tensors"),
+        (b'{"a": {"data_offsets": [0, 1e999]}}', b"", None, "header is damaged"),
+        (b'{"a": {"data_offsets": [0, ' + b"9" * 4299 + b"]}}", b"", None, "header is damaged"),
+        (b'{"a": {"data_offsets": [0, ' + b"9" * 5000 + b"]}}", b"", None, "header is damaged"),
+        (b'{"a": %b, "a": %b}' % (TWIN, TWIN), b"1234", None, "there twice"),
+        (b'{"a\\n\\u001b": %b}' % TWIN, b"1234", None, r"a\\n\\x1b"),
+        (json.dumps({"a": entry(0, 4, (1,) * 65)}).encode(), b"1234", None, "more than 64 dimensions"),
+        (json.dumps({"a" * 501: entry(0, 4)}).encode(), b"1234", None, "cannot be shown"),
+        (json.dumps({"__metadata__": {"a": 1}}).encode(), b"", None, "not a sound safetensors"),
+        (json.dumps({"a": entry(0, 0, (2**32, 2**32, 4))}).encode(), b"", None, "not a sound safetensors"),
         (json.dumps({"a": entry(0, 4)}).encode(), b"12345", None, "not a sound safetensors"),
         (json.dumps({"a": entry(0, 4), "b": entry(0, 4)}).encode(), b"1234", None, "not a sound safetensors"),
         (json.dumps({"a": entry(0, 4, (7,))}).encode(), b"1234", None, "not a sound safetensors"),
@@ -53,3 +66,11 @@ def test_a_damaged_or_crafted_header_is_refused(tmp_path, header, data, n_header
     with pytest.raises(CheckpointError, match=message) as caught:
         read_safetensors(write(tmp_path / "x", header, data, n_header))
     assert "\n" not in str(caught.value)
+
+
+def test_numbers_of_an_unknown_kind_are_listed_and_not_read(tmp_path):
+    header = json.dumps({"a": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}}).encode()
+    weights = read_safetensors(write(tmp_path / "x", header, b"1"))
+    assert weights.tensors["a"] == TensorInfo((2,), "f4")
+    with pytest.raises(CheckpointError, match="a holds f4 numbers"):
+        weights.read("a")

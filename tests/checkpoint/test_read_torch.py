@@ -1,6 +1,7 @@
 import io
 import os
 import pickle
+import pickletools
 import sys
 import types
 import zipfile
@@ -9,7 +10,9 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from labml_sd.checkpoint.read_safetensors import read_safetensors
 from labml_sd.checkpoint.read_torch import read_torch
 from labml_sd.errors import CheckpointError
 
@@ -68,27 +71,52 @@ def test_tensors_are_read_bit_for_bit(tmp_path, as_zip, wrap):
         assert torch.equal(weights.read(name), tensor)
 
 
-def test_a_read_tensor_is_a_copy_of_its_own(tmp_path):
+def test_writing_to_a_tensor_does_not_reach_the_file(tmp_path):
     weights = read_torch(save(tmp_path / "x.ckpt", {"a": torch.ones(3)}))
     weights.read("a").zero_()
-    assert torch.equal(weights.read("a"), torch.ones(3))
+    assert torch.equal(read_torch(tmp_path / "x.ckpt").read("a"), torch.ones(3))
 
 
 @FORMATS
 def test_a_command_in_a_checkpoint_is_named_and_not_run(tmp_path, as_zip):
     target = tmp_path / "touched"
     value = {"state_dict": {"a": torch.ones(2), "b": Evil(target)}, "c": Evil(target)}
-    weights = read_torch(save(tmp_path / "x.ckpt", value, as_zip))
-    assert list(weights.tensors) == ["a"]
-    assert weights.refused == (f"{os.system.__module__}.system",)
+    with pytest.raises(
+        CheckpointError, match=rf"the name {os.system.__module__}\.system; nothing in it was run"
+    ):
+        read_torch(save(tmp_path / "x.ckpt", value, as_zip))
     assert not target.exists()
 
 
-def test_a_file_like_the_official_v1_loads_without_lightning(tmp_path, monkeypatch):
+OFFICIAL = {  # all that sd-v1-4.ckpt names
+    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
+    "numpy.core.multiarray.scalar",
+    "numpy.dtype",
+    "_codecs.encode",
+    "collections.OrderedDict",
+    "torch._utils._rebuild_tensor_v2",
+    "torch.FloatStorage",
+    "torch.IntStorage",
+    "torch.LongStorage",
+}
+
+
+def names_in(pickled: bytes) -> set[str]:
+    return {arg.replace(" ", ".") for op, arg, _ in pickletools.genops(pickled) if op.name == "GLOBAL"}
+
+
+@FORMATS
+def test_a_file_like_the_official_v1_loads_without_lightning(tmp_path, monkeypatch, as_zip):
     name = "pytorch_lightning.callbacks.model_checkpoint"
     module = types.ModuleType(name)
     callback = type("ModelCheckpoint", (), {"__module__": name})
     module.ModelCheckpoint = callback
+    weights = OrderedDict(
+        a=torch.randn(3, 4),
+        n=torch.tensor([3], dtype=torch.int32),
+        m=torch.tensor(4),
+        turned=torch.randn(2, 3).t(),
+    )
     with monkeypatch.context() as patch:
         for i in range(1, 4):
             patch.setitem(sys.modules, ".".join(name.split(".")[:i]), module)
@@ -96,21 +124,25 @@ def test_a_file_like_the_official_v1_loads_without_lightning(tmp_path, monkeypat
             "epoch": 0,
             "global_step": 470000,
             "pytorch-lightning_version": "1.4.2",
-            "state_dict": OrderedDict(
-                a=torch.ones(2), n=torch.tensor([3], dtype=torch.int32), m=torch.tensor(4)
-            ),
-            "callbacks": {
-                callback: {"best_model_score": np.float64(0.5), "best_model_path": "", "dir": callback()}
-            },
+            "state_dict": weights,
+            "callbacks": {callback: {"best_model_score": np.float64(0.5), "best_model_path": ""}},
             "optimizer_states": [{"state": {0: {"exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": 1e-4}]}],
         }
-        save(tmp_path / "x.ckpt", value)
+        path = save(tmp_path / "x.ckpt", value, as_zip)
+    if as_zip:
+        with zipfile.ZipFile(path) as archive:
+            named = names_in(archive.read("x/data.pkl"))
+        assert {n.replace("numpy._core", "numpy.core") for n in named} == OFFICIAL
     assert name not in sys.modules
-    weights = read_torch(tmp_path / "x.ckpt")
-    assert list(weights.tensors) == ["a", "n", "m"]
-    assert f"{name}.ModelCheckpoint" in weights.refused
-    assert {"numpy.dtype", "_codecs.encode"} <= set(weights.refused)
+    found = read_torch(path)
+    assert f"{name}.ModelCheckpoint" in found.refused
+    assert {"numpy.dtype", "_codecs.encode"} <= set(found.refused)
     assert name not in sys.modules
+    save_file({n: t.contiguous() for n, t in weights.items()}, tmp_path / "twin.safetensors")
+    twin = read_safetensors(tmp_path / "twin.safetensors")
+    assert set(found.tensors) == set(twin.tensors)
+    assert [n for n in twin.tensors if not torch.equal(found.read(n), twin.read(n))] == []
+    assert all(found.read(n).dtype == twin.read(n).dtype for n in twin.tensors)
 
 
 def test_storages_of_the_optimizer_do_not_disturb_the_older_format(tmp_path):
@@ -126,7 +158,13 @@ def test_storages_of_the_optimizer_do_not_disturb_the_older_format(tmp_path):
         (lambda name, data: data[:-4] if name.endswith("/data/0") else data, "a has 3 of 4 numbers"),
         (lambda name, data: b"big" if name.endswith("/byteorder") else data, "big-endian"),
         (lambda name, data: None if name.endswith("/data.pkl") else data, "no data.pkl"),
-        (lambda name, data: pickle.dumps([1], 2) if name.endswith("/data.pkl") else data, "a list where"),
+        (lambda name, data: None if name.endswith("/version") else data, "version number"),
+        (lambda name, data: b"11" if name.endswith("/version") else data, "version number"),
+        (
+            lambda name, data: data + b"." if name.endswith("/data.pkl") else data,
+            "behind the end of the pickle",
+        ),
+        (lambda name, data: pickle.dumps([1], 2) if name.endswith("/data.pkl") else data, "type list where"),
         (lambda name, data: data[:-3] if name.endswith("/data.pkl") else data, "damaged"),
     ],
 )
@@ -170,31 +208,36 @@ def test_a_cut_file_is_refused(tmp_path, as_zip, share):
 @pytest.mark.parametrize(
     ("offset", "shape", "stride"),
     [
-        (1, "(I4\nt", "(I1\nt"),  # past the end
-        (0, "(I5\nt", "(I1\nt"),
-        (0, "(I2\nI2\nt", "(I3\nI1\nt"),
-        (0, "(L9000000000L\nt", "(I0\nt"),  # one number seen nine thousand million times
-        (-1, "(I2\nt", "(I1\nt"),
-        (0, "(I-2\nt", "(I1\nt"),
-        (0, "(I2\nt", "(I1\nI1\nt"),
-        (0, "(I2\nt", "(F0.5\nt"),
-        (0, "(L99999999999999999999999L\nt", "(I1\nt"),
+        (1, [4], [1]),  # past the end
+        (0, [5], [1]),
+        (0, [2, 2], [3, 1]),
+        (0, [9_000_000_000], [0]),  # one number seen nine thousand million times
+        (-1, [2], [1]),
+        (0, [-2], [1]),
+        (0, [2], [1, 1]),
+        (0, [2], [0.5]),
+        (0, [True], [1]),
+        (0, [10**23], [1]),
+        (0, [1] * 65, [1] * 65),
     ],
 )
 def test_a_window_that_leaves_its_numbers_is_refused(tmp_path, offset, shape, stride):
-    storage = "(S'storage'\nctorch\nFloatStorage\nS'0'\nS'cpu'\nI4\ntQ"
-    tensor = f"ctorch._utils\n_rebuild_tensor_v2\n({storage}I{offset}\n{shape}{stride}I00\nNtR"
-    crafted = f"(dS'a'\n{tensor}s.".encode()
+    def row(numbers) -> bytes:
+        return b"(" + b"".join(pickle.dumps(n, 2)[2:-1] for n in numbers) + b"t"
+
+    storage = b"(U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x04tQ"
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + pickle.dumps(offset, 2)[2:-1]
+    crafted = b"\x80\x02}U\x01a" + tensor + row(shape) + row(stride) + b"\x89NtRs."
     path = rewrite(
         save(tmp_path / "x.ckpt", {"a": torch.ones(4)}),
         lambda name, data: crafted if name.endswith("/data.pkl") else data,
     )
-    with pytest.raises(CheckpointError, match="pickle holds a thing no checkpoint needs"):
+    with pytest.raises(CheckpointError, match=r"a tensor whose shape|past the end"):
         read_torch(path)
 
 
 def test_a_pickle_that_torch_did_not_write_is_refused(tmp_path):
-    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"a": 1}))
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"a": 1}, 2))
     with pytest.raises(CheckpointError, match=r"not one that torch.save wrote"):
         read_torch(tmp_path / "x.pkl")
 
