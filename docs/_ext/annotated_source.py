@@ -4,6 +4,7 @@ import re
 
 import pages
 from docutils import nodes
+from holds import tests_of
 from pages import PACKAGE, ROOT, docname_of, files_named, rows_of
 from pygments.lexers.python import PythonLexer
 from rows import Row, header, markdown
@@ -33,6 +34,18 @@ def reference(kind: str, candidates: list[str], content: nodes.Node) -> nodes.No
     pending["reftarget"] = candidates[0]
     pending["candidates"] = candidates
     return pending
+
+
+def linkable(env: BuildEnvironment, label: str, anchor: str) -> None:
+    """Make a link like [](annotated/unet/attention.md#GeGLU) known, and held by -W."""
+    env.domains.standard_domain.anonlabels[label.lower()] = (env.docname, anchor)
+
+
+def index(names: list[str], anchor: str) -> nodes.Node:
+    """For the search and the index, classes in words: CrossAttention is looked for as cross attention."""
+    classes = [name for name in names if re.fullmatch(r"([A-Z][a-z]+){2,}", name)]
+    words = [" ".join(re.findall("[A-Z][a-z]+", name)).lower() for name in classes]
+    return addnodes.index(entries=[("single", text, anchor, "main", None) for text in words])
 
 
 class AnnotatedSource(SphinxDirective):
@@ -105,10 +118,11 @@ class AnnotatedSource(SphinxDirective):
         right = box(classes=["ann-code"])
         for first, lines in row.code:
             right += code_block(first, lines)
-        for name in row.names:  # so that [](annotated/unet/attention.md#GeGLU) is known, and held by -W
-            target = (self.env.docname, name)
-            self.env.domains.standard_domain.anonlabels[f"{self.module}.{name}".lower()] = target
-        return box("", left, right, classes=["ann-row"], ids=[f"L{row.first}", *row.names])
+        for name in row.names:
+            linkable(self.env, f"{self.module}.{name}", name)
+        anchor = f"L{row.first}"
+        parts = [left, right, index(row.names, anchor)]
+        return box("", *parts, classes=["ann-row"], ids=[anchor, *row.names])
 
 
 class AnnotatedFile(SphinxDirective):
@@ -117,10 +131,14 @@ class AnnotatedFile(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """One block."""
+        """One block; each line can be linked to, and for a test that is made known."""
         path = ROOT / self.arguments[0]
         self.env.note_dependency(path)
         code = code_block(1, path.read_text("utf-8").splitlines())
+        for block in code:
+            block["highlight_args"]["linespans"] = "L"
+        for test in tests_of(path):
+            linkable(self.env, f"{self.arguments[0]}:{test.name}", f"L-{test.line}")
         return [box("", *code, classes=["ann-code", "ann-file"])]
 
 
@@ -184,5 +202,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", lambda app: pages.write(app.srcdir))
     app.connect("doctree-read", link_from_api)
     app.connect("missing-reference", resolve)
+    app.setup_extension("parity")
     app.add_css_file("annotated.css")
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,15 +1,17 @@
-"""The generated pages: one for each module of the package, one for each test that a module names."""
+"""The generated pages: one for each module of the package, one for each file of tests that is spoken of."""
 
 import ast
 import re
 from functools import cache
 from pathlib import Path
 
+import holds
 from names import Package
 from rows import Row, definitions, header, markdown, split
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Package(ROOT / "labml_sd")
+FACTS = ROOT / "docs/facts.toml"
 FOLDER = "annotated"  # below the folder of the documentation; made anew from the source
 
 
@@ -23,6 +25,12 @@ def rows_of(module: str) -> list[Row]:
 def notebooks_of() -> dict[str, list[str]]:
     """Of each module: the notebooks that use it."""
     return PACKAGE.used_by(ROOT / "notebooks")
+
+
+@cache
+def tests() -> list[holds.Test]:
+    """All tests of the package."""
+    return holds.tests(ROOT / "tests")
 
 
 def title_of(path: Path) -> str:
@@ -43,6 +51,17 @@ def docname_of(path: Path) -> str:
 def link(path: Path, text: str = "") -> str:
     """To the page of a file."""
     return f"[`{text or title_of(path)}`](/{docname_of(path)}.md)"
+
+
+def link_to_row(module: str, name: str) -> str:
+    """To the row of the annotated source where a name is defined; to the top of the page without one."""
+    page = f"/{docname_of(PACKAGE.files[module])}.md"
+    return f"[`{name}`]({page}#{name})" if name else f"[`{title_of(PACKAGE.files[module])}`]({page})"
+
+
+def link_to_test(test: holds.Test) -> str:
+    """To its place on the page of its file; its name in words."""
+    return f"[{test.sentence}](/{docname_of(test.path)}.md#L-{test.line})"
 
 
 def short(path: Path) -> str:
@@ -83,25 +102,40 @@ def files_named(text: str, module: str) -> dict[str, list[Path]]:
     return found
 
 
+def docstring(path: Path) -> str:
+    """What a file says of itself, whole."""
+    return ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+
+
 def first_sentence(path: Path) -> str:
     """What a module says it is."""
     return markdown(rows_of(PACKAGE.dotted(path))[0].notes[0].text.partition("\n")[0])
 
 
+def tests_spoken_of() -> set[Path]:
+    """Files of tests that a module or a page names, that hold something, or that compare with a peer."""
+    tables = {module: header(rows_of(module)[0].notes[0].text)[1] for module in PACKAGE.files}
+    named = [files_named(table.get("See", ""), module) for module, table in tables.items()]
+    found = {file for words in named for files in words.values() for file in files}
+    found |= {test.path for test in tests() if test.holds}
+    found |= set((ROOT / "tests/parity").glob("test_*.py"))
+    text = (ROOT / "docs/from_notes.md").read_text("utf-8")
+    return found | {ROOT / f"{name}.py" for name in re.findall(r"[</](tests/[\w/]+)(?:>|\.py\))", text)}
+
+
 def write(docs: Path) -> None:
-    """A page for each module and for each test that one names; what has not changed is left alone."""
+    """A page for each module and each file of tests spoken of; what has not changed is left alone."""
     texts = {}
     for module, path in PACKAGE.files.items():
         texts[docname_of(path)] = (
             f'---\nmyst:\n  html_meta:\n    keywords: "{keywords(module)}"\n---\n\n# {heading(path)}\n\n'
             f"```{{annotated-source}} {module}\n```\n"
         )
-        _, table = header(rows_of(module)[0].notes[0].text)
-        for test in [file for files in files_named(table.get("See", ""), module).values() for file in files]:
-            texts[docname_of(test)] = (  # no word of it in the search: the modules are what is looked for
-                f"---\norphan: true\nnosearch: true\n---\n\n# {title_of(test)}\n\n"
-                f"```{{annotated-file}} {title_of(test)}\n```\n"
-            )
+    for test in tests_spoken_of():
+        texts[docname_of(test)] = (  # no word of it in the search: the modules are what is looked for
+            f"---\norphan: true\nnosearch: true\n---\n\n# {title_of(test)}\n\n"
+            f"```{{annotated-file}} {title_of(test)}\n```\n"
+        )
     for old in (docs / FOLDER).rglob("*.md"):
         if old.relative_to(docs).with_suffix("").as_posix() not in texts:
             old.unlink()

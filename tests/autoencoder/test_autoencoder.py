@@ -23,15 +23,18 @@ def image() -> Tensor:
     return torch.randn(2, 3, 8, 12, dtype=torch.float64, generator=Generator().manual_seed(1))
 
 
+@pytest.mark.holds("labml_sd.autoencoder.autoencoder.Autoencoder", "fact: latent-scale")
 def test_the_latent_is_the_scale_times_the_posteriors_mean(autoencoder, image):
     assert torch.equal(autoencoder.encode(image), 0.25 * autoencoder.posterior(image).mean)
 
 
+@pytest.mark.holds("labml_sd.autoencoder.autoencoder.Autoencoder", "fact: latent-scale")
 def test_with_a_generator_the_latent_is_the_scale_times_a_draw(autoencoder, image):
     draw = autoencoder.posterior(image).sample(Generator().manual_seed(5))
     assert torch.equal(autoencoder.encode(image, Generator().manual_seed(5)), 0.25 * draw)
 
 
+@pytest.mark.holds("labml_sd.autoencoder.autoencoder.Autoencoder")
 def test_decoding_divides_by_the_scale(autoencoder):
     z = torch.randn(1, 4, 2, 3, dtype=torch.float64, generator=Generator().manual_seed(2))
     expected = autoencoder.decoder(autoencoder.post_quant_conv(z / 0.25))
@@ -71,6 +74,7 @@ def test_nothing_in_the_input_is_changed(autoencoder, image):
     assert torch.equal(image, before)
 
 
+@pytest.mark.holds("fact: vae-norm")
 def test_every_norm_uses_eps_1e_minus_6(autoencoder):
     assert {m.eps for m in autoencoder.modules() if isinstance(m, nn.GroupNorm)} == {1e-6}
 

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,6 +24,7 @@ def test_the_norm_uses_eps_1e_minus_6():
     assert norm(8, 4).eps == 1e-6
 
 
+@pytest.mark.holds("labml_sd.autoencoder.blocks.ResnetBlock")
 def test_resnet_block_computes_its_equation(randomise):
     block = randomise(ResnetBlock(4, 8, norm_groups=2).double())
     x = 0.1 * randn(2, 4, 5, 3)
@@ -47,6 +49,7 @@ def test_resnet_block_whose_last_convolution_is_zero_is_the_identity(randomise):
     assert torch.equal(block(x), x)
 
 
+@pytest.mark.holds("labml_sd.autoencoder.blocks.AttnBlock")
 def test_attn_block_computes_its_equation(randomise):
     block = randomise(AttnBlock(8, norm_groups=2).double())
     x = randn(2, 8, 5, 3)
@@ -72,6 +75,7 @@ def test_attn_block_lets_every_position_see_every_other_one(randomise):
     assert (x.grad != 0).all()
 
 
+@pytest.mark.holds("fact: vae-pad")
 def test_down_sample_pads_right_and_bottom_only():
     # The windows start at 0, 2 and 4. With a pad above and left they would start at -1, 1 and 3.
     once, twice = [1.0, 1.0, 2.0, 1.0, 2.0, 1.0], [2.0, 2.0, 4.0, 2.0, 4.0, 2.0]

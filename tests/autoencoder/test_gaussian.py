@@ -22,6 +22,7 @@ def test_the_first_half_of_the_channels_is_the_mean_and_the_second_the_log_varia
     assert torch.equal(posterior.log_var, both[:, 4:])
 
 
+@pytest.mark.holds("fact: log-variance")
 def test_the_log_variance_is_clamped_to_minus_30_and_20():
     log_var = torch.tensor([-31.0, -30.0, -1.0, 19.0, 20.0, 1e9]).reshape(1, 1, 1, 6)
     posterior = GaussianPosterior(torch.cat([torch.zeros_like(log_var), log_var], dim=1))
@@ -37,6 +38,7 @@ def test_std_squared_is_the_variance():
     torch.testing.assert_close(posterior.std**2, posterior.log_var.exp(), rtol=1e-14, atol=0)
 
 
+@pytest.mark.holds("labml_sd.autoencoder.gaussian.GaussianPosterior")
 def test_a_sample_is_the_mean_plus_std_times_the_noise_of_the_generator():
     posterior = GaussianPosterior(moments())
     noise = torch.randn(2, 4, 3, 5, generator=seeded(7))
@@ -55,6 +57,7 @@ def test_a_seed_draws_the_same_noise_in_every_dtype():
     assert torch.equal(draws[0].double(), draws[1])
 
 
+@pytest.mark.holds("labml_sd.autoencoder.gaussian.GaussianPosterior")
 def test_samples_have_the_mean_and_the_std_of_the_posterior():
     both = torch.cat([torch.full((1, 1, 200, 200), 3.0), torch.full((1, 1, 200, 200), 1.5).log() * 2], dim=1)
     sample = GaussianPosterior(both).sample(seeded(0))
@@ -74,6 +77,7 @@ def test_the_mode_is_the_mean():
     assert torch.equal(posterior.mode(), posterior.mean)
 
 
+@pytest.mark.holds("labml_sd.autoencoder.gaussian.GaussianPosterior.kl")
 def test_kl_equals_the_divergence_from_the_standard_normal_that_torch_computes():
     posterior = GaussianPosterior(moments())
     normal = Normal(posterior.mean, posterior.std)

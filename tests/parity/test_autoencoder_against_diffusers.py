@@ -36,6 +36,7 @@ def autoencoders(request, twins):
     return twins("autoencoder", replace(sd_v1(), autoencoder=SHAPES[request.param]))
 
 
+@pytest.mark.holds("fact: small-inputs")
 @pytest.mark.parametrize("amplitude", [1.0, 0.01])
 def test_the_moments_equal_theirs(autoencoders, relative_error, amplitude):
     ours, theirs = autoencoders
@@ -46,6 +47,7 @@ def test_the_moments_equal_theirs(autoencoders, relative_error, amplitude):
     assert relative_error(posterior.log_var, expected.logvar) < 1e-10
 
 
+@pytest.mark.holds("labml_sd.autoencoder.autoencoder.Autoencoder", "fact: small-inputs")
 @pytest.mark.parametrize("amplitude", [1.0, 0.01])
 def test_the_decoded_image_equals_theirs(autoencoders, relative_error, amplitude):
     ours, theirs = autoencoders
@@ -54,6 +56,7 @@ def test_the_decoded_image_equals_theirs(autoencoders, relative_error, amplitude
     assert relative_error(ours.decode(z), expected) < 1e-10
 
 
+@pytest.mark.holds("labml_sd.autoencoder.autoencoder.Autoencoder")
 def test_the_scaled_latent_equals_theirs(autoencoders, relative_error):
     ours, theirs = autoencoders
     side = ours.config.downsampling_factor
@@ -62,6 +65,7 @@ def test_the_scaled_latent_equals_theirs(autoencoders, relative_error):
     assert relative_error(ours.encode(image), expected) < 1e-10
 
 
+@pytest.mark.holds("labml_sd.autoencoder.gaussian.GaussianPosterior.kl")
 def test_the_divergence_equals_theirs(autoencoders, relative_error):
     ours, theirs = autoencoders
     side = ours.config.downsampling_factor
@@ -70,6 +74,7 @@ def test_the_divergence_equals_theirs(autoencoders, relative_error):
     assert relative_error(ours.posterior(image).kl(), expected) < 1e-10
 
 
+@pytest.mark.holds("fact: blind-loading")
 def test_one_norm_anywhere_with_another_eps_would_be_seen(twins, relative_error):
     ours, theirs = twins("autoencoder", replace(sd_v1(), autoencoder=SMALL))
     image, z = 0.01 * randn(1, 3, 4, 6), 0.01 * randn(1, 4, 2, 3)
@@ -87,6 +92,7 @@ def test_one_norm_anywhere_with_another_eps_would_be_seen(twins, relative_error)
                 module.eps = 1e-6
 
 
+@pytest.mark.holds("labml_sd.autoencoder.blocks.ResnetBlock")
 @pytest.mark.parametrize("amplitude", [1.0, 0.01])
 @pytest.mark.parametrize("widths", [(8, 8), (8, 16)])
 def test_resnet_block_equals_resnet_block_2d_without_time(twin_of, relative_error, widths, amplitude):
@@ -98,6 +104,7 @@ def test_resnet_block_equals_resnet_block_2d_without_time(twin_of, relative_erro
     assert relative_error(ours(x), theirs(x, None)) < 1e-12
 
 
+@pytest.mark.holds("labml_sd.autoencoder.blocks.AttnBlock")
 @pytest.mark.parametrize("amplitude", [1.0, 0.01])
 def test_attn_block_equals_theirs_with_one_head(twin_of, relative_error, amplitude):
     theirs = Attention(
@@ -108,6 +115,7 @@ def test_attn_block_equals_theirs_with_one_head(twin_of, relative_error, amplitu
     assert relative_error(ours(x), theirs(x)) < 1e-12
 
 
+@pytest.mark.holds("fact: vae-pad", "fact: blind-loading")
 def test_down_sample_equals_theirs_with_a_pad_at_the_right_and_the_bottom(twin_of, relative_error):
     ours, theirs = twin_of(DownSample(4), Downsample2D(4, use_conv=True, padding=0, name="op"))
     x = randn(2, 4, 6, 8)

@@ -96,6 +96,7 @@ COUNTS = pytest.mark.parametrize("n_steps", [1, 2, 5, 20])
 SPACINGS = pytest.mark.parametrize("spacing", ["linspace", "leading", "trailing"])
 
 
+@pytest.mark.holds("labml_sd.sampler.euler.euler_step")
 @COUNTS
 @SPACINGS
 def test_euler_equals_diffusers(n_steps, spacing, monkeypatch):
@@ -127,6 +128,7 @@ def test_heun_equals_diffusers(n_steps, spacing):
     assert_equal(ours(Heun(), [*levels, CLEAN]), called[1::2] + called[-1:], 1e-11)
 
 
+@pytest.mark.holds("labml_sd.sampler.dpm_2.dpm_2_step")
 @COUNTS
 @SPACINGS
 def test_dpm_2_equals_diffusers(n_steps, spacing):
@@ -153,6 +155,7 @@ def test_dpm_2_equals_diffusers(n_steps, spacing):
     assert_equal(ours(DPM2(), [*with_middle, levels[-1], CLEAN]), called[1::2] + called[-1:], 1e-11)
 
 
+@pytest.mark.holds("labml_sd.sampler.lms.lms_weights")
 @COUNTS
 @SPACINGS
 def test_lms_equals_diffusers(n_steps, spacing, lms_scheduler):
@@ -165,6 +168,7 @@ def test_lms_equals_diffusers(n_steps, spacing, lms_scheduler):
     assert_equal(ours(LMS(), [*levels, CLEAN]), sigma_run(scheduler, times, sigmas), 1e-11)
 
 
+@pytest.mark.holds("labml_sd.sampler.plms.plms_eps")
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 @pytest.mark.parametrize("n_steps", [2, 4, 10, 20, 50])
 def test_plms_equals_diffusers_pndm_where_the_count_divides_1000(n_steps, spacing):
@@ -182,6 +186,7 @@ def test_plms_equals_diffusers_pndm_where_the_count_divides_1000(n_steps, spacin
     assert_equal(mine, theirs[1:], 1e-11)
 
 
+@pytest.mark.holds("labml_sd.sampler.unipc.unipc_bend")
 @pytest.mark.parametrize("solver", ["bh1", "bh2"])
 @pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize("n_steps", [1, 2, 3, 20])

@@ -72,6 +72,7 @@ def test_trailing_times_are_theirs_where_the_count_divides_1000(n_steps):
     assert timesteps("trailing", n_steps) == tuple(scheduler.timesteps.tolist())
 
 
+@pytest.mark.holds("labml_sd.sampler.ddim.ddim_sigma", "labml_sd.sampler.ddim.ddim_step")
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 @pytest.mark.parametrize("n_steps", [1, 4, 20, 50])
@@ -92,6 +93,7 @@ def test_ddim_equals_diffusers_where_the_count_divides_1000(spacing, eta, n_step
     assert relative_error(ours, theirs) < 1e-12
 
 
+@pytest.mark.holds("labml_sd.sampler.ddpm.ddpm_step")
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 @pytest.mark.parametrize("n_steps", [1, 4, 20, 50])
 def test_ddpm_equals_diffusers(spacing, n_steps):
@@ -128,6 +130,10 @@ def test_dpmpp_2m_equals_diffusers_to_their_float32_state(n_steps):
     assert relative_error(ours, theirs) < 1e-6
 
 
+@pytest.mark.holds(
+    "labml_sd.sampler.dpmpp_2m.dpmpp_first_order_step",
+    "labml_sd.sampler.dpmpp_2m.dpmpp_2m_step",
+)
 @pytest.mark.filterwarnings(THEIR_WARNING)
 def test_dpmpp_2m_equals_diffusers_in_float64_where_the_state_is_not_rounded():
     # Their `step` casts the state to float32; the updates it calls do not.

@@ -51,6 +51,7 @@ def make_ids(config: TextEncoderConfig) -> torch.Tensor:
     return ids
 
 
+@pytest.mark.holds("fact: small-inputs")
 def test_every_hidden_state_equals_theirs(encoders, relative_error):
     ours, theirs = encoders
     ids = make_ids(ours.config)
@@ -71,6 +72,7 @@ def test_the_pooled_vector_equals_theirs(encoders, relative_error):
     assert relative_error(ours.pooled(ids), theirs(ids).pooler_output) < 1e-10
 
 
+@pytest.mark.holds("fact: blind-loading")
 def test_one_norm_anywhere_with_another_eps_would_be_seen(make_encoders, relative_error):
     ours, theirs = make_encoders(SMALL, 0.01)
     ids = make_ids(SMALL)
@@ -82,6 +84,7 @@ def test_one_norm_anywhere_with_another_eps_would_be_seen(make_encoders, relativ
             module.eps = 1e-5
 
 
+@pytest.mark.holds("fact: blind-loading")
 def test_the_other_activation_would_be_seen(make_encoders, relative_error):
     ours, theirs = make_encoders(SMALL, 1.0)
     for layer in ours.encoder.layers:

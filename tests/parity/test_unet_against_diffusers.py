@@ -61,6 +61,7 @@ def unets(request, twins):
     return twins("unet", model_of(SHAPES[request.param]))
 
 
+@pytest.mark.holds("labml_sd.unet.unet.UNet", "fact: small-inputs")
 @pytest.mark.parametrize("amplitude", [1.0, 0.01])
 def test_the_unet_equals_theirs(unets, relative_error, amplitude):
     ours, theirs = unets
@@ -79,6 +80,7 @@ def test_the_unet_equals_theirs_at_times_between_two_steps(twins, relative_error
     assert relative_error(ours(x, t, cond), expected) < 1e-10
 
 
+@pytest.mark.holds("fact: blind-loading")
 def test_one_norm_anywhere_with_another_eps_would_be_seen(twins, relative_error):
     ours, theirs = twins("unet", model_of(SMALL))
     x, cond = 0.01 * randn(2, 4, 4, 4), randn(2, 7, 12, seed=1)
@@ -91,6 +93,7 @@ def test_one_norm_anywhere_with_another_eps_would_be_seen(twins, relative_error)
             module.eps = right
 
 
+@pytest.mark.holds("labml_sd.unet.blocks.ResBlock")
 @pytest.mark.parametrize("amplitude", [1.0, 0.01])
 @pytest.mark.parametrize("widths", [(8, 8), (8, 16)])
 def test_res_block_equals_resnet_block_2d(twin_of, relative_error, widths, amplitude):
@@ -111,6 +114,7 @@ def test_cross_attention_equals_theirs(twin_of, relative_error, with_prompt):
     assert relative_error(ours(x, cond), theirs(x, encoder_hidden_states=cond)) < 1e-12
 
 
+@pytest.mark.holds("labml_sd.unet.spatial_transformer.BasicTransformerBlock")
 @pytest.mark.parametrize("amplitude", [1.0, 0.01])
 def test_transformer_block_equals_theirs(twin_of, relative_error, amplitude):
     theirs = TheirTransformerBlock(8, num_attention_heads=2, attention_head_dim=4, cross_attention_dim=6)
@@ -119,6 +123,7 @@ def test_transformer_block_equals_theirs(twin_of, relative_error, amplitude):
     assert relative_error(ours(x, cond), theirs(x, encoder_hidden_states=cond)) < 1e-12
 
 
+@pytest.mark.holds("fact: unet-pad", "fact: blind-loading")
 def test_down_sample_equals_theirs_with_a_pad_on_all_sides(twin_of, relative_error):
     ours, theirs = twin_of(
         DownSample(4), Downsample2D(4, use_conv=True, padding=1, name="op"), {"op": "conv"}
@@ -133,6 +138,7 @@ def test_up_sample_equals_theirs(twin_of, relative_error):
     assert relative_error(ours(x), theirs(x)) < 1e-12
 
 
+@pytest.mark.holds("labml_sd.unet.time_embedding.sinusoids")
 @pytest.mark.parametrize("channels", [8, 320])
 def test_the_waves_of_time_equal_theirs_bit_for_bit(channels):
     t = torch.arange(1000)

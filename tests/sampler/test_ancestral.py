@@ -17,6 +17,7 @@ from labml_sd.sampler.between import LevelWithBetween
 from labml_sd.sampler.ddim import ddim_sigma
 
 
+@pytest.mark.holds("labml_sd.sampler.ancestral.ancestral_split")
 @pytest.mark.parametrize("eta", [0, 0.3, 1])
 def test_what_is_kept_and_what_is_fresh_make_the_level_together(eta):
     sigma_down, sigma_up = ancestral_split(5.0, 3.0, eta)
@@ -34,6 +35,7 @@ def test_into_clean_nothing_is_left():
     assert ancestral_split(3.0, 0.0) == (0, 0)
 
 
+@pytest.mark.holds("labml_sd.sampler.ancestral.ancestral_step")
 @pytest.mark.parametrize("eta", [0, 0.4, 1])
 @pytest.mark.parametrize(("t", "s"), [(999, 949), (500, 499), (19, 0)])
 def test_the_step_is_ddims_with_the_same_eta(schedule, randn, eta, t, s):
@@ -41,6 +43,17 @@ def test_the_step_is_ddims_with_the_same_eta(schedule, randn, eta, t, s):
     step = ancestral_step(x, predict_x0(x, eps, here), here, there, eta, noise)
     ddim = ddim_step(x, eps, here, there, ddim_sigma(here, there, eta), noise)
     torch.testing.assert_close(step, ddim, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.holds("labml_sd.sampler.ancestral.ancestral_step")
+@pytest.mark.parametrize("eta", [0.4, 1])
+def test_the_step_is_its_equation_in_sigma(schedule, randn, eta):
+    here, there, x, x0, noise = schedule.level(800), schedule.level(600), randn(), randn(), randn()
+    up = eta * there.sigma * math.sqrt(1 - there.sigma**2 / here.sigma**2)
+    kept = math.sqrt(there.sigma**2 - up**2) / here.sigma
+    moved = kept * x / math.sqrt(here.alpha_bar) + (1 - kept) * x0 + up * noise
+    step = ancestral_step(x, x0, here, there, eta, noise)
+    torch.testing.assert_close(step, math.sqrt(there.alpha_bar) * moved, rtol=1e-12, atol=1e-12)
 
 
 def test_the_step_into_clean_is_the_predicted_latent(schedule, randn):

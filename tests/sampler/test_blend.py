@@ -30,6 +30,14 @@ def test_one_mask_serves_all_images(randn, mask):
     assert torch.equal(one, each)
 
 
+@pytest.mark.holds("labml_sd.sampler.blend.inpaint_blend")
+def test_grey_mixes_by_the_equation(schedule, randn):
+    x, z, noise, mask, level = randn(), randn(), randn(), randn()[:, :1].sigmoid(), schedule.level(700)
+    kept = level.alpha_bar**0.5 * z + (1 - level.alpha_bar) ** 0.5 * noise
+    blended = inpaint_blend(z, noise, mask)(x, level)
+    torch.testing.assert_close(blended, mask * x + (1 - mask) * kept, rtol=1e-13, atol=1e-13)
+
+
 def test_inputs_stay_as_they_were(schedule, randn, mask):
     given = [randn(), randn(), randn(), mask]
     before = [tensor.clone() for tensor in given]
@@ -37,6 +45,7 @@ def test_inputs_stay_as_they_were(schedule, randn, mask):
     assert all(torch.equal(*pair) for pair in zip(given, before, strict=True))
 
 
+@pytest.mark.holds("fact: inpaint-level")
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_after_every_step_the_kept_area_is_at_exactly_the_level_reached(
     schedule, gaussian, randn, mask, name

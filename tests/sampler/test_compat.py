@@ -10,6 +10,7 @@ import torch
 
 from labml_sd.errors import GenerationError
 from labml_sd.sampler import CLEAN, SAMPLERS, TOOLS, Schedule, as_in, get_sampler, sample
+from labml_sd.sampler.compat import Strength
 from labml_sd.sampler.compat_levels import computed_in_float32, rounded_to_float32
 
 PAGE = Path(__file__).parents[2] / "docs" / "compat.md"
@@ -167,6 +168,25 @@ def started(schedule, tool, name, n_steps, strength):
     sampler = as_in(tool, name)
     noised_to, levels = sampler.start(sampler.levels(schedule, n_steps), n_steps, strength)
     return noised_to.t, [level.t for level in levels]
+
+
+@pytest.mark.holds("labml_sd.sampler.compat.Strength")
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Strength(),
+        Strength(fewest=1),
+        Strength(highest=0.999, more=1),
+        Strength(highest=0.999, more=-1, fewest=-1),
+        Strength(fewest=1, of_list=True),
+    ],
+)
+def test_the_number_of_steps_is_the_equation_of_strength(rule):
+    for s in (0.01, 0.29, 0.5, 0.75, 0.9995, 1.0):
+        for n_asked in (1, 7, 20):
+            whole = 300 if rule.of_list else n_asked
+            n = max(rule.fewest, math.floor(min(s, rule.highest) * whole) + rule.more)
+            assert rule.n_run(s, n_asked, n_listed=300) == n
 
 
 @pytest.mark.parametrize("tool", ["compvis", "labml"])

@@ -14,6 +14,18 @@ def test_eta_one_is_ddpm_on_the_same_levels(schedule, randn, t, s):
     torch.testing.assert_close(ddim, ddpm_step(x, eps, here, there, noise), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.holds("labml_sd.sampler.ddim.ddim_sigma", "labml_sd.sampler.ddim.ddim_step")
+@pytest.mark.parametrize("eta", [0, 0.3, 1])
+def test_the_step_is_equation_12_with_the_sigma_of_equation_16(schedule, randn, eta):
+    here, there, x, eps, noise = schedule.level(800), schedule.level(600), randn(), randn(), randn()
+    a, b = here.alpha_bar, there.alpha_bar
+    sigma = eta * ((1 - b) / (1 - a)) ** 0.5 * (1 - a / b) ** 0.5
+    x0 = (x - (1 - a) ** 0.5 * eps) / a**0.5
+    expected = b**0.5 * x0 + (1 - b - sigma**2) ** 0.5 * eps + sigma * noise
+    assert ddim_sigma(here, there, eta) == pytest.approx(sigma, rel=1e-12)
+    torch.testing.assert_close(ddim_step(x, eps, here, there, sigma, noise), expected, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 def test_a_step_keeps_the_variance_of_the_level(schedule, eta):
     # Signal and noise of x_s add up to its level: the two noise parts must make 1 - alpha_bar_s together.
@@ -47,6 +59,7 @@ def test_the_error_falls_with_the_first_power_of_the_step(error_of, data):
     assert error_of.slope(DDIM(), data) == pytest.approx(1, abs=0.25)
 
 
+@pytest.mark.holds("fact: other-std")
 @pytest.mark.parametrize("data_std", [0.5, 2.0])
 def test_with_full_noise_the_samples_have_the_datas_std(schedule, gaussian, randn, data_std):
     sampler, x = DDIM(eta=1), randn(1, 4, 50, 50)

@@ -7,6 +7,7 @@ from labml_sd.sampler import CLEAN, DDPM, ddpm_step, sample
 from labml_sd.sampler.schedule import predict_x0
 
 
+@pytest.mark.holds("labml_sd.sampler.ddpm.ddpm_step")
 @pytest.mark.parametrize("t", [1, 500, 999])
 def test_one_step_down_is_the_textbook_posterior(schedule, randn, t):
     x, eps, noise = randn(), randn(), randn()
@@ -18,6 +19,7 @@ def test_one_step_down_is_the_textbook_posterior(schedule, randn, t):
     torch.testing.assert_close(step, mean + std * noise, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.holds("labml_sd.sampler.ddpm.ddpm_step")
 def test_a_long_step_is_bayes_rule_between_the_two_levels(schedule, randn):
     # q(x_s | x_t, x0) is the product of N(x_s; sqrt(ab_s) x0, 1-ab_s) and N(x_t; sqrt(a) x_s, 1-a).
     here, there, x, eps = schedule.level(700), schedule.level(300), randn(), randn()
@@ -52,6 +54,7 @@ def test_a_run_ends_at_clean(schedule):
     assert DDPM().levels(schedule, 20)[-1] == CLEAN
 
 
+@pytest.mark.holds("fact: other-std")
 @pytest.mark.parametrize("data_std", [0.5, 2.0])
 def test_the_samples_have_the_datas_std(schedule, gaussian, randn, data_std):
     x = randn(1, 4, 50, 50)

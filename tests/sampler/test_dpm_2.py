@@ -7,6 +7,7 @@ from labml_sd.sampler import CLEAN, DPM2, dpm_2_step, euler_step, sample
 from labml_sd.sampler.between import with_between
 
 
+@pytest.mark.holds("labml_sd.sampler.dpm_2.dpm_2_step")
 def test_the_step_is_algorithm_1(schedule, gaussian, randn):
     x, denoise = randn(), gaussian(2.0)
     here, there = with_between(schedule, [schedule.level(800), schedule.level(600)])

@@ -28,6 +28,21 @@ def test_where_the_slope_does_not_change_it_is_euler_ancestral(schedule, randn):
     assert torch.equal(step, euler_a_step(x, eps, here, there, 1, noise))
 
 
+@pytest.mark.holds("labml_sd.sampler.dpm_2_a.dpm_2_a_step")
+@pytest.mark.parametrize("eta", [0.6, 1])
+def test_a_step_is_its_equation_along_the_slope_at_the_middle(schedule, gaussian, randn, eta):
+    sampler, denoise, x, noise = DPM2A(eta=eta), gaussian(2.0), randn(), randn()
+    here, there = sampler.levels(schedule, 9)[2:4]
+    up = eta * there.sigma * (1 - there.sigma**2 / here.sigma**2) ** 0.5
+    down = (there.sigma**2 - up**2) ** 0.5
+    start, middle = x / here.alpha_bar**0.5, schedule.at_sigma((here.sigma * down) ** 0.5)
+    x_middle = middle.alpha_bar**0.5 * (start + (middle.sigma - here.sigma) * denoise(x, here))
+    moved = start + (down - here.sigma) * denoise(x_middle, middle) + up * noise
+    step = sampler.step(denoise, x, here, there, lambda: noise, ())
+    torch.testing.assert_close(step, there.alpha_bar**0.5 * moved, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.holds("labml_sd.sampler.dpm_2_a.dpm_2_a_step")
 @pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")  # in their tables
 @pytest.mark.parametrize("n_steps", [2, 5, 20])
 def test_a_run_is_diffusers_on_its_levels(schedule, gaussian, randn, peer, run_peer, levels_of, n_steps):

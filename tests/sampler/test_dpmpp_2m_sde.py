@@ -17,6 +17,7 @@ def test_the_first_order_step_is_euler_ancestral_with_eta_0_and_1(schedule, rand
     torch.testing.assert_close(step, euler, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.holds("labml_sd.sampler.dpmpp_2m_sde.sde_first_order_step")
 @pytest.mark.parametrize("eta", [0, 0.3, 1])
 def test_the_first_order_step_solves_its_equation(schedule, eta):
     # dx = (1 + eta) (D - x) dlambda + sqrt(2 eta) sigma dW: mean and variance by small Euler steps.
@@ -34,6 +35,7 @@ def test_the_first_order_step_solves_its_equation(schedule, eta):
     assert (noise.item() / scale) ** 2 == pytest.approx(variance, rel=1e-4)
 
 
+@pytest.mark.holds("labml_sd.sampler.dpmpp_2m_sde.mean_time")
 @pytest.mark.parametrize("big_h", [1e-3, 0.1, 1.0, 8.0])
 def test_the_mean_time_is_its_integral(big_h):
     nodes, weights = np.polynomial.legendre.leggauss(40)
@@ -50,6 +52,7 @@ def test_eta_zero_is_dpmpp_2m(schedule, gaussian, randn, no_draw):
     torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.holds("labml_sd.sampler.dpmpp_2m_sde.dpmpp_2m_sde_step")
 @pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")  # in their tables
 @pytest.mark.parametrize("solver_type", ["midpoint", "heun"])
 @pytest.mark.parametrize("n_steps", [2, 5, 20])
@@ -78,6 +81,24 @@ def test_where_both_predictions_agree_it_is_the_first_order_step(schedule, randn
     before, here, there = (schedule.level(t) for t in (900, 800, 600))
     step = dpmpp_2m_sde_step(x, x0, x0, before, here, there, 0.5, noise, solver_type)
     assert torch.equal(step, sde_first_order_step(x, x0, here, there, 0.5, noise))
+
+
+@pytest.mark.holds(
+    "labml_sd.sampler.dpmpp_2m_sde.sde_first_order_step",
+    "labml_sd.sampler.dpmpp_2m_sde.dpmpp_2m_sde_step",
+)
+@pytest.mark.parametrize("solver_type", ["midpoint", "heun"])
+def test_the_second_order_step_is_its_equation(schedule, randn, solver_type):
+    x, x0, x0_before, noise, eta = randn(), randn(), randn(), randn(), 0.4
+    before, here, there = (schedule.level(t) for t in (900, 800, 600))
+    h_before, h = math.log(before.sigma / here.sigma), math.log(here.sigma / there.sigma)
+    big_h = (1 + eta) * h
+    tau = 0.5 if solver_type == "midpoint" else 1 / (1 - math.exp(-big_h)) - 1 / big_h
+    ahead = x0 + tau / (h_before / h) * (x0 - x0_before)
+    moved = math.exp(-big_h) * x / math.sqrt(here.alpha_bar) + (1 - math.exp(-big_h)) * ahead
+    moved = moved + there.sigma * math.sqrt(1 - math.exp(-2 * eta * h)) * noise
+    step = dpmpp_2m_sde_step(x, x0, x0_before, before, here, there, eta, noise, solver_type)
+    torch.testing.assert_close(step, math.sqrt(there.alpha_bar) * moved, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("eta", [0, 1])

@@ -27,6 +27,7 @@ def published_run(denoise, x_sigma, levels, noises):
     return x_sigma
 
 
+@pytest.mark.holds("labml_sd.sampler.dpmpp_2s_a.dpmpp_2s_a_step")
 @pytest.mark.parametrize("n_steps", [1, 2, 9])
 def test_a_run_is_the_published_one(schedule, gaussian, randn, n_steps):
     x, noises, denoise = randn(), [randn() for _ in range(n_steps)], gaussian(0.5)

@@ -20,6 +20,7 @@ def step_of_four(schedule, randn):
     return x, predict_x0(x, eps, levels[2]), past, *levels[2:]
 
 
+@pytest.mark.holds("labml_sd.sampler.dpmpp_3m_sde.dpmpp_3m_sde_step")
 @pytest.mark.parametrize("eta", [0, 0.4, 1])
 def test_the_step_is_the_integral_of_the_parabola_through_three_predictions(step_of_four, randn, eta):
     x, x0, past, here, there = step_of_four

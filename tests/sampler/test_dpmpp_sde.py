@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from labml_sd.errors import GenerationError
-from labml_sd.sampler import DPMpp2SA, DPMppSDE, sample
+from labml_sd.sampler import DPMpp2SA, DPMppSDE, predict_x0, sample
+from labml_sd.sampler.ancestral import ancestral_step
 from labml_sd.sampler.between import with_between
 from labml_sd.sampler.dpmpp_sde import whole_noise
 
@@ -62,6 +63,22 @@ def test_the_noise_of_the_whole_step_is_standard_normal_and_holds_that_of_its_fi
     assert (whole**2).sum().item() == pytest.approx(1, rel=1e-14)
     share = (here.sigma - here.between.sigma) / (here.sigma - there.sigma)
     assert whole[0].item() == pytest.approx(math.sqrt(share), rel=1e-14)
+
+
+@pytest.mark.holds("labml_sd.sampler.dpmpp_sde.dpmpp_sde_step", "labml_sd.sampler.dpmpp_sde.whole_noise")
+@pytest.mark.parametrize("r", [0.2, 0.5, 0.8])
+def test_a_step_is_its_equations_wherever_the_level_between_lies(schedule, gaussian, randn, r):
+    sampler, denoise, x, first, second = DPMppSDE(eta=0.7, r=r), gaussian(2.0), randn(), randn(), randn()
+    here, there, _ = sampler.levels(schedule, 2)
+    between, stream = here.between, iter([first, second])
+    x0 = predict_x0(x, denoise(x, here), here)
+    x_between = ancestral_step(x, x0, here, between, 0.7, first)
+    x0_between = predict_x0(x_between, denoise(x_between, between), between)
+    ahead = (1 - 1 / (2 * r)) * x0 + 1 / (2 * r) * x0_between
+    w = (here.sigma - between.sigma) / (here.sigma - there.sigma)
+    expected = ancestral_step(x, ahead, here, there, 0.7, math.sqrt(w) * first + math.sqrt(1 - w) * second)
+    step = sampler.step(denoise, x, here, there, lambda: next(stream), ())
+    torch.testing.assert_close(step, expected, rtol=1e-11, atol=1e-11)
 
 
 def test_eta_zero_is_dpmpp_2s(schedule, gaussian, randn, no_draw):

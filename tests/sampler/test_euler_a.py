@@ -18,12 +18,24 @@ def test_eta_one_is_ddpm_on_the_same_levels(schedule, randn, t, s):
     torch.testing.assert_close(step, ddpm_step(x, eps, here, there, noise), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.holds("labml_sd.sampler.euler_a.euler_a_step")
+@pytest.mark.parametrize("eta", [0.6, 1])
+def test_the_step_is_its_equation_in_sigma(schedule, randn, eta):
+    here, there, x, eps, noise = schedule.level(800), schedule.level(600), randn(), randn(), randn()
+    up = eta * there.sigma * (1 - there.sigma**2 / here.sigma**2) ** 0.5
+    down = (there.sigma**2 - up**2) ** 0.5
+    moved = x / here.alpha_bar**0.5 + (down - here.sigma) * eps + up * noise
+    step = euler_a_step(x, eps, here, there, eta, noise)
+    torch.testing.assert_close(step, there.alpha_bar**0.5 * moved, rtol=1e-12, atol=1e-12)
+
+
 def test_the_step_into_clean_is_the_predicted_latent(schedule, randn):
     x, eps, here = randn(), randn(), schedule.level(40)
     step = euler_a_step(x, eps, here, CLEAN, 1, randn())
     torch.testing.assert_close(step, predict_x0(x, eps, here), rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.holds("labml_sd.sampler.euler_a.euler_a_step")
 @pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")  # in their tables
 @pytest.mark.parametrize("n_steps", [1, 5, 20])
 def test_a_run_is_diffusers_on_its_levels(gaussian, randn, peer, run_peer, levels_of, n_steps):

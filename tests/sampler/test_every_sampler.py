@@ -98,6 +98,7 @@ def extrapolated(runs, order):
     return runs[-1]
 
 
+@pytest.mark.holds("fact: other-std")
 def test_all_ode_samplers_meet_in_the_exact_solution_to_one_in_a_million(schedule, error_of, denoiser, data):
     levels = error_of.levels(1)
     exact = denoiser(data).exact(error_of.x, levels[0], levels[-1])

@@ -33,11 +33,13 @@ def uncond():
     return torch.ones(1, 3, 6, dtype=torch.float64)
 
 
+@pytest.mark.holds("fact: guidance")
 def test_guidance_scale_zero_is_unconditional_one_is_plain_and_two_goes_beyond():
     uncond, cond = torch.full((1, 1, 1, 1), 1.0), torch.full((1, 1, 1, 1), 3.0)
     assert [guide(uncond, cond, s).item() for s in (0, 1, 2, 7.5)] == [1.0, 3.0, 5.0, 16.0]
 
 
+@pytest.mark.holds("fact: guidance-batch")
 def test_cond_and_uncond_run_as_one_batch_uncond_first(x, cond, uncond):
     network = Network()
     guided(network, cond, uncond, 7.5)(x, LEVEL)
@@ -57,6 +59,7 @@ def test_each_image_may_have_its_own_negative_prompt(x, cond):
     torch.testing.assert_close(eps - x, torch.tensor([5.0, 8.0]).double()[:, None, None, None].expand_as(x))
 
 
+@pytest.mark.holds("fact: guidance-batch")
 @pytest.mark.parametrize("scale", [1, 1.0])
 def test_scale_one_runs_cond_alone(x, cond, uncond, scale):
     network = Network()
@@ -168,6 +171,15 @@ def test_rescaling_changes_the_amplitude_and_not_the_direction(randn):
     eps = randn()
     ratio = rescale_std(eps, randn(), 0.7) / eps
     torch.testing.assert_close(ratio, ratio[:, :1, :1, :1].expand_as(ratio), rtol=1e-12, atol=0)
+
+
+@pytest.mark.holds("labml_sd.sampler.guidance.rescale_std")
+def test_rescaling_is_its_equation_image_by_image(randn):
+    eps, eps_cond = 3 * randn(), randn()
+    rescaled = rescale_std(eps, eps_cond, 0.7)
+    for e, c, r in zip(eps, eps_cond, rescaled, strict=True):
+        ratio = ((c - c.mean()).square().sum() / (e - e.mean()).square().sum()).sqrt()
+        torch.testing.assert_close(r, 0.7 * ratio * e + 0.3 * e, rtol=1e-12, atol=1e-12)
 
 
 def test_each_image_is_rescaled_by_its_own_std(randn):

@@ -10,6 +10,7 @@ from labml_sd.sampler.lms import lms_weights
 from labml_sd.sampler.protocol import Evaluation
 
 
+@pytest.mark.holds("labml_sd.sampler.lms.lms_weights")
 @pytest.mark.parametrize("n_slopes", [1, 2, 3, 4])
 def test_the_weights_integrate_every_polynomial_they_can_exactly(n_slopes):
     sigmas, there = [9.0, 5.0, 4.0, 2.5][-n_slopes:], 1.2
@@ -20,6 +21,7 @@ def test_the_weights_integrate_every_polynomial_they_can_exactly(n_slopes):
         assert (there - 2.5) * mean_slope == pytest.approx(exact, rel=1e-12)
 
 
+@pytest.mark.holds("labml_sd.sampler.lms.lms_weights")
 @pytest.mark.parametrize(
     "known",
     [[1], [-1 / 2, 3 / 2], [5 / 12, -16 / 12, 23 / 12], [-9 / 24, 37 / 24, -59 / 24, 55 / 24]],

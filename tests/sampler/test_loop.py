@@ -105,6 +105,7 @@ def test_the_state_is_float32_or_better(schedule, gaussian, randn, name, given, 
     assert z.dtype == state and seen == {state}
 
 
+@pytest.mark.holds("fact: schedule")
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_float32_coefficients_are_not_rounded_on_the_way(schedule, gaussian, randn, no_draw, name):
     sampler, x, noises = get_sampler(name), randn(), [randn() for _ in range(40)]
@@ -215,6 +216,7 @@ def test_the_bar_is_closed_after_a_whole_run_and_silent_when_not_wanted(
     assert ("3/3" in capfd.readouterr().err) is progress
 
 
+@pytest.mark.holds("fact: finite")
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_network_that_breaks_down_is_named_with_step_and_time(schedule, gaussian, randn, bars, value):
     denoise = gaussian(2.0)
@@ -227,6 +229,7 @@ def test_a_network_that_breaks_down_is_named_with_step_and_time(schedule, gaussi
     assert bars[0].closings > 0
 
 
+@pytest.mark.holds("fact: finite")
 def test_a_state_that_breaks_down_is_named_with_step_and_time(schedule, gaussian, randn):
     def blend(x, level):
         return x * float("nan") if level.t == 599 else x

@@ -49,12 +49,14 @@ def draws(seed, shape, n_draws):
     return list(islice(cuda_noise(seed, shape), n_draws))
 
 
+@pytest.mark.holds("labml_sd.sampler.philox.philox_4x32_10")
 @pytest.mark.parametrize(("counter", "key", "answer"), KNOWN_ANSWERS, ids=["zeros", "ones", "pi"])
 def test_the_published_answers_come_out(counter, key, answer):
     column = np.array(words(counter), dtype=np.uint64)[:, None]
     assert philox_4x32_10(column, tuple(words(key)))[:, 0].tolist() == words(answer)
 
 
+@pytest.mark.holds("labml_sd.sampler.philox.philox_4x32_10")
 def test_many_columns_at_once_are_each_what_they_are_alone():
     random = np.random.default_rng(0).integers(0, 2**32, (4, 50), dtype=np.uint64)
     key = (0x12345678, 0x9ABCDEF0)
@@ -73,6 +75,7 @@ def test_the_first_draw_is_the_documented_one_to_the_last_digits_of_float32():
     torch.testing.assert_close(drawn[0], torch.tensor(PRINTED_IN_FULL), rtol=1e-6, atol=0)
 
 
+@pytest.mark.holds("labml_sd.sampler.philox.box_muller")
 @pytest.mark.parametrize("seed", [1, 2**32 - 1, 2**32, 2**63 - 1])
 def test_every_number_is_the_formula_evaluated_by_itself(seed):
     shape = (2, 3, 5)

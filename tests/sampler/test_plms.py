@@ -5,6 +5,7 @@ from labml_sd.sampler import CLEAN, DDIM, PLMS, Level, ddim_step, plms_step, sam
 from labml_sd.sampler.plms import plms_eps
 
 
+@pytest.mark.holds("labml_sd.sampler.plms.plms_eps")
 @pytest.mark.parametrize("n_past", [2, 3, 4])
 def test_the_mean_of_a_polynomial_over_the_step_ahead_is_exact(randn, n_past):
     # Taken at -3 .. 0, the mean over 0 .. 1 of u^power is 1 / (power + 1).
@@ -14,6 +15,7 @@ def test_the_mean_of_a_polynomial_over_the_step_ahead_is_exact(randn, n_past):
         assert plms_eps(past).item() == pytest.approx(1 / (power + 1), rel=1e-12)
 
 
+@pytest.mark.holds("labml_sd.sampler.plms.plms_eps")
 def test_the_step_is_ddims_with_the_extrapolated_eps(schedule, randn):
     x, past, here, there = randn(), [randn() for _ in range(4)], schedule.level(800), schedule.level(750)
     eps = (55 * past[3] - 59 * past[2] + 37 * past[1] - 9 * past[0]) / 24

@@ -16,6 +16,7 @@ GOLDEN_ALPHA_BAR = {
 }
 
 
+@pytest.mark.holds("labml_sd.sampler.schedule.Schedule")
 @pytest.mark.parametrize(("t", "alpha_bar"), GOLDEN_ALPHA_BAR.items())
 def test_alpha_bar_is_the_published_number(schedule, t, alpha_bar):
     assert schedule.alpha_bar[t].item() == pytest.approx(alpha_bar, rel=1e-13)
@@ -33,6 +34,17 @@ def test_beta_is_even_in_its_square_root_between_the_two_ends(schedule):
     assert schedule.beta[-1].item() == pytest.approx(0.012, rel=1e-14)
 
 
+@pytest.mark.holds("labml_sd.sampler.schedule.Schedule", "fact: schedule")
+def test_the_tables_are_the_two_equations(schedule):
+    first, last, alpha_bar = math.sqrt(0.00085), math.sqrt(0.012), 1.0
+    for t in range(1000):
+        beta = (first + t / 999 * (last - first)) ** 2
+        alpha_bar *= 1 - beta
+        assert schedule.beta[t].item() == pytest.approx(beta, rel=1e-12)
+        assert schedule.alpha_bar[t].item() == pytest.approx(alpha_bar, rel=1e-12)
+
+
+@pytest.mark.holds("fact: schedule")
 def test_tables_are_float64_on_the_cpu_also_inside_a_meta_device_context():
     with torch.device("meta"):
         schedule = Schedule(ScheduleConfig())

@@ -11,6 +11,14 @@ def test_karras_is_even_in_the_seventh_root():
     assert strides == pytest.approx([strides[0]] * 9, rel=1e-12)
 
 
+@pytest.mark.holds("labml_sd.sampler.sigmas.karras_sigmas")
+@pytest.mark.parametrize("rho", [3.0, 7.0])
+def test_karras_is_equation_5(rho):
+    ends = 14.6 ** (1 / rho), 0.03 ** (1 / rho)
+    expected = tuple((ends[0] + i / 9 * (ends[1] - ends[0])) ** rho for i in range(10))
+    assert karras_sigmas(10, 14.6, 0.03, rho) == pytest.approx(expected, rel=1e-12)
+
+
 def test_karras_with_rho_one_is_even_in_sigma():
     assert karras_sigmas(3, 10.0, 2.0, rho=1.0) == pytest.approx((10, 6, 2), rel=1e-14)
 

@@ -16,6 +16,7 @@ every_sampler = pytest.mark.parametrize("name", ORDERS)
 every_std = pytest.mark.parametrize("data_std", [0.5, 2.0])
 
 
+@pytest.mark.holds("fact: other-std")
 @every_sampler
 @every_std
 def test_20000_samples_have_the_mean_and_the_variance_of_the_data(schedule, gaussian, randn, name, data_std):

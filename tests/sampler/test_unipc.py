@@ -62,6 +62,7 @@ def exact_step(x, coefficients, here, there):
     return ratio * x + there.alpha_bar**0.5 * integral
 
 
+@pytest.mark.holds("labml_sd.sampler.unipc.unipc_bend")
 def test_of_order_three_the_prediction_is_exact_for_a_quadratic(schedule, randn, answer):
     *before, here, there = (schedule.level(t) for t in (900, 800, 700, 550))
     x, coefficients = randn(), [randn(), randn(), randn()]
@@ -70,6 +71,7 @@ def test_of_order_three_the_prediction_is_exact_for_a_quadratic(schedule, randn,
     torch.testing.assert_close(step, exact_step(x, coefficients, here, there), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.holds("labml_sd.sampler.unipc.unipc_bend")
 def test_of_order_two_the_correction_is_exact_for_a_quadratic(schedule, randn, answer):
     before, start, there = (schedule.level(t) for t in (800, 700, 550))
     x, coefficients = randn(), [randn(), randn(), randn()]

@@ -28,6 +28,18 @@ def test_at_right_angles_the_weights_are_cosine_and_sine():
     torch.testing.assert_close(between, expected)
 
 
+@pytest.mark.holds("labml_sd.sampler.variation.slerp")
+def test_every_column_is_the_equation(pair):
+    start, end = pair
+    between = slerp(start, end, 0.3)
+    for c in range(SHAPE[0]):
+        for w in range(SHAPE[2]):
+            a, b = start[c, :, w], end[c, :, w]
+            omega = math.acos((a @ b / (a.norm() * b.norm())).item())
+            expected = (math.sin(0.7 * omega) * a + math.sin(0.3 * omega) * b) / math.sin(omega)
+            torch.testing.assert_close(between[c, :, w], expected, rtol=1e-11, atol=1e-11)
+
+
 def test_every_column_keeps_to_the_arc_between_two_of_equal_length(pair):
     start, end = (noise / noise.norm(dim=1, keepdim=True) for noise in pair)
     between = slerp(start, end, 0.4)

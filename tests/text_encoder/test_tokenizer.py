@@ -138,6 +138,60 @@ def test_any_text_becomes_ids_of_the_vocabulary_with_marks_at_its_ends_only(toke
     assert all(0 <= i < marks[0] for i in found)
 
 
+MEGABYTE = {
+    "one letter": "a" * 2**20,
+    "digits": "1" * 2**20,
+    "emoji": "🏠" * 2**18,
+    "families": "👩\u200d👩\u200d👧" * (2**20 // 18),
+    "combining marks": "e" + "\u0301" * (2**19 - 1),
+    "capital dotted i": "İ" * 2**19,
+    "marks": "<|endoftext|>" * (2**20 // 13),
+    "half a mark": "<|endof" * (2**20 // 7),
+    "NUL": "\0" * 2**20,
+    "halves of surrogate pairs": "\ud800" * (2**20 // 3),
+    "words": "the " * 2**18,
+    "right to left": "\u202e א" * (2**20 // 6),
+}
+
+
+@pytest.mark.parametrize("prompt", MEGABYTE.values(), ids=MEGABYTE.keys())
+def test_a_megabyte_of_anything_is_cut_and_the_warning_stays_short(ids, marks, prompt):
+    with pytest.warns(
+        UserWarning, match=r"more than \d+ tokens too long; cut off: .* more characters"
+    ) as told:
+        row = ids(prompt)[0]
+    assert len(words(row, marks)) == 75
+    (text,) = (str(each.message) for each in told)
+    assert text.isprintable() and len(text) < 4000
+
+
+@pytest.mark.parametrize("prompt", [" " * 2**20, "\n\u3000" * 2**18], ids=["spaces", "lines and wide spaces"])
+def test_a_megabyte_of_spaces_is_the_empty_prompt(ids, prompt):
+    assert torch.equal(ids(prompt), ids(""))
+
+
+@pytest.mark.parametrize("space", "\t\n\v\f\r \x85\xa0\u1680\u2000\u2009\u2028\u2029\u202f\u205f\u3000")
+def test_words_behind_many_spaces_of_any_kind_are_still_read(ids, space):
+    assert torch.equal(ids("a" + space * 10_000 + "red" + space + "house"), ids("a red house"))
+
+
+def test_what_a_long_prompt_begins_with_counts_as_if_all_of_it_had_been_read(tokenizer, ids):
+    prompt = "Ünïcödé, 42 cats & the red house's boat! 🏠 e\u0301  " * 300
+    all_of_it = tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
+    with pytest.warns(UserWarning, match="too long"):
+        assert ids(prompt)[0, 1:76].tolist() == all_of_it[:75]
+
+
+@pytest.mark.parametrize("prompt", ["a" * (2**20 + 1), "雪" * (2**20 // 3 + 1), "\ud800" * 2**19])
+def test_more_than_a_megabyte_is_refused_and_the_limit_named(prompt):
+    with pytest.raises(PromptError, match="negative_prompt is longer than 1,048,576 bytes"):
+        check_prompts(["a cat", prompt], "negative_prompt")
+
+
+def test_two_halves_of_a_surrogate_pair_are_the_character_they_spell(ids):
+    assert torch.equal(ids("a \ud83c\udfe0"), ids("a 🏠"))
+
+
 def test_a_folder_without_the_files_is_refused_by_name(tmp_path):
     with pytest.raises(CheckpointError, match=r"no vocab\.json and no merges\.txt"):
         load_tokenizer(tmp_path)

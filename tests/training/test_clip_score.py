@@ -26,6 +26,7 @@ def directions(n: int, seed: int) -> torch.Tensor:
     return F.normalize(x, dim=-1)
 
 
+@pytest.mark.holds("labml_sd.training.clip_score.clip_scores")
 def test_the_scores_are_mean_cosines_of_own_and_next_caption():
     captions, images = directions(4, 0), directions(4, 1)
     cosines = captions @ images.T

@@ -19,11 +19,13 @@ from labml_sd.training.studio import Seen
 PLAIN = Axes(torch.zeros(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64))
 
 
+@pytest.mark.holds("labml_sd.training.diversity.pairwise_distance")
 def test_the_distance_is_the_mean_over_all_pairs():
     points = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]], dtype=torch.float64)
     assert pairwise_distance(points) == pytest.approx((5.0 + 1.0 + math.hypot(3, 3)) / 3)
 
 
+@pytest.mark.holds("labml_sd.training.diversity.entropy")
 def test_the_entropy_is_in_bits():
     assert entropy(["sea"] * 5) == 0.0
     assert entropy(["sea", "snow", "grass", "beach"]) == pytest.approx(2.0)

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -9,6 +11,13 @@ def test_the_psnr_is_that_of_the_mean_square_error():
     x = torch.zeros(2, 3, 4, 4)
     assert psnr(x, x + 5 / 127.5) == pytest.approx(34.1514, abs=1e-3)  # 20 log10(255 / 5)
     assert psnr(x, x) == pytest.approx(200.0)
+
+
+@pytest.mark.holds("labml_sd.training.dtypes.psnr")
+def test_the_psnr_is_its_equation_on_any_two_pictures():
+    x, y = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    squares = [(a - b) ** 2 for a, b in zip(x.flatten().tolist(), y.flatten().tolist(), strict=True)]
+    assert psnr(x, y) == pytest.approx(10 * math.log10(2**2 / (sum(squares) / len(squares))), rel=1e-6)
 
 
 def test_a_narrow_copy_leaves_the_model_as_it_is(model):

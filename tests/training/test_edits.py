@@ -31,6 +31,7 @@ def test_the_rms_is_in_grey_levels():
     )
 
 
+@pytest.mark.holds("labml_sd.training.edits.setback")
 @pytest.mark.parametrize(
     ("values", "rising", "expected"),
     [

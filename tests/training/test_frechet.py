@@ -23,6 +23,7 @@ def test_one_axis_is_the_difference_of_the_deviations():
     assert frechet_distance(x, y) == pytest.approx(expected.item(), abs=1e-12)
 
 
+@pytest.mark.holds("labml_sd.training.frechet.frechet_distance")
 def test_any_covariances_agree_with_the_eigenvalues_of_their_product():
     x, y = rows(60, 5, 2) @ rows(5, 5, 3), rows(80, 5, 4) @ rows(5, 5, 5) + 1.0
     a, b = torch.cov(x.T), torch.cov(y.T)

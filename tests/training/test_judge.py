@@ -16,6 +16,7 @@ def wrong(asked: Scene, seen: Scene) -> set[str]:
     return {name for name, right in judge(asked, seen).items() if name in ATTRIBUTES and right < 1.0}
 
 
+@pytest.mark.holds("labml_sd.training.judge.wilson")
 @pytest.mark.parametrize(
     ("right", "n", "low", "high"),
     # Newcombe 1998, Statistics in Medicine 17, table I, method 3

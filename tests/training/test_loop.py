@@ -139,6 +139,7 @@ def test_planned_steps_spend_the_budget():
     assert loop.planned_steps(30, 30, 15.0, 1.0) == 30 + 90
 
 
+@pytest.mark.holds("labml_sd.training.loop.learning_rate")
 def test_learning_rate_warms_up_then_follows_a_cosine():
     recipe = StageRecipe(n_steps=1000, batch_size=1, learning_rate=2.0, warmup=10)
     assert loop.learning_rate(recipe, 0, 1000) == pytest.approx(0.2)
@@ -147,6 +148,7 @@ def test_learning_rate_warms_up_then_follows_a_cosine():
     assert loop.learning_rate(recipe, 1000, 1000) == pytest.approx(0.04)
 
 
+@pytest.mark.holds("labml_sd.training.loop.update_average")
 def test_the_average_follows_the_weights_by_its_formula():
     average, network = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
     nn.init.constant_(average.weight, 1.0)

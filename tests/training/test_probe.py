@@ -69,6 +69,19 @@ def test_no_idea_costs_the_logarithm_of_the_answers_to_every_question_asked():
     assert probe_loss(logits, truth).item() == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.holds("labml_sd.training.probe.probe_loss")
+def test_the_loss_is_minus_the_log_probability_of_every_answer():
+    answers = [encode(free_scene(0, index)) for index in range(5)]
+    logits = torch.randn(5, sum(WIDTHS), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    total = 0.0
+    for row, answered in zip(logits, answers, strict=True):
+        for part, answer in zip(row.split(WIDTHS), answered, strict=True):
+            if answer != NO_ANSWER:
+                total -= math.log((part[answer].exp() / part.exp().sum()).item())
+    assert any(NO_ANSWER in answered for answered in answers)
+    assert probe_loss(logits, torch.tensor(answers)).item() == pytest.approx(total / 5, rel=1e-12)
+
+
 def test_free_scenes_have_parts_that_captions_never_combine():
     scenes = [free_scene(0, index) for index in range(400)]
     assert any(scene.light == "sun" for scene in scenes if scene.sky == "night")

@@ -55,6 +55,17 @@ def test_a_mask_to_the_edge_has_no_border_there():
     assert border_jump(image, inside) == pytest.approx(255.0)
 
 
+@pytest.mark.holds("labml_sd.training.repainting.border_jump")
+def test_the_jump_is_its_equation_on_any_picture():
+    draw = torch.Generator().manual_seed(0)
+    image = 2 * torch.rand(3, 5, 6, generator=draw, dtype=torch.float64) - 1
+    inside = torch.rand(5, 6, generator=draw) < 0.5
+    pairs = [((y, x), (y, x + 1)) for y in range(5) for x in range(5)]
+    pairs += [((y, x), (y + 1, x)) for y in range(4) for x in range(6)]
+    jumps = [(image[:, *p] - image[:, *q]).abs().sum().item() / 3 for p, q in pairs if inside[p] != inside[q]]
+    assert border_jump(image, inside) == pytest.approx(127.5 * sum(jumps) / len(jumps), rel=1e-12)
+
+
 @pytest.fixture(scope="module")
 def probe():
     torch.manual_seed(0)

@@ -28,6 +28,7 @@ def test_whole_pictures_are_learnt_at_the_end(small_recipe, monkeypatch):
     assert sizes == [small_recipe.autoencoder.crop, small_recipe.model.image_size]
 
 
+@pytest.mark.holds("labml_sd.training.train_autoencoder.autoencoder_loss")
 def test_the_loss_is_the_sum_it_says():
     draw = torch.Generator().manual_seed(0)
     x, y = torch.randn(2, 2, 3, 4, 4, generator=draw, dtype=torch.float64).unbind()

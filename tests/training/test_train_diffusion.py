@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from labml_sd.config import tiny
@@ -10,6 +11,7 @@ from labml_sd.training.train_diffusion import (
 from labml_sd.unet import UNet
 
 
+@pytest.mark.holds("labml_sd.training.train_diffusion.min_snr_weight")
 def test_weights_are_min_snr_over_snr():
     alpha_bar = torch.tensor([0.999, 0.9, 0.5, 0.01], dtype=torch.float64)
     snr = alpha_bar / (1 - alpha_bar)
@@ -23,6 +25,17 @@ def test_the_loss_weighs_the_error_of_each_latent_by_its_time():
     alpha_bar = torch.tensor([0.95, 0.5])  # SNR 19 and 1
     expected = (5 / 19 * 4 + 9) / 2
     torch.testing.assert_close(diffusion_loss(eps, noise, alpha_bar, 5.0), torch.tensor(expected))
+
+
+@pytest.mark.holds("labml_sd.training.train_diffusion.diffusion_loss")
+def test_the_loss_is_its_equation_on_any_answer():
+    draw = torch.Generator().manual_seed(0)
+    eps, noise = torch.randn(2, 3, 4, 5, 6, generator=draw, dtype=torch.float64)
+    alpha_bar = torch.tensor([0.97, 0.9, 0.2], dtype=torch.float64)
+    weights = [min(a / (1 - a), 5.0) / (a / (1 - a)) for a in alpha_bar.tolist()]
+    squares = [((e - n) ** 2).sum() / (4 * 5 * 6) for e, n in zip(eps, noise, strict=True)]
+    expected = sum(w * s for w, s in zip(weights, squares, strict=True)) / 3
+    torch.testing.assert_close(diffusion_loss(eps, noise, alpha_bar, 5.0), expected)
 
 
 def test_gamma_zero_weighs_all_alike():

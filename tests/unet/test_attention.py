@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from labml_sd.unet import attention as attention_module
 from labml_sd.unet.attention import (
     CrossAttention,
     FeedForward,
@@ -12,6 +13,7 @@ from labml_sd.unet.attention import (
     attention_probabilities,
     flash_attention,
     normal_attention,
+    sliced_attention,
 )
 
 
@@ -19,6 +21,7 @@ def randn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.holds("labml_sd.unet.attention.attention_probabilities")
 def test_probabilities_follow_the_equation():
     q, k = randn(1, 1, 2, 3), randn(1, 1, 4, 3, seed=1)
     probabilities = attention_probabilities(q, k)[0, 0]
@@ -41,9 +44,30 @@ def test_the_root_keeps_the_scores_variance_at_one_for_every_width():
         assert scores.var().item() == pytest.approx(1.0, abs=0.15)
 
 
+@pytest.mark.holds("labml_sd.unet.attention.attention_probabilities")
 def test_normal_and_flash_attention_give_the_same_numbers():
     q, k, v = randn(2, 3, 5, 4), randn(2, 3, 7, 4, seed=1), randn(2, 3, 7, 4, seed=2)
     torch.testing.assert_close(flash_attention(q, k, v), normal_attention(q, k, v), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("slice_bytes", [1, 2 * 42 * 8, 3 * 42 * 8, 2**26])
+def test_sliced_attention_gives_the_same_numbers_for_slices_of_any_size(monkeypatch, slice_bytes):
+    monkeypatch.setattr(attention_module, "SLICE_BYTES", slice_bytes)
+    q, k, v = randn(2, 3, 5, 4), randn(2, 3, 7, 4, seed=1), randn(2, 3, 7, 4, seed=2)
+    torch.testing.assert_close(sliced_attention(q, k, v), normal_attention(q, k, v), rtol=1e-12, atol=1e-12)
+
+
+def test_sliced_attention_holds_the_weights_of_a_slice_and_no_more(monkeypatch):
+    sizes = []
+    formula = attention_module.attention_probabilities
+    monkeypatch.setattr(
+        attention_module,
+        "attention_probabilities",
+        lambda q, k: sizes.append(formula(q, k).nbytes) or formula(q, k),
+    )
+    monkeypatch.setattr(attention_module, "SLICE_BYTES", 3 * 42 * 8)
+    sliced_attention(randn(2, 3, 11, 4), randn(2, 3, 7, 4), randn(2, 3, 7, 4))
+    assert [size // (42 * 8) for size in sizes] == [3, 3, 3, 2]
 
 
 def test_a_key_that_matches_alone_is_the_answer():
@@ -57,10 +81,12 @@ def cross(randomise):
     return randomise(CrossAttention(8, 6, n_heads=2).double())
 
 
-def test_the_module_gives_the_same_numbers_in_both_kinds(cross):
+@pytest.mark.parametrize("kind", ["normal", "sliced"])
+def test_the_module_gives_the_same_numbers_in_every_kind(cross, monkeypatch, kind):
+    monkeypatch.setattr(attention_module, "SLICE_BYTES", 2 * 28 * 8)
     x, cond = randn(2, 5, 8), randn(2, 7, 6, seed=1)
     flash = cross(x, cond)
-    cross.kind = "normal"
+    cross.kind = kind
     torch.testing.assert_close(cross(x, cond), flash, rtol=1e-12, atol=1e-12)
 
 
@@ -90,6 +116,7 @@ def test_queries_keys_and_values_have_no_bias_and_the_output_has_one(cross):
     assert cross.to_out[0].bias is not None
 
 
+@pytest.mark.holds("labml_sd.unet.attention.GeGLU")
 def test_geglu_takes_the_first_half_as_the_value_and_the_second_as_the_gate(randomise):
     layer = randomise(GeGLU(3, 4).double())
     x = randn(2, 5, 3)

@@ -82,7 +82,7 @@ def test_maps_are_float32_on_the_cpu_without_gradients(unet):
     assert not any(m.probabilities.requires_grad for m in maps)
 
 
-@pytest.mark.parametrize("kind", ["flash", "normal"])
+@pytest.mark.parametrize("kind", ["flash", "normal", "sliced"])
 def test_the_result_is_the_same_bit_for_bit_with_and_without_recording(randomise, kind):
     unet = randomise(UNet(CONFIG).double())
     unet.use_attention(kind)

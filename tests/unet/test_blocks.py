@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,6 +14,7 @@ def test_the_norm_uses_eps_1e_minus_5():
     assert norm(8, 4).eps == 1e-5
 
 
+@pytest.mark.holds("labml_sd.unet.blocks.ResBlock")
 def test_res_block_computes_its_two_equations(randomise):
     block = randomise(ResBlock(4, 8, 12, norm_groups=2).double())
     x, t_emb = 0.1 * randn(2, 4, 5, 3), randn(2, 12, seed=1)
@@ -47,6 +49,7 @@ def test_dropout_never_drops_even_in_training(randomise):
     assert torch.equal(block.train()(x, t_emb), block.eval()(x, t_emb))
 
 
+@pytest.mark.holds("fact: unet-pad")
 def test_down_sample_pads_all_four_sides():
     layer = DownSample(1).double()
     nn.init.ones_(layer.op.weight)

@@ -20,6 +20,7 @@ def test_the_group_norm_uses_eps_1e_minus_6_and_the_layer_norms_1e_minus_5(trans
     assert [m.eps for m in layer_norms] == [1e-5] * 6
 
 
+@pytest.mark.holds("labml_sd.unet.spatial_transformer.BasicTransformerBlock")
 def test_a_block_computes_its_three_sums(randomise):
     block = randomise(BasicTransformerBlock(8, 6, 2).double())
     x, cond = 0.1 * randn(2, 5, 8), randn(2, 7, 6, seed=1)
@@ -28,6 +29,7 @@ def test_a_block_computes_its_three_sums(randomise):
     torch.testing.assert_close(block(x, cond), b + block.ff(block.norm3(b)))
 
 
+@pytest.mark.holds("labml_sd.unet.spatial_transformer.SpatialTransformer")
 def test_the_transformer_computes_its_equation_with_positions_read_row_by_row(transformer):
     x, cond = randn(2, 8, 3, 5), randn(2, 7, 6, seed=1)
     entered = transformer.proj_in(transformer.norm(x))

@@ -6,6 +6,7 @@ import torch
 from labml_sd.unet.time_embedding import sinusoids, time_mlp
 
 
+@pytest.mark.holds("labml_sd.unet.time_embedding.sinusoids")
 def test_waves_follow_the_equation_cosines_first():
     t, n = torch.tensor([0.0, 1.0, 12.5, 999.0], dtype=torch.float64), 4
     waves = sinusoids(t, 2 * n)

@@ -73,6 +73,7 @@ def test_at_v1_size_heads_are_40_80_and_160_wide(v1):
     assert widths == {40, 80, 160}
 
 
+@pytest.mark.holds("fact: unet-norm")
 def test_group_norms_use_1e_minus_6_in_transformers_and_1e_minus_5_elsewhere(unet):
     for name, module in unet.named_modules():
         if isinstance(module, nn.GroupNorm):
@@ -109,6 +110,7 @@ def test_each_up_block_takes_the_last_result_that_is_left(unet):
     assert torch.equal(unet(x, T[:1], cond), unet.out(h))
 
 
+@pytest.mark.holds("labml_sd.unet.unet.UNet")
 def test_eps_depends_on_x_on_t_and_on_the_prompt(unet):
     x, cond = randn(2, 4, 4, 4), randn(2, 5, 6, seed=1)
     eps = unet(x, T, cond)
@@ -148,12 +150,13 @@ def test_in_and_out_channels_are_those_of_the_configuration():
     assert unet(torch.zeros(1, 9, 4, 4), T[:1], torch.zeros(1, 5, 6)).shape == (1, 5, 4, 4)
 
 
-def test_both_kinds_of_attention_give_the_same_eps(randomise):
+@pytest.mark.parametrize("kind", ["normal", "sliced"])
+def test_every_kind_of_attention_gives_the_same_eps(randomise, kind):
     unet = randomise(UNet(SMALL).double())
     x, cond = randn(2, 4, 4, 4), randn(2, 5, 6, seed=1)
     flash = unet(x, T, cond)
-    unet.use_attention("normal")
-    assert {m.kind for m in unet.modules() if isinstance(m, CrossAttention)} == {"normal"}
+    unet.use_attention(kind)
+    assert {m.kind for m in unet.modules() if isinstance(m, CrossAttention)} == {kind}
     torch.testing.assert_close(unet(x, T, cond), flash, rtol=1e-10, atol=1e-12)
 
 
