@@ -27,8 +27,16 @@ extensions = [
     "sphinx_codeautolink",
     "sphinx_copybutton",
     "annotated_source",  # docs/_ext
+    "languages",
+    "menu",
 ]
 exclude_patterns = ["_build"]
+
+# Chinese: the same command with `-D language=zh_CN`, into the folder zh_CN below the English pages.
+locale_dirs = ["locale"]
+gettext_compact = False  # one catalogue a page
+gettext_location = False  # line numbers would change with every edit
+templates_path = ["_templates"]
 
 # Sphinx wants its pages below its folder. No links: a clone on Windows has none.
 shutil.rmtree(HERE / "notebooks", ignore_errors=True)
@@ -57,8 +65,11 @@ html_theme = "sphinx_book_theme"
 html_title = "labml_sd"
 html_static_path = ["_static"]
 html_css_files = ["style.css"]
+html_favicon = "_static/favicon.svg"  # without one, browsers ask in vain
+html_context = {"default_mode": "auto"}  # as the reader prefers; unset, every page logs an error
 html_copy_source = False
 html_theme_options = {
+    "article_header_end": ["language.html", "article-header-buttons.html"],
     "navbar_persistent": [],  # else two search boxes
     "use_download_button": False,
     "show_toc_level": 2,
