@@ -7,12 +7,14 @@ See        tests/test_cli.py
 
 import argparse
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from labml_sd.errors import LabmlSdError
+from labml_sd import cli_start
+from labml_sd.errors import LabmlSdError, one_line
 
 _DTYPES = {"full": "float32", "fp32": "float32", "fp16": "float16", "half": "float16", "bf16": "bfloat16"}
 _DTYPES["autocast"] = "auto"  # CompVis: --precision full or autocast
@@ -48,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, code: int = 2) -> int:
-    print(f"labml-sd: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"labml-sd: error: {one_line(' '.join(message.split()))}", file=sys.stderr)
     return code
 
 
@@ -60,7 +62,7 @@ def _unforeseen(error: Exception) -> str:
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"labml-sd: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"labml-sd: warning: {one_line(' '.join(str(message).split()))}", file=sys.stderr)
 
 
 def _build_parser(with_train: bool) -> argparse.ArgumentParser:
@@ -128,7 +130,15 @@ def _add_drawing(parser: argparse.ArgumentParser) -> None:
         default="auto",
         type=_dtype,
     )
+    help = "translate the U-Net with torch.compile first: slower start, faster steps"
+    _flag(parser, "--compile", help=help, action="store_true")
     _flag(parser, "--outdir", "--output-dir", help="folder for the pictures (outputs)", default="outputs")
+    _add_max_pixels(parser)
+
+
+def _add_max_pixels(parser: argparse.ArgumentParser) -> None:
+    help = "most pixels of a picture that is read (16777216)"
+    _flag(parser, "--max-pixels", help=help, type=int, metavar="N")
 
 
 def _add_guidance(parser: argparse.ArgumentParser) -> None:
@@ -182,6 +192,7 @@ def _add_train(parser: argparse.ArgumentParser, complete: bool) -> None:
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a picture, a checkpoint file or a model folder")
+    _add_max_pixels(parser)
     parser.set_defaults(run=_inspect)
 
 
@@ -209,13 +220,19 @@ def _inpaint(args: argparse.Namespace) -> None:
 def _train(args: argparse.Namespace) -> None:
     from labml_sd.training import command
 
-    command.run(args)
+    before = signal.getsignal(signal.SIGINT)
+    if before is cli_start.stop:  # training saves what it has, and then ends
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        command.run(args)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _inspect(args: argparse.Namespace) -> None:
     from labml_sd import cli_show
 
-    cli_show.inspect_command(args.file)
+    cli_show.inspect_command(args.file, args.max_pixels)
 
 
 def _env(args: argparse.Namespace) -> None:
@@ -225,4 +242,4 @@ def _env(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cli_start.main())

@@ -6,6 +6,7 @@ See        tests/test_cli.py
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,13 +15,14 @@ from typing import Any
 from PIL import Image
 
 from labml_sd.checkpoint import load_model
-from labml_sd.errors import GenerationError, ImageError, PromptError
-from labml_sd.image import save_images
+from labml_sd.errors import GenerationError, ImageError, PromptError, one_line
+from labml_sd.image import MAX_PIXELS, open_image, save_images
 from labml_sd.image_writing import check_folder
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.metadata import read_parameters
 from labml_sd.pipeline import img2img, inpaint, txt2img
 from labml_sd.pipeline.common import weights_hash
+from labml_sd.training.interrupt import Interrupt
 
 # flag -> argument of the pipelines; a flag that was not given is left to the pipeline's default
 _SETTINGS = {
@@ -40,6 +42,7 @@ _SETTINGS = {
     "width": "width",
     "strength": "strength",
 }
+_MAX_PROMPTS = 2**24  # bytes of a file of prompts
 _RECORDED = tuple(k for k in _SETTINGS if k not in ("n_samples", "strength"))
 
 
@@ -54,7 +57,7 @@ def txt2img_command(args: argparse.Namespace) -> None:
 
 def _redraw(args: argparse.Namespace) -> None:
     """Draw the picture of --from-image again; flags that are given take the place of its parameters."""
-    drawn = read_parameters(args.from_image)
+    drawn = read_parameters(args.from_image, max_pixels=_limit(args))
     if drawn.task != "txt2img":
         raise GenerationError(
             f"{args.from_image} was drawn by {drawn.task}: --from-image draws txt2img pictures again"
@@ -74,15 +77,15 @@ def _redraw(args: argparse.Namespace) -> None:
 def img2img_command(args: argparse.Namespace) -> None:
     """Draw a picture again under a prompt."""
     prompts = _required(_prompts(args))
-    image = _given(args.init_image, "img2img needs a picture to start from: give --init-image FILE")
+    image = _opened(args, args.init_image, "img2img needs a picture to start from: give --init-image FILE")
     _draw(img2img, args, _model(args), prompts, image)
 
 
 def inpaint_command(args: argparse.Namespace) -> None:
     """Draw the white part of a mask again."""
     prompts = _required(_prompts(args))
-    image = _given(args.init_image, "inpaint needs the picture to repair: give --init-image FILE")
-    mask = _given(args.mask, "inpaint needs a mask, white where it shall paint: give --mask FILE")
+    image = _opened(args, args.init_image, "inpaint needs the picture to repair: give --init-image FILE")
+    mask = _opened(args, args.mask, "inpaint needs a mask, white where it shall paint: give --mask FILE")
     _draw(inpaint, args, _model(args), prompts, image, mask)
 
 
@@ -98,9 +101,15 @@ def _lines(path: str | None) -> list[str] | None:
     if path is None:
         return None
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")  # Windows editors put a byte order mark first
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "it is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
+        with open(path, "rb") as file:  # it may be a pipe, and a device has no end
+            content = file.read(_MAX_PROMPTS + 1)
+        if len(content) > _MAX_PROMPTS:
+            raise PromptError(f"{path} is longer than {_MAX_PROMPTS:,} bytes: divide it into several files")
+        text = content.decode("utf-8-sig")  # Windows editors put a byte order mark first
+    except UnicodeDecodeError as error:
+        raise PromptError(f"cannot read the prompts in {path}: it is no UTF-8 text") from error
+    except (OSError, ValueError) as error:  # ValueError: what is no path
+        reason = getattr(error, "strerror", None) or error
         raise PromptError(f"cannot read the prompts in {path}: {reason}") from error
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
@@ -116,10 +125,14 @@ def _required(prompts: str | list[str] | None) -> str | list[str]:
     return prompts
 
 
-def _given(path: str | None, message: str) -> str:
+def _limit(args: argparse.Namespace) -> int:
+    return MAX_PIXELS if args.max_pixels is None else int(args.max_pixels)
+
+
+def _opened(args: argparse.Namespace, path: str | None, message: str) -> Image.Image:
     if path is None:
         raise ImageError(message)
-    return path
+    return open_image(path, max_pixels=_limit(args))
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -127,7 +140,8 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _model(args: argparse.Namespace) -> LatentDiffusion:
-    return load_model(args.model or "tiny", device=args.device, dtype=args.dtype, tokenizer=args.tokenizer)
+    given = {name: getattr(args, name) for name in ("device", "dtype", "tokenizer", "compile")}
+    return load_model(args.model or "tiny", **given)
 
 
 def _draw(
@@ -142,10 +156,21 @@ def _draw(
     images = pipeline(*inputs, **settings, progress=sys.stderr.isatty())
     if settings["seed"] is None:
         _note(f"seed {read_parameters(images[0]).seed}")
-    for path in save_images(images, args.outdir):
+    for image in images:  # one at a time: if the disk is full, what was saved is told
+        with Interrupt() as interrupt:
+            _print_path(*save_images([image], args.outdir))
+        if interrupt.asked:
+            raise KeyboardInterrupt
+
+
+def _print_path(path: Path) -> None:
+    try:
         print(path)
+    except UnicodeEncodeError:  # a folder's name need not be text: then it is told in its own bytes
+        sys.stdout.flush()
+        sys.stdout.buffer.write(os.fsencode(path) + b"\n")
 
 
 def _note(text: str) -> None:
     """Standard output holds the paths and nothing else, so that a script can use it."""
-    print(text, file=sys.stderr)
+    print(one_line(text), file=sys.stderr)

@@ -16,6 +16,7 @@ import torch
 
 import labml_sd
 from labml_sd.errors import ImageError
+from labml_sd.image_reading import MAX_PIXELS
 from labml_sd.metadata import read_parameters
 
 _PACKAGES = (
@@ -33,13 +34,13 @@ _PACKAGES = (
 )
 
 
-def inspect_command(file: str) -> None:
+def inspect_command(file: str, max_pixels: int | None = None) -> None:
     """Print the parameters inside a picture, or what a checkpoint holds."""
     path = Path(file)
     if not path.exists():
         raise ImageError(f"{file} does not exist: give a picture, a checkpoint file or a model folder")
     if _is_picture(path):
-        print(_picture_text(path))
+        print(_picture_text(path, MAX_PIXELS if max_pixels is None else max_pixels))
         return
     from labml_sd.checkpoint import inspect_file
 
@@ -55,13 +56,18 @@ def _is_picture(path: Path) -> bool:
     return head.startswith((b"\x89PNG", b"\xff\xd8\xff")) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
 
 
-def _picture_text(path: Path) -> str:
-    values = {k: v for k, v in asdict(read_parameters(path)).items() if v not in (None, "")}
-    shown = {
-        k: json.dumps(v, ensure_ascii=False) if isinstance(v, str) and "\n" in v else v
-        for k, v in values.items()
-    }
-    return "\n".join(f"{key + ':':18} {value}" for key, value in shown.items())
+def _picture_text(path: Path, max_pixels: int) -> str:
+    values = asdict(read_parameters(path, max_pixels=max_pixels))
+    return "\n".join(f"{k + ':':18} {_printable(v)}" for k, v in values.items() if v not in (None, ""))
+
+
+def _printable(value: object) -> object:
+    """A text that would break its line, or command the terminal, is shown as JSON shows it."""
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    return "".join(
+        c if c.isprintable() else json.dumps(c)[1:-1] for c in json.dumps(value, ensure_ascii=False)
+    )
 
 
 def env_command() -> None:

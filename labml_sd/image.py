@@ -14,7 +14,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from labml_sd.errors import GenerationError, ImageError
+from labml_sd.errors import GenerationError, ImageError, quoted
 from labml_sd.image_reading import MAX_PIXELS, PathLike, open_image
 from labml_sd.image_writing import save_images
 
@@ -35,9 +35,9 @@ __all__ = [
 ]
 
 
-def load_img(source: PathLike | Image.Image) -> Float[Tensor, "1 3 H W"]:
+def load_img(source: PathLike | Image.Image, *, max_pixels: int = MAX_PIXELS) -> Float[Tensor, "1 3 H W"]:
     """Open a picture as float32 values in [-1, 1], at its own size. Raises `ImageError`."""
-    return to_tensor(open_image(source))
+    return to_tensor(open_image(source, max_pixels=max_pixels))
 
 
 def to_tensor(image: Image.Image) -> Float[Tensor, "1 3 H W"]:
@@ -74,7 +74,7 @@ def resize_to(image: Image.Image, height: int | None, width: int | None) -> Imag
         height = max(1, round(image.height * _side("width", width) / image.width))
     if _side("height", height) * _side("width", width) > MAX_PIXELS:
         raise GenerationError(
-            f"size {width}x{height} is too large: at most {MAX_PIXELS / 1e6:.0f} megapixels"
+            f"size {width}x{height} is too large: at most {MAX_PIXELS:,} pixels can be drawn"
         )
     if image.size == (width, height):
         return image
@@ -83,8 +83,9 @@ def resize_to(image: Image.Image, height: int | None, width: int | None) -> Imag
 
 
 def _side(name: str, pixels: object) -> int:
-    if not isinstance(pixels, int) or isinstance(pixels, bool) or pixels < 1:
-        raise GenerationError(f"{name} {pixels!r} is no size: give a whole number of pixels, at least 1")
+    if not isinstance(pixels, int) or isinstance(pixels, bool) or not 1 <= pixels <= MAX_PIXELS:
+        limits = f"from 1 to {MAX_PIXELS:,}"
+        raise GenerationError(f"{name} {quoted(pixels)} is no size: give a whole number of pixels, {limits}")
     return pixels
 
 

@@ -24,13 +24,16 @@ class LatentDiffusion(nn.Module):
     r"""What every task needs; no logic of its own.
 
     The diffusion runs on the autoencoder's latents, not on pixels: 48 times fewer numbers. `source` is where
-    the weights came from (a path or a hub id; empty for weights made in place).
+    the weights came from (a path or a hub id; empty for weights made in place). With `fast` the pipelines
+    take the room `fast` to the same numbers; `forward` and the rest below are always the networks as they
+    stand.
     """
 
     def __init__(self, config: ModelConfig, tokenizer: Any, *, source: str = "") -> None:
         super().__init__()
         self.config = config
         self.source = source
+        self.fast = False
         self.text_encoder = CLIPTextEmbedder(config.text_encoder, tokenizer)
         self.unet = UNet(config.unet)
         self.autoencoder = Autoencoder(config.autoencoder)
@@ -54,11 +57,11 @@ class LatentDiffusion(nn.Module):
         self, image: Float[Tensor, "b 3 H W"], generator: Generator | None = None
     ) -> Float[Tensor, "b z h w"]:
         """Scaled latent of images in [-1, 1]: the posterior's mean, or a draw when a generator is given."""
-        return self.autoencoder.encode(image.to(self.device, self.dtype), generator)
+        return self.autoencoder.encode(image.to(self.autoencoder.quant_conv.weight), generator)
 
     def decode_latent(self, z: Float[Tensor, "b z h w"]) -> Float[Tensor, "b 3 H W"]:
         """Images of scaled latents; values can pass [-1, 1] a little."""
-        return self.autoencoder.decode(z.to(self.device, self.dtype))
+        return self.autoencoder.decode(z.to(self.autoencoder.post_quant_conv.weight))
 
     def forward(
         self, x: Float[Tensor, "b z h w"], t: Num[Tensor, " b"], c: Float[Tensor, "b n d"]

@@ -14,7 +14,7 @@ from typing import Any, get_args
 from PIL import Image, PngImagePlugin
 
 from labml_sd.errors import ImageError
-from labml_sd.image_reading import PathLike, read_picture
+from labml_sd.image_reading import MAX_PIXELS, PathLike, exif_value, read_picture
 
 TEXT_KEY = "parameters"  # the text that other programs look for
 JSON_KEY = "labml_sd"  # the exact values
@@ -39,6 +39,8 @@ SAMPLER_TITLES = {
 }  # the names of the web UI
 # A key starts at a word's start and is short, so that a long prompt is not searched over and over.
 _SETTING = re.compile(r'(?<![\w\-/])(\w[\w \-/]{1,40}):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+# Without its texts JSON of ours is short; lists of megabytes would take seconds to read.
+_JSON_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _SAMPLER_NAMES = {title: name for name, title in SAMPLER_TITLES.items()}
 
 
@@ -118,14 +120,13 @@ def attach(image: Image.Image, parameters: GenerationParameters) -> Image.Image:
     return copy
 
 
-def read_parameters(source: PathLike | Image.Image) -> GenerationParameters:
+def read_parameters(source: PathLike | Image.Image, *, max_pixels: int = MAX_PIXELS) -> GenerationParameters:
     """Read the parameters of a picture: exactly if this package drew it, else as far as its text goes.
 
-    Raises `ImageError` when the file cannot be read, or carries no parameters.
+    A prompt that looks like settings stays a prompt. Raises `ImageError` for an unreadable file or none.
     """
-    is_image = isinstance(source, Image.Image)
-    image = source if isinstance(source, Image.Image) else read_picture(source)
-    name = "the image" if is_image else str(source)
+    image = source if isinstance(source, Image.Image) else read_picture(source, max_pixels=max_pixels)
+    name = "the image" if isinstance(source, Image.Image) else str(source)
     exact, text = _texts(image)
     if exact is not None:
         return parse_json(exact, name)
@@ -137,7 +138,7 @@ def read_parameters(source: PathLike | Image.Image) -> GenerationParameters:
 def parse_json(text: str, name: str = "the picture") -> GenerationParameters:
     """Read back `to_json`. Fields of a later version are passed over; a wrong type raises `ImageError`."""
     try:
-        values = json.loads(text)
+        values = json.loads(text) if len(_JSON_STRING.sub("", text)) < 10_000 else None
     except (ValueError, RecursionError) as error:
         raise ImageError(f"{name} carries damaged parameters: they are no JSON") from error
     if not isinstance(values, dict):
@@ -152,9 +153,13 @@ def parse_json(text: str, name: str = "the picture") -> GenerationParameters:
 
 def _checked(key: str, kind: Any, value: Any, name: str) -> Any:
     allowed = get_args(kind) or (kind,)
-    if isinstance(value, bool) or not isinstance(value, (*allowed, int) if float in allowed else allowed):
-        raise ImageError(f"{name} carries damaged parameters: {key} is {value!r}")
-    return float(value) if isinstance(value, int) and float in allowed else value
+    if (
+        float in allowed and type(value) is int and abs(value) < 2**1023
+    ):  # JSON has whole numbers of any length
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, allowed):
+        raise ImageError(f"{name} carries damaged parameters: {key} is {repr(value)[:100]}")
+    return value
 
 
 def parse_text(text: str) -> GenerationParameters:
@@ -237,10 +242,9 @@ def _texts(image: Image.Image) -> tuple[str | None, str | None]:
     """(exact JSON, web UI text) of a picture, from PNG text or from EXIF; None for what is not there."""
     exact, text = image.info.get(JSON_KEY), image.info.get(TEXT_KEY)
     if exact is None and text is None:
-        exif = image.getexif()
-        if exif.get(_SOFTWARE) == "labml_sd":
-            exact = exif.get(_IMAGE_DESCRIPTION)
-        comment = exif.get_ifd(_EXIF_IFD).get(_USER_COMMENT)
+        if exif_value(image, _SOFTWARE) == "labml_sd":
+            exact = exif_value(image, _IMAGE_DESCRIPTION)
+        comment = exif_value(image, _USER_COMMENT, _EXIF_IFD)
         if isinstance(comment, bytes) and comment.startswith(b"UNICODE\0"):
             text = comment[8:].decode("utf-16-be", "replace")
     return (exact if isinstance(exact, str) else None), (text if isinstance(text, str) else None)

@@ -62,6 +62,18 @@ def test_the_model_knows_the_rooms_and_nothing_above_it():
     assert imported_rooms(PACKAGE / "latent_diffusion.py") == {*ROOMS, "config"}
 
 
+@each(path for path in MODULES if room(path) == "fast")
+def test_the_fast_room_knows_the_networks_the_sampler_and_the_model(path):
+    assert imported_rooms(path) <= {"unet", "autoencoder", "sampler", "latent_diffusion"}
+
+
+def test_only_the_pipelines_and_the_loader_know_the_fast_room():
+    importing = {room(path): set(imported(path)) for path in MODULES if "fast" in imported_rooms(path)}
+    assert set(importing) == {"pipeline", "checkpoint"}
+    loading = {name for path in MODULES if room(path) == "checkpoint" for name in imported(path)}
+    assert {name for name in loading if name.startswith("fast")} == {"fast.compiled.compile_unet"}
+
+
 def test_nothing_but_the_command_line_imports_the_command_line():
     importing = {room(path) for path in MODULES for name in imported_rooms(path) if name.startswith("cli")}
     assert {name for name in importing if not name.startswith("cli")} == set()

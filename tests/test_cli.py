@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import subprocess
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from labml_sd import cli, cli_show
+from labml_sd import cli, cli_draw, cli_show
 from labml_sd.checkpoint import model_hash, save_model
-from labml_sd.image import save_images
+from labml_sd.errors import ImageError
+from labml_sd.image import MAX_PIXELS, save_images
 from labml_sd.image_reading import read_picture
 from labml_sd.metadata import GenerationParameters, attach, read_parameters
 
@@ -48,7 +50,8 @@ def test_a_prompt_is_all_that_is_needed(shell):
     code, out, _ = shell("txt2img", "a house", "--steps", 2)
     assert code == 0
     assert out == [os.path.join("outputs", "00000.png")] and Path(out[0]).is_file()
-    assert shell.loads == [{"source": "tiny", "device": "auto", "dtype": "auto", "tokenizer": None}]
+    defaults = {"device": "auto", "dtype": "auto", "tokenizer": None, "compile": False}
+    assert shell.loads == [{"source": "tiny", **defaults}]
 
 
 def test_a_random_seed_is_told_and_draws_the_same_picture_again(shell):
@@ -123,9 +126,10 @@ def test_several_pictures_count_their_seeds(shell, name):
 @pytest.mark.parametrize(
     "flags, loaded",
     [
-        (["--model", "m", "--device", "cpu", "--dtype", "float16"], ("m", "cpu", "float16", None)),
-        (["--ckpt", "m", "--precision", "full", "--tokenizer", "t"], ("m", "auto", "float32", "t")),
-        (["--precision", "autocast"], ("tiny", "auto", "auto", None)),
+        (["--model", "m", "--device", "cpu", "--dtype", "float16"], ("m", "cpu", "float16", None, False)),
+        (["--ckpt", "m", "--precision", "full", "--tokenizer", "t"], ("m", "auto", "float32", "t", False)),
+        (["--precision", "autocast"], ("tiny", "auto", "auto", None, False)),
+        (["--compile"], ("tiny", "auto", "auto", None, True)),
     ],
 )
 def test_the_model_is_chosen_by_flags(shell, flags, loaded):
@@ -212,6 +216,12 @@ ERRORS = {
     "two prompts": (["txt2img", "a", "--prompt", "b"], "more than one prompt"),
     "no prompt file": (["txt2img", "--prompt-file", "none.txt"], "none.txt: No such file"),
     "an empty prompt file": (["txt2img", "--prompt-file", "empty.txt"], "holds no prompt"),
+    "a prompt file without end": (["txt2img", "--prompt-file", "/dev/zero"], "longer than 16,777,216 bytes"),
+    "a prompt file of no name": (["txt2img", "--prompt-file", "a\0b"], "cannot read the prompts in a\\x00b"),
+    "a prompt file with a long line": (
+        ["txt2img", "--prompt-file", "long.txt"],
+        "longer than 1,048,576 bytes",
+    ),
     "a prompt file in another code": (["txt2img", "--prompt-file", "latin.txt"], "no UTF-8 text"),
     "steps 0": (["txt2img", "a", "--steps", "0"], "steps is 0"),
     "unknown sampler": (["txt2img", "a", "--sampler", "ddmp"], "did you mean 'ddpm'"),
@@ -247,6 +257,7 @@ ERRORS = {
 def test_every_error_is_one_line_and_exit_code_2(shell, arguments, message):
     Path("empty.txt").write_text(" \n")
     Path("latin.txt").write_bytes(b"caf\xe9")
+    Path("long.txt").write_bytes(b"x" * 2**21)
     Image.new("RGB", (8, 8)).save("in.png")
     Image.new("RGB", (9, 8)).save("in2.png")
     code, out, err = shell(*arguments)
@@ -303,6 +314,78 @@ def test_whatever_happens_is_one_line_without_a_stack_trace(shell, monkeypatch, 
 def test_a_prompt_that_is_too_long_warns_in_one_line(shell, recwarn):
     code, _, err = shell("txt2img", "a red house " * 40, "--steps", 1, "--seed", 1)
     assert code == 0 and len(err) == 1 and err[0].startswith("labml-sd: warning: ")
+
+
+def test_a_larger_picture_is_read_with_a_flag(shell, photo):
+    photo(40, 32).save("in.png")
+    arguments = ["img2img", "a", "--init-image", "in.png", "--steps", 1, "--max-pixels"]
+    code, _, (told,) = shell(*arguments, 1279)
+    assert (
+        code == 2
+        and "40x32 pixels; make it smaller, at most 1,279, or raise max_pixels (--max-pixels" in told
+    )
+    code, drawn, _ = shell(*arguments, 1280)
+    assert code == 0
+    assert shell("inspect", drawn[0], "--max-pixels", 1279)[0] == 2
+    assert shell("inspect", drawn[0], "--max-pixels", 1280)[0] == 0
+
+
+def test_the_limit_of_the_help_text_is_the_one_that_holds(shell):
+    assert f"({MAX_PIXELS})" in " ".join(shell("txt2img", "--help")[1])
+
+
+def test_the_first_picture_of_an_animation_is_taken_with_a_warning(shell, photo, recwarn):
+    photo(32, 32).save("in.png", save_all=True, append_images=[photo(32, 33).crop((0, 0, 32, 32))])
+    code, out, err = shell("img2img", "a", "--init-image", "in.png", "--steps", 1, "--seed", 1)
+    assert (code, len(out)) == (0, 1)
+    assert err == ["labml-sd: warning: in.png holds 2 pictures: the first is taken"]
+
+
+def test_a_path_that_is_no_text_is_told_in_its_own_bytes(monkeypatch):
+    stdout = io.TextIOWrapper(io.BytesIO(), "utf-8")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    print("before")
+    cli_draw._print_path(Path(os.fsdecode(b"caf\xe9/00000.png")))
+    stdout.flush()
+    assert stdout.buffer.getvalue() == b"before\ncaf\xe9/00000.png\n"
+
+
+def test_if_the_disk_is_full_what_was_saved_before_is_told(shell, monkeypatch):
+    def save(images, outdir):
+        saved = save_images(images, outdir)
+        monkeypatch.setattr("labml_sd.cli_draw.save_images", full)
+        return saved
+
+    def full(images, outdir):
+        raise ImageError("cannot write to outputs (No space left on device): choose another folder")
+
+    monkeypatch.setattr("labml_sd.cli_draw.save_images", save)
+    code, out, err = shell("txt2img", "a", "--steps", 1, "--seed", 1, "--n-samples", 2)
+    assert (code, out, len(err)) == (2, [os.path.join("outputs", "00000.png")], 1)
+
+
+@pytest.mark.parametrize("name", ["\x1b[2J.png", "a\nb.png", "\x9b.png", "\u202e.png"])
+def test_a_name_does_not_command_the_terminal(shell, name):
+    code, _, (told,) = shell("inspect", name)
+    assert code == 2 and told.isprintable()
+
+
+def test_nor_does_a_strangers_hash_of_a_model(shell):
+    drawn = GenerationParameters(prompt="a house", seed=1, steps=1, model="tiny", model_hash="\x1b[31m")
+    save_images([attach(Image.new("RGB", (8, 8)), drawn)], ".")
+    code, _, (told,) = shell("txt2img", "--from-image", "00000.png")
+    assert code == 0 and told.isprintable() and r"\x1b[31m" in told
+
+
+@pytest.mark.parametrize(
+    "prompt", ["\x1b]0;title\x07", "\x9b2J", "a\u202eb", "half \ud800", "two\rlines", "\x85"]
+)
+def test_a_strangers_prompt_does_not_command_the_terminal(shell, prompt):
+    (path,) = save_images([attach(Image.new("RGB", (8, 8)), GenerationParameters(prompt=prompt))], ".")
+    code, lines, _ = shell("inspect", path)
+    shown = dict(line.split(":", 1) for line in lines)
+    assert code == 0 and all(line.isprintable() for line in lines)
+    assert json.loads(shown["prompt"]) == prompt
 
 
 def test_inspect_shows_a_pictures_parameters(shell):

@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from labml_sd.errors import GenerationError, ImageError
 from labml_sd.image import (
+    MAX_PIXELS,
     blend_pixels,
     crop,
     latent_mask,
@@ -55,6 +58,7 @@ def test_every_8_bit_value_survives_the_trip_through_a_tensor():
     assert np.array_equal(np.asarray(back), values)
 
 
+@pytest.mark.holds("fact: rounding")
 def test_pixels_are_rounded_not_cut():
     just_below = torch.full((1, 3, 1, 1), (100.6 / 127.5) - 1)
     assert to_pil(just_below)[0].getpixel((0, 0)) == (101, 101, 101)
@@ -65,6 +69,7 @@ def test_values_beyond_the_range_are_clamped():
     assert to_pil(beyond)[0].getpixel((0, 0)) == (0, 128, 255)
 
 
+@pytest.mark.holds("fact: finite")
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_value_that_is_no_number_is_an_error_that_names_the_stage(value):
     image = torch.zeros(1, 3, 2, 2)
@@ -117,12 +122,6 @@ def test_every_mode_becomes_rgb(mode):
     assert (image.mode, image.size) == ("RGB", (3, 2))
 
 
-def test_of_an_animation_the_first_frame_is_taken(tmp_path):
-    frames = [Image.new("RGB", (2, 2), colour) for colour in ("red", "blue")]
-    frames[0].save(tmp_path / "moving.png", save_all=True, append_images=frames[1:])
-    assert open_image(tmp_path / "moving.png").getpixel((0, 0)) == (255, 0, 0)
-
-
 def test_opening_leaves_the_callers_image_alone():
     image = Image.new("RGBA", (2, 2), (1, 2, 3, 4))
     open_image(image)
@@ -150,7 +149,7 @@ def whole_png(folder: Path) -> bytes:
         (lambda folder: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no picture that can be read"),
         (lambda folder: whole_png(folder)[:700], "damaged or cut short"),
         (lambda folder: png_header(20_000, 20_000), "too large"),
-        (lambda folder: png_header(8_000, 8_000), "too large"),
+        (lambda folder: png_header(4_096, 4_097), "too large"),
     ],
     ids=["missing", "no bytes", "text", "EPS", "cut", "over Pillow's limit", "over our limit"],
 )
@@ -208,6 +207,21 @@ def test_resizing_a_mask_leaves_black_black():
     mask = Image.new("L", (64, 64))
     mask.paste(255, (32, 0, 64, 64))
     assert np.asarray(resize_to(mask, 24, 24))[:, :11].max() == 0
+
+
+any_side = st.none() | st.integers(-3, 200) | st.integers(10**5, 10**12)
+
+
+@settings(deadline=None, derandomize=True, database=None, max_examples=150)
+@given(st.integers(1, 60), st.integers(1, 60), any_side, any_side)
+def test_any_size_is_made_or_is_one_line(width, height, tall, wide):
+    try:
+        made = resize_to(Image.new("L", (width, height)), tall, wide)
+    except GenerationError as error:
+        assert str(error).isprintable()
+    else:
+        assert made.width * made.height <= MAX_PIXELS
+        assert (tall is None or made.height == tall) and (wide is None or made.width == wide)
 
 
 def test_padding_mirrors_without_doubling_the_edge():
@@ -285,10 +299,10 @@ def test_a_name_taken_in_the_meantime_is_not_overwritten(tmp_path, photo, monkey
 
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path, photo, monkeypatch):
-    def full(self: Path, target: Path) -> None:
+    def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ImageError, match="No space left on device") as error:
         save_images([photo(8, 8)], tmp_path)
     one_line(error)

@@ -43,6 +43,7 @@ def test_a_model_built_without_memory_has_a_real_schedule(small_config, tokenize
     assert torch.equal(built.schedule.alpha_bar, Schedule(small_config.schedule).alpha_bar)
 
 
+@pytest.mark.holds("fact: schedule")
 def test_casting_the_model_leaves_the_schedule_in_float64(make_model):
     model = make_model().half()
     assert model.dtype == torch.float16
@@ -103,6 +104,7 @@ def test_a_size_that_is_no_multiple_fails_in_the_unet(model):
         model(randn(1, 4, 3, 4), torch.tensor([9]), model.encode_prompt(""))
 
 
+@pytest.mark.holds("fact: latent-scale")
 def test_the_scale_of_the_latent_is_applied_in_the_autoencoder_and_nowhere_else():
     places = set()
     for path in PACKAGE.rglob("*.py"):

@@ -1,7 +1,9 @@
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from labml_sd.errors import ImageError
@@ -59,6 +61,92 @@ def test_parameters_come_back_from_a_file_exactly(img_format, text, tmp_path):
     parameters = replace(PARAMETERS, prompt=text, negative_prompt=text)
     path = save_images([drawn(parameters)], tmp_path, img_format=img_format)[0]
     assert read_parameters(path) == parameters
+
+
+MEGABYTE = {
+    "one letter": "a" * 2**20,
+    "emoji": "🏠" * 2**18,
+    "NUL": "\0" * 2**20,
+    "lines": "Steps: 1, Seed: 2, Size: 8x8\n" * 2**15,
+}
+
+
+@pytest.mark.parametrize("text", MEGABYTE.values(), ids=MEGABYTE.keys())
+def test_a_megabyte_comes_back_from_a_png_too(text, tmp_path):
+    parameters = replace(PARAMETERS, prompt=text, negative_prompt=text)
+    assert read_parameters(save_images([drawn(parameters)], tmp_path)[0]) == parameters
+
+
+def test_and_from_a_webp(tmp_path):
+    parameters = replace(PARAMETERS, prompt=MEGABYTE["emoji"])
+    assert read_parameters(save_images([drawn(parameters)], tmp_path, img_format="webp")[0]) == parameters
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+INJECTED = st.lists(
+    st.sampled_from(["\n", "Steps: 20, Sampler: Euler a, Seed: 1, Size: 9x9", "Negative prompt: ", '"', "\0"])
+    | texts
+).map("".join)
+PROPERTY = settings(deadline=None, derandomize=True, database=None, max_examples=40)
+
+
+@PROPERTY
+@given(INJECTED, INJECTED, st.sampled_from(["png", "jpg", "webp"]))
+def test_no_prompt_changes_what_is_read_back(tmp_path_factory, prompt, negative, img_format):
+    parameters = replace(PARAMETERS, prompt=prompt, negative_prompt=negative)
+    folder = tmp_path_factory.mktemp("drawn")
+    assert read_parameters(save_images([drawn(parameters)], folder, img_format=img_format)[0]) == parameters
+
+
+@PROPERTY
+@given(INJECTED, INJECTED)
+def test_nor_the_settings_that_other_programs_read(prompt, negative):
+    back = parse_text(replace(PARAMETERS, prompt=prompt, negative_prompt=negative).to_text())
+    assert (back.steps, back.seed, back.width) == (PARAMETERS.steps, PARAMETERS.seed, PARAMETERS.width)
+
+
+@PROPERTY
+@given(st.text(st.characters(exclude_categories=()), max_size=200))
+def test_any_text_of_a_web_ui_is_read_as_far_as_it_goes(text):
+    assert isinstance(parse_text(text), GenerationParameters)
+
+
+@PROPERTY
+@given(
+    st.dictionaries(
+        st.sampled_from([f.name for f in fields(GenerationParameters)]),
+        st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | texts, st.lists, max_leaves=3),
+    )
+)
+def test_any_json_is_read_or_is_one_line(values):
+    try:
+        assert isinstance(parse_json(json.dumps(values)), GenerationParameters)
+    except ImageError as error:
+        assert "damaged parameters" in str(error) and len(str(error)) < 300
+
+
+def test_the_exact_values_count_where_a_text_says_something_else(tmp_path):
+    image = drawn(PARAMETERS)
+    image.info["parameters"] = WEB_UI
+    assert read_parameters(save_images([image], tmp_path)[0]) == PARAMETERS
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [b"no such thing", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0"],
+    ids=["none", "far away", "empty"],
+)
+def test_a_damaged_exif_block_carries_no_parameters(exif, tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.webp", exif=exif)
+    with pytest.raises(ImageError, match="carries no generation parameters"):
+        read_parameters(tmp_path / "a.webp")
+
+
+def test_parameters_of_a_large_picture_are_read_when_the_caller_asks_for_it(tmp_path):
+    path = save_images([drawn(PARAMETERS)], tmp_path)[0]
+    with pytest.raises(ImageError, match="max_pixels"):
+        read_parameters(path, max_pixels=63)
+    assert read_parameters(path, max_pixels=64) == PARAMETERS
 
 
 def test_parameters_come_back_from_a_picture_that_was_never_saved():
@@ -199,13 +287,34 @@ def test_a_picture_without_parameters_is_one_line(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["{", "[1]", '{"steps": "20"}', '{"prompt": null}', '{"seed": true}', '{"seed": 1.5}', "[" * 100_000],
-    ids=["cut", "a list", "a text for a number", "no prompt", "a truth", "a fraction", "deep"],
+    [
+        *(
+            "{",
+            "[1]",
+            '{"steps": "20"}',
+            '{"prompt": null}',
+            '{"seed": true}',
+            '{"seed": 1.5}',
+            "[" * 9_000,
+            "[" * 100_000,
+        ),
+        *("[" + "[]," * 10**6 + "[]]", "{" + ",".join(f'"{i}": 0' for i in range(10**5)) + "}", '"' * 10**6),
+        *(
+            '{"strength": 1' + "0" * 400 + "}",
+            '{"seed": 1' + "0" * 5000 + "}",
+            '{"seed": "' + "x" * 10**6 + '"}',
+        ),
+    ],
+    ids=[
+        *("cut", "a list", "a text for a number", "no prompt", "a truth", "a fraction", "deep", "deeper"),
+        *("a million lists", "a hundred thousand keys", "a million quotes"),
+        *("beyond all fractions", "5000 digits", "a megabyte for a number"),
+    ],
 )
 def test_damaged_parameters_are_one_line(text):
     with pytest.raises(ImageError, match="damaged parameters") as error:
         parse_json(text)
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 300
 
 
 def test_fields_of_a_later_version_are_passed_over():

@@ -52,9 +52,13 @@ class Autoencoder(nn.Module):
         """Latent of the diffusion for a latent of the posterior."""
         return self.config.scale_factor * drawn
 
+    def unscaled(self, z: Float[Tensor, "b z h w"]) -> Float[Tensor, "b z h w"]:
+        """Latent of the posterior for a latent of the diffusion."""
+        return z / self.config.scale_factor
+
     def decode(self, z: Float[Tensor, "b z h w"]) -> Float[Tensor, "b c H W"]:
         """Image of a scaled latent. Values can pass [-1, 1] a little: the caller clamps."""
-        return self.decoder(self.post_quant_conv(z / self.config.scale_factor))
+        return self.decoder(self.post_quant_conv(self.unscaled(z)))
 
     def forward(self, image: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c H W"]:
         """The round trip through the mean: what the autoencoder can keep of an image."""

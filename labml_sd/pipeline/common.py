@@ -5,9 +5,11 @@ Maps       prompts -> evaluate; image -> z; z -> PIL images with their parameter
 See        tests/pipeline/
 """
 
+import copy
 import hashlib
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -18,12 +20,16 @@ from PIL import Image
 from torch import Tensor
 
 import labml_sd
+from labml_sd import fast
+from labml_sd.autoencoder import Autoencoder
 from labml_sd.checkpoint import model_hash
+from labml_sd.errors import GenerationError
 from labml_sd.image import crop, latent_mask, mask_to_tensor, pad_to_multiple, to_pil, to_tensor
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.metadata import GenerationParameters, attach
+from labml_sd.pipeline.memory import Parts, retried
 from labml_sd.pipeline.request import Request, sampler_name
-from labml_sd.sampler import NoiseSource, guided
+from labml_sd.sampler import Level, NoiseSource
 from labml_sd.sampler.protocol import Evaluate
 
 _hashes: WeakKeyDictionary[LatentDiffusion, str | None] = WeakKeyDictionary()
@@ -46,16 +52,39 @@ def state_dtype(model: LatentDiffusion) -> torch.dtype:
 
 
 def prompted(model: LatentDiffusion, request: Request) -> Evaluate:
-    """The U-Net with the prompts and the guidance of `request` built in: (x, level) -> eps."""
+    """The U-Net with the prompts and the guidance of `request` built in: (x, level) -> eps.
+
+    All pictures run as one batch, or in parts where they do not fit in memory.
+    """
     cond = _embed(model, request.prompts)
     uncond = None if request.guidance.scale == 1 else _embed(model, request.negative_prompts)
-    return guided(model, cond, uncond, request.guidance)
+    parts = Parts(len(cond))
+    bound: dict[tuple[int, int], Evaluate] = {}
+
+    def evaluate(x: Float[Tensor, "b z h w"], level: Level) -> Float[Tensor, "b z h w"]:
+        def call(some: slice) -> Float[Tensor, "part z h w"]:
+            key = (some.start, some.stop)
+            if key not in bound:
+                bound[key] = fast.evaluate_with(
+                    model, cond[some], None if uncond is None else uncond[some], request.guidance
+                )
+            return bound[key](x[some], level)
+
+        return parts.run(call)
+
+    return evaluate
 
 
 def _embed(model: LatentDiffusion, prompts: Sequence[str]) -> Float[Tensor, "b n d"]:
-    """Encode each distinct prompt once."""
+    """Encode each distinct prompt once. Raises `GenerationError` for NaN."""
     distinct = list(dict.fromkeys(prompts))
-    return model.encode_prompt(distinct)[[distinct.index(p) for p in prompts]]
+    c = retried(lambda: model.encode_prompt(distinct))
+    if not torch.isfinite(c).all():
+        raise GenerationError(
+            "the text encoder gave NaN or Inf: its weights are damaged, or too large for float16; "
+            "run the model in float32 or bfloat16"
+        )
+    return c[[distinct.index(p) for p in prompts]]
 
 
 def noise_source(model: LatentDiffusion, request: Request, h: int, w: int) -> NoiseSource:
@@ -72,10 +101,21 @@ def noise_source(model: LatentDiffusion, request: Request, h: int, w: int) -> No
 
 
 def encode(model: LatentDiffusion, image: Image.Image, n_images: int) -> Float[Tensor, "b z h w"]:
-    """Pad by reflection to what the networks need, and take the mean of the posterior, once per picture."""
+    """Pad by reflection to what the networks need, and take the mean of the posterior, once per picture.
+
+    Raises `GenerationError` for NaN.
+    """
     pixels = pad_to_multiple(to_tensor(image), model.config.size_multiple)
-    z = model.encode_image(pixels).to(state_dtype(model))
-    return z.expand(n_images, -1, -1, -1)
+
+    def encoded(autoencoder: Autoencoder) -> Float[Tensor, "1 z h w"]:
+        return retried(lambda: fast.encode(autoencoder, pixels, fast=model.fast))
+
+    z = in_range(model, "encode", encoded)
+    if not torch.isfinite(z).all():
+        raise GenerationError(
+            'stage "encode" gave NaN or infinite latents: the autoencoder\'s weights are damaged'
+        )
+    return z.to(state_dtype(model)).expand(n_images, -1, -1, -1)
 
 
 def cells_to_paint(model: LatentDiffusion, mask: Image.Image) -> Float[Tensor, "1 1 h w"]:
@@ -87,7 +127,26 @@ def cells_to_paint(model: LatentDiffusion, mask: Image.Image) -> Float[Tensor, "
 
 def decode(model: LatentDiffusion, z: Float[Tensor, "b z h w"], height: int, width: int) -> list[Image.Image]:
     """Decode and cut the padding off. Raises `GenerationError` for NaN."""
-    return to_pil(crop(model.decode_latent(z), height, width), stage="decode")
+
+    def decoded(autoencoder: Autoencoder) -> Float[Tensor, "b 3 H W"]:
+        return Parts(len(z)).run(lambda some: fast.decode(autoencoder, z[some], fast=model.fast))
+
+    return to_pil(crop(in_range(model, "decode", decoded), height, width), stage="decode")
+
+
+def in_range(
+    model: LatentDiffusion, stage: str, run: Callable[[Autoencoder], Float[Tensor, "b c h w"]]
+) -> Float[Tensor, "b c h w"]:
+    """Run the autoencoder; where its numbers pass the range of float16, once more in float32, with a warning.
+
+    The activations of SD's decoder come close to 65504, the largest float16; some pictures go beyond, and
+    would come out black.
+    """
+    answer = run(model.autoencoder)
+    if answer.dtype != torch.float16 or torch.isfinite(answer).all():
+        return answer
+    warnings.warn(f"{stage} left the range of float16: done again in float32", stacklevel=2)
+    return run(copy.deepcopy(model.autoencoder).float())
 
 
 def sign(

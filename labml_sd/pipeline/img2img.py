@@ -15,7 +15,8 @@ from labml_sd.image import open_image, resize_to
 from labml_sd.image_reading import PathLike
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline.common import decode, encode, noise_source, prompted, sign
-from labml_sd.pipeline.request import make_request
+from labml_sd.pipeline.memory import memory_errors_explained
+from labml_sd.pipeline.request import check_call, make_request
 from labml_sd.sampler import Sampler, Step, add_noise, sample
 
 
@@ -54,6 +55,7 @@ def img2img(
     tool, except that 0 and 1 are never an error. The rest is as in `txt2img`.
     Raises `ImageError`, `PromptError` and `GenerationError`.
     """
+    check_call(model, on_step, progress)
     request = make_request(
         model.config, model.schedule, prompt=prompt, negative_prompt=negative_prompt, sampler=sampler,
         compat=compat, steps=steps, guidance_scale=guidance_scale, guidance_rescale=guidance_rescale,
@@ -61,11 +63,13 @@ def img2img(
         variation_strength=variation_strength, noise=noise, n_images=n_images, strength=strength,
     )  # fmt: skip
     picture = resize_to(open_image(image), height, width)
-    z = encode(model, picture, len(request.seeds))
-    if request.strength > 0:
-        noised_to, levels = request.start()
-        evaluate = prompted(model, request)
-        draw = noise_source(model, request, z.shape[2], z.shape[3]).draw
-        x = add_noise(z, draw(), noised_to)
-        z = sample(request.sampler, evaluate, x, levels, draw=draw, on_step=on_step, progress=progress)
-    return sign(model, request, decode(model, z, picture.height, picture.width), "img2img", picture)
+    with memory_errors_explained(len(request.seeds), *picture.size):
+        z = encode(model, picture, len(request.seeds))
+        if request.strength > 0:
+            noised_to, levels = request.start()
+            evaluate = prompted(model, request)
+            draw = noise_source(model, request, z.shape[2], z.shape[3]).draw
+            x = add_noise(z, draw(), noised_to)
+            z = sample(request.sampler, evaluate, x, levels, draw=draw, on_step=on_step, progress=progress)
+        drawn = decode(model, z, picture.height, picture.width)
+    return sign(model, request, drawn, "img2img", picture)

@@ -17,7 +17,8 @@ from labml_sd.image import blend_pixels, load_mask, open_image, resize_to
 from labml_sd.image_reading import PathLike
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline.common import cells_to_paint, decode, encode, noise_source, prompted, sign
-from labml_sd.pipeline.request import Request, make_request
+from labml_sd.pipeline.memory import memory_errors_explained
+from labml_sd.pipeline.request import Request, check_call, make_request
 from labml_sd.sampler import Sampler, Step, add_noise, inpaint_blend, sample
 
 
@@ -54,6 +55,7 @@ def inpaint(
     resize picture and mask first; the rest is as in `img2img`.
     Raises `ImageError`, `PromptError` and `GenerationError`.
     """
+    check_call(model, on_step, progress)
     request = make_request(
         model.config, model.schedule, prompt=prompt, negative_prompt=negative_prompt, sampler=sampler,
         compat=compat, steps=steps, guidance_scale=guidance_scale, guidance_rescale=guidance_rescale,
@@ -63,10 +65,11 @@ def inpaint(
     opened = open_image(image)
     grey = resize_to(load_mask(mask, opened.size), height, width)
     picture = resize_to(opened, height, width)
-    z = encode(model, picture, len(request.seeds))
-    if request.strength > 0:
-        z = _paint(model, request, z, cells_to_paint(model, grey), on_step, progress)
-    painted = decode(model, z, picture.height, picture.width)
+    with memory_errors_explained(len(request.seeds), *picture.size):
+        z = encode(model, picture, len(request.seeds))
+        if request.strength > 0:
+            z = _paint(model, request, z, cells_to_paint(model, grey), on_step, progress)
+        painted = decode(model, z, picture.height, picture.width)
     return sign(model, request, [blend_pixels(picture, p, grey) for p in painted], "inpaint", picture, grey)
 
 

@@ -5,14 +5,15 @@ Maps       the arguments of a call -> Request: one prompt, negative prompt and s
 See        tests/pipeline/test_request.py
 """
 
-import math
 import secrets
+import sys
 from dataclasses import dataclass
 from typing import TypeGuard
 
 from labml_sd.config import ModelConfig
-from labml_sd.errors import GenerationError, PromptError
+from labml_sd.errors import GenerationError, PromptError, quoted
 from labml_sd.image_reading import MAX_PIXELS
+from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.sampler import (
     SAMPLERS,
     AsIn,
@@ -30,6 +31,8 @@ from labml_sd.sampler import (
 from labml_sd.sampler.schedule import Schedule
 from labml_sd.sampler.variation import check_variation_strength
 from labml_sd.text_encoder.tokenizer import check_prompts
+
+MAX_PICTURES = 10_000  # of one call: more would wait for hours, and nothing is returned before the last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,16 @@ class Request:
         return levels[0], levels
 
 
+def check_call(model: object, on_step: object, progress: object) -> None:
+    """Raise `GenerationError` for what would else fail in the middle of a run."""
+    if not isinstance(model, LatentDiffusion):
+        raise GenerationError(f"model is of type {type(model).__name__}: give what load_model returns")
+    if on_step is not None and not callable(on_step):
+        raise GenerationError(f"on_step is {quoted(on_step)}: give a function that takes a Step, or None")
+    if not isinstance(progress, int):
+        raise GenerationError(f"progress is {quoted(progress)}: give True or False")
+
+
 def make_request(
     config: ModelConfig,
     schedule: Schedule,
@@ -93,6 +106,8 @@ def make_request(
     ours = get_sampler(sampler)
     chosen = ours if compat is None else as_in(compat, sampler)
     n_steps = _whole(steps, "steps")
+    if count * len(prompts) > MAX_PICTURES:
+        raise GenerationError(f"n_images is {quoted(count)}: a call draws {MAX_PICTURES:,} pictures at most")
     variation = _variation(variation_seed, variation_strength, count * len(prompts))
     scale = config.guidance_scale if guidance_scale is None else _real(guidance_scale)
     return Request(
@@ -118,7 +133,7 @@ def check_size(config: ModelConfig, height: object, width: object) -> tuple[int,
     tall = config.image_size if height is None else _side(height, "height", multiple)
     wide = config.image_size if width is None else _side(width, "width", multiple)
     if tall * wide > MAX_PIXELS:
-        limit = f"at most {MAX_PIXELS / 1e6:.0f} megapixels can be drawn"
+        limit = f"at most {MAX_PIXELS:,} pixels can be drawn"
         raise GenerationError(f"size {wide}x{tall} is too large: {limit}")
     return tall, wide
 
@@ -132,7 +147,7 @@ def sampler_name(sampler: Sampler) -> str:
 
 def _whole(value: object, what: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise GenerationError(f"{what} is {value!r}: give a whole number, at least 1")
+        raise GenerationError(f"{what} is {quoted(value)}: give a whole number, at least 1")
     return value
 
 
@@ -150,22 +165,27 @@ def _paired_prompts(prompt: object, negative_prompt: object) -> tuple[list[str],
 
 def _real(scale: object) -> float:
     if not _is_finite(scale):
-        raise GenerationError(f"guidance_scale is {scale!r}: give a finite number, 1 for no guidance")
+        raise GenerationError(f"guidance_scale is {quoted(scale)}: give a finite number, 1 for no guidance")
     return float(scale)
 
 
 def _is_finite(value: object) -> TypeGuard[float | int]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return abs(value) <= sys.float_info.max  # a whole number can be larger than any float
 
 
 def _guidance(scale: float, rescale: object, interval: object) -> Guidance:
     if not _is_finite(rescale):
-        raise GenerationError(f"guidance_rescale is {rescale!r}: give a number from 0 (none) to 1 (in full)")
+        raise GenerationError(
+            f"guidance_rescale is {quoted(rescale)}: give a number from 0 (none) to 1 (in full)"
+        )
     if interval is None:
         return Guidance(scale, rescale=float(rescale))
     if not isinstance(interval, list | tuple) or len(interval) != 2 or not all(map(_is_finite, interval)):
         raise GenerationError(
-            f"guidance_interval is {interval!r}: give two noise levels sigma, the lower first, as in (0.3, 5)"
+            f"guidance_interval is {quoted(interval)}: "
+            "give two noise levels sigma, the lower first, as in (0.3, 5)"
         )
     return Guidance(scale, low=float(interval[0]), high=float(interval[1]), rescale=float(rescale))
 
@@ -191,6 +211,10 @@ def _variation(seed: object, strength: object, count: int) -> Variation | None:
 
 def _side(value: object, what: str, multiple: int) -> int:
     side = _whole(value, what)
+    if side > MAX_PIXELS:
+        raise GenerationError(
+            f"{what} {quoted(side)} is too large: at most {MAX_PIXELS:,} pixels can be drawn"
+        )
     if side % multiple:
         below = max(multiple, side // multiple * multiple)
         nearest = f"the nearest that work are {below} and {below + multiple}"

@@ -13,7 +13,8 @@ from PIL import Image
 
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline.common import decode, noise_source, prompted, sign
-from labml_sd.pipeline.request import check_size, make_request
+from labml_sd.pipeline.memory import memory_errors_explained
+from labml_sd.pipeline.request import check_call, check_size, make_request
 from labml_sd.sampler import Sampler, Step, sample
 
 
@@ -55,6 +56,7 @@ def txt2img(
     All settings are stored in each picture. `on_step` sees every step; raising from it ends the run.
     Raises `PromptError` and `GenerationError`.
     """
+    check_call(model, on_step, progress)
     request = make_request(
         model.config, model.schedule, prompt=prompt, negative_prompt=negative_prompt, sampler=sampler,
         compat=compat, steps=steps, guidance_scale=guidance_scale, guidance_rescale=guidance_rescale,
@@ -63,8 +65,12 @@ def txt2img(
     )  # fmt: skip
     height, width = check_size(model.config, height, width)
     factor = model.config.autoencoder.downsampling_factor
-    evaluate = prompted(model, request)
-    draw = noise_source(model, request, height // factor, width // factor).draw
-    x = request.noise_scale * draw()
-    z = sample(request.sampler, evaluate, x, request.levels, draw=draw, on_step=on_step, progress=progress)
-    return sign(model, request, decode(model, z, height, width), "txt2img")
+    with memory_errors_explained(len(request.seeds), width, height):
+        evaluate = prompted(model, request)
+        draw = noise_source(model, request, height // factor, width // factor).draw
+        x = request.noise_scale * draw()
+        z = sample(
+            request.sampler, evaluate, x, request.levels, draw=draw, on_step=on_step, progress=progress
+        )
+        drawn = decode(model, z, height, width)
+    return sign(model, request, drawn, "txt2img")

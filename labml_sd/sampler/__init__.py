@@ -21,14 +21,14 @@ loop       x at the first level -> z            runs them all; protocol says wha
 from collections.abc import Callable
 from difflib import get_close_matches
 
-from labml_sd.errors import GenerationError
+from labml_sd.errors import GenerationError, quoted
 from labml_sd.sampler.schedule import CLEAN, Level, Schedule, add_noise, predict_x0
 from labml_sd.sampler.spacing import check_steps, timesteps
 from labml_sd.sampler.start import check_strength, tail
 from labml_sd.sampler.philox import cuda_noise
 from labml_sd.sampler.variation import Variation, slerp
 from labml_sd.sampler.noise import NOISES, NoiseSource, check_noise, check_seed
-from labml_sd.sampler.guidance import Guidance, guide, guided, rescale_std
+from labml_sd.sampler.guidance import Guidance, guide, guided, guided_by, rescale_std
 from labml_sd.sampler.blend import inpaint_blend
 from labml_sd.sampler.protocol import Evaluation, Sampler
 from labml_sd.sampler.ddpm import DDPM, ddpm_step
@@ -73,13 +73,14 @@ def get_sampler(name_or_object: object) -> Sampler:
     if isinstance(name_or_object, str):
         if name_or_object in SAMPLERS:
             return SAMPLERS[name_or_object]()
-        nearest = get_close_matches(name_or_object.lower(), SAMPLERS, n=1, cutoff=0.0)[0]
+        nearest = get_close_matches(name_or_object[:50].lower(), SAMPLERS, n=1, cutoff=0.0)[0]
         raise GenerationError(
-            f"unknown sampler {name_or_object!r}, did you mean {nearest!r}? There are {', '.join(SAMPLERS)}"
+            f"unknown sampler {quoted(name_or_object)}, did you mean {nearest!r}? "
+            f"There are {', '.join(SAMPLERS)}"
         )
     if isinstance(name_or_object, type) or not isinstance(name_or_object, Sampler):
         raise GenerationError(
-            f"sampler is {name_or_object!r}; give one of {', '.join(SAMPLERS)}, "
+            f"sampler is {quoted(name_or_object)}; give one of {', '.join(SAMPLERS)}, "
             "or an object with the methods levels and step"
         )
     return name_or_object
@@ -105,6 +106,7 @@ __all__ = [
     "Guidance",
     "guide",
     "guided",
+    "guided_by",
     "rescale_std",
     "inpaint_blend",
     "Sampler",

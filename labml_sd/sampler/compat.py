@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from labml_sd.errors import GenerationError
+from labml_sd.errors import GenerationError, quoted
 from labml_sd.sampler import compat_levels as lists
 from labml_sd.sampler.compat_levels import Levels
 from labml_sd.sampler.ddim import DDIM
@@ -178,7 +178,9 @@ class AsIn:
 def check_compat(compat: object) -> str:
     """Give a tool's name back; GenerationError when it is none."""
     if not isinstance(compat, str) or compat not in TOOLS:
-        raise GenerationError(f"compat is {compat!r}; choose one of {', '.join(TOOLS)}, or leave it out")
+        raise GenerationError(
+            f"compat is {quoted(compat)}; choose one of {', '.join(TOOLS)}, or leave it out"
+        )
     return compat
 
 
@@ -190,11 +192,13 @@ def as_in(tool: object, name: object) -> AsIn:
     """
     tool = check_compat(tool)
     if not isinstance(name, str):
-        raise GenerationError(f"compat {tool!r} needs a sampler's name, not {name!r}; leave one of them out")
+        raise GenerationError(
+            f"compat {tool!r} needs a sampler's name, not {quoted(name)}; leave one of them out"
+        )
     if name not in TOOLS[tool]:
         having = [other for other, ways in TOOLS.items() if name in ways]
         raise GenerationError(
-            f"{tool} has no sampler {name!r}, it has {', '.join(TOOLS[tool])}; "
-            f"{name!r} is in {', '.join(having) or 'none of the tools'}"
+            f"{tool} has no sampler {quoted(name)}, it has {', '.join(TOOLS[tool])}; "
+            f"{quoted(name)} is in {', '.join(having) or 'none of the tools'}"
         )
     return AsIn(tool, name)

@@ -22,6 +22,12 @@ from labml_sd.sampler.schedule import Level
 EpsModel = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(x [b c h w], t [b], c [b n d]) -> eps [b c h w]: a LatentDiffusion, or any function like it."""
 
+Asked = Callable[[Tensor, float], Tensor]
+"""(x [b c h w], t) -> eps [rows c h w]: a network with its prompts built in, a row for each of them."""
+
+Ask = Callable[[Tensor], Asked]
+"""prompts [rows n d] -> Asked: builds the prompts of a run in."""
+
 
 def guide(
     eps_uncond: Float[Tensor, "b c h w"], eps_cond: Float[Tensor, "b c h w"], scale: float | int
@@ -77,40 +83,64 @@ class Guidance:
         return self.scale if self.low <= level.sigma <= self.high else 1
 
 
+def plainly(model: EpsModel) -> Ask:
+    """Ask a network as it stands: a copy of x for each prompt, t as float32 [rows]."""
+
+    def ask(prompts: Float[Tensor, "rows n d"]) -> Asked:
+        def eps(x: Float[Tensor, "b c h w"], t: float) -> Float[Tensor, "rows c h w"]:
+            rows = prompts.shape[0]
+            times = torch.full((rows,), t, dtype=torch.float32, device=x.device)
+            return model(torch.cat([x] * (rows // x.shape[0])), times, prompts)
+
+        return eps
+
+    return ask
+
+
 def guided(
     model: EpsModel,
     cond: Float[Tensor, "b n d"],
     uncond: Float[Tensor, "_ n d"] | None,
     scale: float | int | Guidance,
 ) -> Evaluate:
-    """Bind prompt and guidance to a network. A plain number as `scale` is the same at every level.
+    """Bind prompt and guidance to a network: `guided_by`, with the network asked plainly."""
+    return guided_by(plainly(model), cond, uncond, scale)
+
+
+def guided_by(
+    ask: Ask,
+    cond: Float[Tensor, "b n d"],
+    uncond: Float[Tensor, "_ n d"] | None,
+    scale: float | int | Guidance,
+) -> Evaluate:
+    """Bind prompt and guidance to a way of asking. A plain number as `scale` is the same at every level.
 
     `cond` has one row an image. `uncond` has one row an image, or one row for all; it may be None at scale 1.
     Where the scale is 1 cond runs alone, else both run as one batch, uncond first.
-    The network gets x in cond's dtype, which is its own, and t as float32 [b]. eps comes back in x's
-    dtype, and guidance is computed in it. GenerationError when the scale or the embeddings do not fit.
+    The network gets x in cond's dtype, which is its own. eps comes back in x's dtype, and guidance is
+    computed in it. GenerationError when the scale or the embeddings do not fit.
     """
     guidance = scale if isinstance(scale, Guidance) else Guidance(scale)
     _check_uncond(guidance, cond, uncond)
+    asked: dict[bool, Asked] = {}  # alone or both: bound when first needed, then for the whole run
+
+    def run(x: Float[Tensor, "b c h w"], level: Level, both: bool) -> Float[Tensor, "rows c h w"]:
+        if both not in asked:
+            asked[both] = ask(
+                cond if uncond is None or not both else torch.cat([uncond.expand_as(cond), cond])
+            )
+        return asked[both](x.to(cond.dtype), level.t).to(x.dtype)
 
     def evaluate(x: Float[Tensor, "b c h w"], level: Level) -> Float[Tensor, "b c h w"]:
         _check_batch(x, cond)
         scale_here = guidance.scale_at(level)
         if scale_here == 1 or uncond is None:
-            return _run(model, x, level, cond)
-        both = torch.cat([uncond.expand_as(cond), cond])
-        eps_uncond, eps_cond = _run(model, torch.cat([x, x]), level, both).chunk(2)
+            return run(x, level, both=False)
+        eps_uncond, eps_cond = run(x, level, both=True).chunk(2)
         eps = guide(eps_uncond, eps_cond, scale_here)
         return rescale_std(eps, eps_cond, guidance.rescale) if guidance.rescale > 0 else eps
 
     return evaluate
-
-
-def _run(
-    model: EpsModel, x: Float[Tensor, "b c h w"], level: Level, cond: Float[Tensor, "b n d"]
-) -> Float[Tensor, "b c h w"]:
-    t = torch.full((x.shape[0],), level.t, dtype=torch.float32, device=x.device)
-    return model(x.to(cond.dtype), t, cond).to(x.dtype)
 
 
 def _check_uncond(guidance: Guidance, cond: Tensor, uncond: Tensor | None) -> None:

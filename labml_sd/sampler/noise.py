@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from labml_sd.errors import GenerationError
+from labml_sd.errors import GenerationError, quoted
 from labml_sd.sampler.philox import cuda_noise
 from labml_sd.sampler.variation import Variation, varied
 
@@ -19,7 +19,7 @@ from labml_sd.sampler.variation import Variation, varied
 def check_seed(seed: object, what: str = "seed") -> int:
     """Give a seed back, or raise GenerationError when it is no whole number in 0..2**63-1."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise GenerationError(f"{what} is {seed!r}; give a whole number from 0 to {2**63 - 1}")
+        raise GenerationError(f"{what} is {quoted(seed)}; give a whole number from 0 to {2**63 - 1}")
     return seed
 
 
@@ -42,7 +42,7 @@ NOISES: dict[str, Callable[[int, tuple[int, int, int]], Iterator[Tensor]]] = {
 def check_noise(noise: object) -> str:
     """Give the name of a kind of noise back, or raise GenerationError when there is none of that name."""
     if not isinstance(noise, str) or noise not in NOISES:
-        raise GenerationError(f"noise is {noise!r}; choose one of {', '.join(NOISES)}")
+        raise GenerationError(f"noise is {quoted(noise)}; choose one of {', '.join(NOISES)}")
     return noise
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from labml_sd.errors import GenerationError
+from labml_sd.errors import GenerationError, quoted
 from labml_sd.sampler.schedule import Level, Schedule
 from labml_sd.sampler.sigmas import exponential_sigmas, karras_sigmas
 
@@ -29,7 +29,7 @@ SPACINGS = (*BY_TIME, *BY_SIGMA)
 def check_steps(n_steps: object, n_train_steps: int = 1000) -> int:
     """Give a step count back, or raise GenerationError when it is no whole number in 1..n_train_steps."""
     if isinstance(n_steps, bool) or not isinstance(n_steps, int) or not 1 <= n_steps <= n_train_steps:
-        raise GenerationError(f"steps is {n_steps!r}; give a whole number from 1 to {n_train_steps}")
+        raise GenerationError(f"steps is {quoted(n_steps)}; give a whole number from 1 to {n_train_steps}")
     return n_steps
 
 

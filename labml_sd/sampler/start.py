@@ -9,7 +9,7 @@ See        tests/sampler/test_start.py
 import math
 from collections.abc import Sequence
 
-from labml_sd.errors import GenerationError
+from labml_sd.errors import GenerationError, quoted
 from labml_sd.sampler.schedule import Level
 
 
@@ -17,7 +17,7 @@ def check_strength(strength: object) -> float:
     """Give a strength back as a float, or raise GenerationError when it is no number in [0, 1]."""
     if isinstance(strength, bool) or not isinstance(strength, (int, float)) or not 0 <= strength <= 1:
         raise GenerationError(
-            f"strength is {strength!r}; give a number from 0 (keep the image) to 1 (repaint it)"
+            f"strength is {quoted(strength)}; give a number from 0 (keep the image) to 1 (repaint it)"
         )
     return float(strength)
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from labml_sd.errors import GenerationError
+from labml_sd.errors import GenerationError, quoted
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def check_variation_strength(strength: object) -> float:
     """Give a strength back as a float, or raise GenerationError when it is no number in [0, 1]."""
     if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 <= strength <= 1:
         raise GenerationError(
-            f"variation_strength is {strength!r}; give a number from 0 (the seed's own noise) "
+            f"variation_strength is {quoted(strength)}; give a number from 0 (the seed's own noise) "
             "to 1 (the variation seed's)"
         )
     return float(strength)

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from labml_sd.checkpoint import save_model
-from labml_sd.checkpoint.load import pick_device
+from labml_sd.checkpoint.machine import pick_device
 from labml_sd.errors import GenerationError
 from labml_sd.training.evaluate_command import add_evaluation, run_card, run_evaluation
 from labml_sd.training.processes import Processes, joined

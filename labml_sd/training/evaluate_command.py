@@ -8,7 +8,7 @@ See        tests/training/test_evaluate_command.py
 import argparse
 
 from labml_sd.checkpoint import load_model
-from labml_sd.checkpoint.load import pick_device
+from labml_sd.checkpoint.machine import pick_device
 from labml_sd.errors import GenerationError
 from labml_sd.sampler import get_sampler
 from labml_sd.training.card import write_card

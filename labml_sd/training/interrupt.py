@@ -1,6 +1,6 @@
 r"""Ctrl-C waits for the end of a step: weights and step count are never saved apart.
 
-Room       training, called by loop.py
+Room       training, called by loop.py; also by cli_draw.py, where a picture is written
 Maps       a signal  ->  `asked`
 See        tests/training/test_interrupt.py
 """

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from labml_sd.checkpoint.machine import fast_bfloat16
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.training.clip_score import ClipReader
 from labml_sd.training.convergence import CURVES, convergence
@@ -20,7 +21,6 @@ from labml_sd.training.convergence_plot import draw_convergence
 from labml_sd.training.dtypes import dtypes, in_dtype
 from labml_sd.training.edits import negative_prompts, strengths
 from labml_sd.training.evaluate import evaluate, scene_axes
-from labml_sd.training.precision import fast_bfloat16
 from labml_sd.training.probe import Probe
 from labml_sd.training.repainting import repainting
 from labml_sd.training.report import markdown

@@ -7,14 +7,7 @@ See        tests/training/test_precision.py
 
 import torch
 
-
-def fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 products have hardware of their own. Without it they are slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(
-        torch.cpu.get_capabilities().get("amx_bf16") or torch.cpu.get_capabilities().get("avx512_bf16")
-    )
+from labml_sd.checkpoint.machine import fast_bfloat16
 
 
 def autocast(device: torch.device) -> torch.autocast:

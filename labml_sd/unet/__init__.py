@@ -2,7 +2,7 @@
 
 time_embedding.py       t [b] -> t_emb [b 4c]
 blocks.py               ResBlock with time, down- and up-sampling
-attention.py            attention in two ways, GeGLU, feed-forward
+attention.py            attention in three ways, GeGLU, feed-forward
 spatial_transformer.py  feature map -> tokens -> feature map, with the prompt in between
 unet.py                 the wiring: down, middle, up, skips
 attention_maps.py       records what each word is looked at with

@@ -7,6 +7,7 @@ Reference  CompVis ldm/modules/attention.py (attribute names kept for the checkp
 See        tests/unet/test_attention.py
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -15,7 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-AttentionKind = Literal["flash", "normal"]
+AttentionKind = Literal["flash", "normal", "sliced"]
+SLICE_BYTES = 64 * 2**20  # of the weights that `sliced_attention` holds at a time
 
 
 def attention_probabilities(
@@ -47,11 +49,32 @@ def flash_attention(
     return F.scaled_dot_product_attention(q, k, v)
 
 
+def sliced_attention(
+    q: Float[Tensor, "b heads n d"], k: Float[Tensor, "b heads m d"], v: Float[Tensor, "b heads m d"]
+) -> Float[Tensor, "b heads n d"]:
+    """The formula for some queries at a time: no query asks for the weights of another.
+
+    It holds `SLICE_BYTES` of weights, not n * m of them, where PyTorch has no kernel for `flash_attention`
+    and would store them all.
+    """
+    row_bytes = k.shape[:-1].numel() * k.element_size()  # the weights of one query of every head
+    slices = torch.split(q, max(1, SLICE_BYTES // row_bytes), dim=2)
+    return torch.cat([normal_attention(some, k, v) for some in slices], dim=2)
+
+
+Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
+ATTENTION: dict[AttentionKind, Attention] = {
+    "flash": flash_attention,
+    "normal": normal_attention,
+    "sliced": sliced_attention,
+}
+
+
 class CrossAttention(nn.Module):
     """Attention with several heads: with `cond` to the prompt, without it of the picture to itself.
 
     The d_model features are split among the heads, so the inner width is n_heads * d_head, here always equal
-    to d_model. `kind` chooses between two ways to the same numbers and can be changed at any time.
+    to d_model. `kind` chooses between three ways to the same numbers and can be changed at any time.
     """
 
     def __init__(self, d_model: int, d_cond: int, n_heads: int) -> None:
@@ -75,8 +98,8 @@ class CrossAttention(nn.Module):
         """Queries from `x`; keys and values from `cond`, or from `x` when there is no condition."""
         source = x if cond is None else cond
         q, k, v = (self.split_heads(y) for y in (self.to_q(x), self.to_k(source), self.to_v(source)))
-        attend = flash_attention if self.kind == "flash" else normal_attention
-        return self.to_out(rearrange(attend(q, k, v), "b heads n d -> b n (heads d)"))
+        attended = ATTENTION[self.kind](q, k, v)
+        return self.to_out(rearrange(attended, "b heads n d -> b n (heads d)"))
 
 
 class GeGLU(nn.Module):

@@ -114,7 +114,10 @@ class UNet(nn.Module):
         )
 
     def use_attention(self, kind: AttentionKind) -> None:
-        """Choose how all attention of this network is computed; the results agree up to rounding."""
+        """Choose how all attention of this network is computed; the results agree up to rounding.
+
+        "flash" is PyTorch's kernel, "normal" the formula, "sliced" the formula in little memory.
+        """
         for module in self.modules():
             if isinstance(module, CrossAttention):
                 module.kind = kind

@@ -15,9 +15,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from labml_sd.checkpoint.machine import fast_bfloat16
 from labml_sd.config import ScheduleConfig, UNetConfig
 from labml_sd.sampler import SAMPLERS, Guidance, NoiseSource, Schedule, get_sampler, guided, sample
-from labml_sd.training.precision import fast_bfloat16
 from labml_sd.unet import UNet
 
 SHAPE = (4, 64, 64)

@@ -5,8 +5,9 @@ from safetensors.torch import save_file
 from labml_sd.checkpoint import check, load, load_model
 from labml_sd.checkpoint.machine import DTYPES
 from labml_sd.checkpoint.read_safetensors import read_safetensors
+from labml_sd.checkpoint.weights import Stored
 from labml_sd.errors import CheckpointError
-from labml_sd.fast.compiled import is_compiled
+from labml_sd.unet import UNet
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64", torch.float16])
@@ -82,14 +83,19 @@ def mapped_file(tmp_path, state, monkeypatch):
     return tmp_path / "x.safetensors"
 
 
-def test_a_large_models_weights_stay_in_their_file(mapped_file, config, words, model, assert_same):
-    found = load_model(mapped_file, config=config, tokenizer=words, device="cpu", dtype="float32")
+@pytest.mark.parametrize("mapped", [True, False])
+@pytest.mark.parametrize("dtype, same", [(torch.float32, True), (torch.bfloat16, False)])
+def test_a_mapped_weight_that_needs_no_conversion_is_a_view_of_the_file(
+    mapped_file, config, model, mapped, dtype, same
+):
     weights = read_safetensors(mapped_file)
-    assert_same(found, model)
-    for name, parameter in found.unet.named_parameters():
-        storage = parameter.untyped_storage()
-        file = weights.read(f"model.diffusion_model.{name}").untyped_storage()
-        assert (storage.data_ptr() - file.data_ptr(), storage.nbytes()) == (0, file.nbytes()), name
+    found = {key: Stored(weights, f"model.diffusion_model.{key}") for key in model.unet.state_dict()}
+    with torch.device("meta"):
+        unet = UNet(config.unet)
+    load.fill(unet, found, torch.device("cpu"), dtype, mapped=mapped)
+    for name, parameter in unet.named_parameters():
+        assert torch.equal(parameter, model.unet.get_parameter(name).to(dtype))
+        assert (parameter.data_ptr() == found[name].read().data_ptr()) is (mapped and same)
 
 
 def test_a_mapped_file_may_be_deleted_and_changed_weights_do_not_reach_it(
@@ -105,11 +111,6 @@ def test_a_mapped_file_may_be_deleted_and_changed_weights_do_not_reach_it(
     assert_same(again, model)
 
 
-def test_a_mapped_weight_that_is_converted_is_the_networks_own(mapped_file, config, words, model):
-    found = load_model(mapped_file, config=config, tokenizer=words, device="cpu", dtype="bfloat16")
-    assert torch.equal(found.unet.out[2].weight, model.unet.out[2].weight.bfloat16())
-
-
 @pytest.mark.parametrize("fast, wanted", [(None, False), (True, True), (False, False)])
 def test_a_small_model_takes_the_fast_road_only_when_asked(folder, fast, wanted):
     assert load_model(folder, fast=fast).fast is wanted
@@ -120,7 +121,19 @@ def test_a_large_model_takes_the_fast_road_unless_told_otherwise(mapped_file, co
     assert load_model(mapped_file, config=config, tokenizer=words, fast=fast).fast is wanted
 
 
-def test_the_unet_is_compiled_when_asked_and_nothing_else_is(folder):
-    plain, compiled = load_model(folder), load_model(folder, compile=True)
-    assert (is_compiled(plain.unet), is_compiled(compiled.unet)) == (False, True)
-    assert not any("_compiled_call_impl" in vars(m) for m in compiled.autoencoder.modules())
+def test_only_large_models_are_mapped(folder, monkeypatch):
+    seen, fill = [], load.fill
+    monkeypatch.setattr(load, "fill", lambda *a, mapped: seen.append(mapped) or fill(*a, mapped=mapped))
+    load_model(folder)
+    monkeypatch.setattr(load, "LARGE", 1)
+    load_model(folder)
+    assert seen == [False] * 3 + [True] * 3
+
+
+def test_the_unet_is_compiled_when_asked_and_only_then(folder, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(load, "compile_unet", compiled.append)
+    load_model(folder)
+    assert compiled == []
+    model = load_model(folder, compile=True)
+    assert compiled == [model.unet]

@@ -21,6 +21,7 @@ def round_trip(model, image):
     return to_pil(model.decode_latent(z)[..., : image.height, : image.width])
 
 
+@pytest.mark.holds("fact: strength-0")
 @pytest.mark.parametrize("size", [(32, 32), (45, 27), (5, 3)])
 def test_strength_0_is_the_autoencoders_round_trip_exactly(model, photo, size):
     images = img2img(model, "a house", photo(*size), strength=0, **QUICK)
@@ -56,6 +57,7 @@ def first_latent(model, monkeypatch, image, strength, seed=0):
     return seen.value.args
 
 
+@pytest.mark.holds("labml_sd.pipeline.img2img.img2img", "fact: img2img-level")
 @pytest.mark.parametrize("strength, t", [(1.0, 999), (0.5, 499)])
 def test_the_image_is_noised_to_the_level_of_the_first_step(make_model, photo, monkeypatch, strength, t):
     model = make_model()
@@ -67,6 +69,7 @@ def test_the_image_is_noised_to_the_level_of_the_first_step(make_model, photo, m
     torch.testing.assert_close(x, (alpha_bar.sqrt() * z + (1 - alpha_bar).sqrt() * noise).to(torch.float32))
 
 
+@pytest.mark.holds("fact: strength-1")
 def test_at_strength_1_a_trace_of_the_image_is_left(make_model, photo, monkeypatch):
     model = make_model()
     images = [photo(32, 32), Image.new("RGB", (32, 32), "blue")]

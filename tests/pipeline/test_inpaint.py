@@ -17,6 +17,7 @@ def half_mask(width, height, value=255):
     return mask
 
 
+@pytest.mark.holds("fact: kept-pixels")
 @pytest.mark.parametrize(
     "size, sampler", [((32, 32), "ddpm"), ((32, 32), "ddim"), ((100, 75), "dpmpp_2m"), ((7, 5), "dpmpp_2m")]
 )
@@ -28,6 +29,7 @@ def test_kept_pixels_are_bit_equal_at_any_size_and_the_others_are_repainted(mode
     assert (np.asarray(painted)[~kept] != np.asarray(image)[~kept]).any(axis=-1).mean() > 0.8
 
 
+@pytest.mark.holds("fact: kept-pixels")
 @pytest.mark.parametrize("strength", [0, 0.4, 1])
 def test_kept_pixels_are_bit_equal_at_any_strength(model, photo, strength):
     image, mask = photo(45, 27), half_mask(45, 27)
@@ -51,12 +53,24 @@ def test_grey_blends_linearly_between_input_and_repainting(model, photo):
     assert np.abs(part - expected).max() <= 0.5
 
 
+@pytest.mark.holds("fact: inpaint-start")
 def test_at_strength_1_the_painted_area_knows_nothing_of_what_was_there(model, photo):
     mask = Image.new("L", (32, 32), 255)
     drawn = [
         inpaint(model, "a house", i, mask, **QUICK)[0] for i in (photo(32, 32), Image.new("RGB", (32, 32)))
     ]
     assert drawn[0].tobytes() == drawn[1].tobytes()
+
+
+@pytest.mark.holds("fact: inpaint-start")
+def test_at_strength_1_the_painted_area_starts_from_pure_noise(model, photo):
+    seen = []
+    inpaint(model, "a house", photo(32, 32), half_mask(32, 32), seed=4, on_step=seen.append, **QUICK)
+    # What the first step started from, of what the network made of it.
+    alpha_bar = model.schedule.alpha_bar[int(seen[0].t)]
+    start = alpha_bar.sqrt() * seen[0].x0 + (1 - alpha_bar).sqrt() * seen[0].eps
+    noise = torch.randn(seen[0].x.shape[1:], generator=torch.Generator().manual_seed(4))
+    torch.testing.assert_close(start[0, ..., 2:].float(), noise[..., 2:], rtol=0, atol=1e-4)
 
 
 def test_below_strength_1_a_white_mask_is_img2img(model, photo):
@@ -66,6 +80,7 @@ def test_below_strength_1_a_white_mask_is_img2img(model, photo):
     assert painted[0].tobytes() == drawn[0].tobytes()
 
 
+@pytest.mark.holds("fact: inpaint-level")
 @pytest.mark.parametrize("strength", [0.7, 1])
 def test_the_kept_area_is_always_at_the_noise_level_just_reached(model, photo, strength):
     seen = []

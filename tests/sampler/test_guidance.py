@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from labml_sd.errors import GenerationError
-from labml_sd.sampler import CLEAN, Guidance, Level, guide, guided, rescale_std
+from labml_sd.sampler import CLEAN, Guidance, Level, guide, guided, guided_by, rescale_std
+from labml_sd.sampler.guidance import plainly
 
 LEVEL = Level(t=12.5, alpha_bar=0.9)
 
@@ -115,6 +116,64 @@ def test_a_negative_prompt_for_another_number_of_images_is_refused(cond, uncond)
 def test_guidance_without_a_negative_prompts_embedding_is_refused(cond):
     with pytest.raises(GenerationError, match="without a negative prompt's embedding"):
         guided(Network(), cond, None, 3)
+
+
+class Asking:
+    """Answers as Network does, without a copy of x from the caller; remembers prompts and calls."""
+
+    def __init__(self):
+        self.bound = []
+        self.calls = []
+
+    def __call__(self, prompts):
+        self.bound.append(prompts)
+
+        def eps(x, t):
+            self.calls.append((x, t))
+            return plainly(Network())(prompts)(x, t)
+
+        return eps
+
+
+def test_asked_plainly_a_network_gets_the_pictures_once_for_each_prompt_of_theirs(x, cond):
+    network = Network()
+    prompts = torch.cat([cond, cond + 1, cond + 2])
+    plainly(network)(prompts)(x, 12.5)
+    ((batch, t, given),) = network.calls
+    assert torch.equal(batch, torch.cat([x, x, x])) and given is prompts
+    assert t.dtype == torch.float32 and t.tolist() == [12.5] * 6
+
+
+def test_a_way_of_asking_gets_x_once_and_both_prompts_uncond_first(x, cond, uncond):
+    ask = Asking()
+    eps = guided_by(ask, cond, uncond, 3)(x, LEVEL)
+    assert torch.equal(eps, guided(Network(), cond, uncond, 3)(x, LEVEL))
+    assert torch.equal(ask.bound[0], torch.cat([uncond, uncond, cond]))
+    assert torch.equal(ask.calls[0][0], x) and ask.calls[0][1] == 12.5
+
+
+def test_prompts_are_bound_once_a_run_alone_and_with_uncond_each_when_first_needed(x, cond, uncond):
+    ask = Asking()
+    evaluate = guided_by(ask, cond, uncond, Guidance(3, low=1.0))
+    inside = Level(t=800.0, alpha_bar=0.1)
+    assert ask.bound == []
+    for level in (LEVEL, LEVEL, inside, LEVEL, inside):
+        evaluate(x, level)
+    assert [len(prompts) for prompts in ask.bound] == [2, 4]
+    assert len(ask.calls) == 5
+
+
+def test_a_way_of_asking_gets_the_networks_dtype_and_the_state_keeps_its_own(cond, uncond):
+    ask = Asking()
+    eps = guided_by(ask, cond.bfloat16(), uncond.bfloat16(), 3)(torch.ones(2, 4, 2, 2), LEVEL)
+    assert (ask.calls[0][0].dtype, eps.dtype) == (torch.bfloat16, torch.float32)
+
+
+def test_a_way_of_asking_is_checked_as_a_network_is(x, cond):
+    with pytest.raises(GenerationError, match="without a negative prompt's embedding"):
+        guided_by(Asking(), cond, None, 3)
+    with pytest.raises(GenerationError, match="2 latents but 1 prompt embeddings"):
+        guided_by(Asking(), cond[:1], None, 1)(x, LEVEL)
 
 
 @pytest.mark.parametrize("scale", [float("nan"), float("inf")])

@@ -1,0 +1,16 @@
+"""Room: the networks once more, sooner. Nothing here computes anything new.
+
+layers.py       convolution and linear layer, weights laid out for the machine once
+transformer.py  the spatial transformer on tokens that stay where they are
+unet.py         the U-Net for a whole run: what does not change from level to level is computed once
+bands.py        a map's rows, made when they are asked for
+autoencoder.py  encoder and decoder in bands, exactly
+compiled.py     the plain U-Net through torch.compile, and as one CUDA graph
+road.py         which road a model takes
+
+Read `unet/` and `autoencoder/` to learn; read this room to see what speed costs in lines.
+"""
+
+from labml_sd.fast.road import decode, encode, evaluate_with
+
+__all__ = ["decode", "encode", "evaluate_with"]

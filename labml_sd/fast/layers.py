@@ -1,0 +1,86 @@
+r"""Convolution and linear layer with their weights laid out once for the machine, not at every call.
+
+On a CPU the library below PyTorch (oneDNN) keeps weights in blocks of its own. `F.conv2d` makes the blocks
+anew at every call: for the widest layers of SD v1 that takes longer than the convolution. Here they are made
+at the first call and kept. Elsewhere, and in number types that oneDNN does not know, the plain functions run.
+
+Room       fast, called by transformer.py, unet.py, bands.py and autoencoder.py of this room
+Maps       x [b c h w] -> [b c' h' w'];  x [b n d] -> [b n d']
+See        tests/fast/test_layers.py
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_ops = torch.ops.mkldnn  # what torch.compile calls when it freezes weights; PyTorch gives them no public name
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+def of_kind(kind: type[Layer], layer: object) -> Layer:
+    """`layer`, known to be of this kind: an nn.Sequential does not say what it holds. TypeError if not."""
+    if not isinstance(layer, kind):
+        raise TypeError(f"expected a {kind.__name__}, found a {type(layer).__name__}")
+    return layer
+
+
+def packs(x: Tensor) -> bool:
+    """Whether oneDNN has a kernel for numbers of this type on this machine."""
+    is_there: Callable[[], bool] = torch.backends.mkldnn.is_available
+    if x.device.type != "cpu" or not is_there():
+        return False
+    narrow = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
+    if x.dtype in narrow:
+        return bool(getattr(_ops, narrow[x.dtype])())
+    return x.dtype == torch.float32
+
+
+class Conv:
+    """A convolution of the model, plain or strided. x is in channels-last memory, and so is the result."""
+
+    def __init__(self, layer: nn.Conv2d) -> None:
+        self.weight, self.bias = layer.weight, layer.bias
+        self.out_channels = layer.out_channels
+        self.stride = list(layer.stride)
+        self.padding = [
+            side for side in layer.padding if isinstance(side, int)
+        ]  # never a word in this package
+        self.packed: Tensor | None = None
+
+    def __call__(
+        self,
+        x: Float[Tensor, "b c h w"],
+        bias: Float[Tensor, " c2"] | None = None,
+        padding: list[int] | None = None,
+    ) -> Float[Tensor, "b c2 h2 w2"]:
+        """Convolve; `bias` and `padding` take the place of the layer's own."""
+        bias = self.bias if bias is None else bias
+        padding = self.padding if padding is None else padding
+        if not packs(x):
+            return F.conv2d(x, self.weight, bias, self.stride, padding)
+        how = (padding, self.stride, [1, 1], 1)  # the last two: dilation, groups
+        if self.packed is None:
+            self.packed = _ops._reorder_convolution_weight(self.weight, *how, list(x.shape))
+        return _ops._convolution_pointwise(x, self.packed, bias, *how, "none", [], "")
+
+
+class Dense:
+    """A linear layer, `x W^T + b`, with an exact GELU behind it when asked for."""
+
+    def __init__(self, weight: Float[Tensor, "d2 d"], bias: Float[Tensor, " d2"] | None = None) -> None:
+        self.weight = weight
+        self.bias = bias
+        self.packed: Tensor | None = None
+
+    def __call__(self, x: Float[Tensor, "b n d"], *, gelu: bool = False) -> Float[Tensor, "b n d2"]:
+        """Project every row. The GELU is computed while the numbers are still in the processor."""
+        if not packs(x):
+            y = F.linear(x, self.weight, self.bias)
+            return F.gelu(y) if gelu else y
+        if self.packed is None:
+            self.packed = _ops._reorder_linear_weight(self.weight.contiguous(), x.shape[0] * x.shape[1])
+        return _ops._linear_pointwise(x, self.packed, self.bias, "gelu" if gelu else "none", [], "none")

@@ -1,0 +1,130 @@
+r"""The spatial transformer once more, over tokens that stay where they are.
+
+In channels-last memory a map [b c h w] *is* its tokens [b hw c]: nothing is copied between the two, and a 1x1
+convolution is a product over tokens.
+
+Room       fast, called by unet.py of this room
+Maps       x [b c h w], keys and values of the prompts  ->  [k*b c h w]
+Reference  labml_sd/unet/spatial_transformer.py and attention.py
+See        tests/fast/test_transformer.py
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labml_sd.fast.layers import Dense, of_kind
+from labml_sd.unet.attention import CrossAttention, FeedForward, GeGLU
+from labml_sd.unet.spatial_transformer import BasicTransformerBlock, SpatialTransformer
+
+CACHE_BYTES = 4 * 2**20  # of the feed-forward's middle: what a core's second-level cache holds, about
+KeysAndValues = tuple[Float[Tensor, "rows heads m d_head"], Float[Tensor, "rows heads m d_head"]]
+
+
+def for_each(x: Float[Tensor, "b *rest"], rows: int) -> Float[Tensor, "rows *rest"]:
+    """Repeat the whole batch until there is a row for each prompt; x itself where there is."""
+    return x if x.shape[0] == rows else torch.cat([x] * (rows // x.shape[0]))
+
+
+class FastAttention:
+    """`CrossAttention`: to itself with one product for all three, or to keys and values already there."""
+
+    def __init__(self, attention: CrossAttention, *, to_itself: bool) -> None:
+        self.n_heads = attention.n_heads
+        self.to_k, self.to_v = attention.to_k, attention.to_v
+        q, k, v = (layer.weight for layer in (attention.to_q, attention.to_k, attention.to_v))
+        self.project = Dense(torch.cat([q, k, v]) if to_itself else q)
+        out = of_kind(nn.Linear, attention.to_out[0])
+        self.to_out = Dense(out.weight, out.bias)
+
+    def heads(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b heads n d_head"]:
+        """A view; the kernel reads it where it is."""
+        return x.view(*x.shape[:2], self.n_heads, -1).transpose(1, 2)
+
+    def keys_and_values(self, cond: Float[Tensor, "rows m d_cond"]) -> KeysAndValues:
+        """Of the prompts."""
+        return self.heads(self.to_k(cond)), self.heads(self.to_v(cond))
+
+    def __call__(
+        self, x: Float[Tensor, "b n d"], given: KeysAndValues | None = None
+    ) -> Float[Tensor, "rows n d"]:
+        """One row for each of what is given; to itself where nothing is."""
+        if given is None:
+            q, k, v = (self.heads(part) for part in self.project(x).chunk(3, dim=-1))
+        else:
+            k, v = given
+            q = for_each(self.heads(self.project(x)), k.shape[0])
+        return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class FastFeedForward:
+    """`FeedForward`, some rows at a time on a CPU.
+
+    All rows at once, its middle is the largest tensor of the U-Net: too large for the cache, and on Linux so
+    large that its memory goes back to the system after every call and is zeroed anew for the next.
+    """
+
+    def __init__(self, layer: FeedForward) -> None:
+        proj, out = of_kind(GeGLU, layer.net[0]).proj, of_kind(nn.Linear, layer.net[2])
+        (value, gate), (value_bias, gate_bias) = proj.weight.chunk(2), proj.bias.chunk(2)
+        self.value, self.gate = Dense(value, value_bias), Dense(gate, gate_bias)
+        self.out = Dense(out.weight, out.bias)
+        self.row_bytes = len(value) * value.element_size()
+
+    def __call__(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """Value times GELU of the gate, then narrow again."""
+        rows = x.flatten(0, 1)[None]
+        if x.device.type != "cpu":
+            return self._some(rows).view_as(x)
+        n = max(64, CACHE_BYTES // self.row_bytes)
+        done = torch.empty_like(rows)
+        for first in range(0, rows.shape[1], n):
+            done[:, first : first + n] = self._some(rows[:, first : first + n])
+        return done.view_as(x)
+
+    def _some(self, x: Float[Tensor, "1 n d"]) -> Float[Tensor, "1 n d"]:
+        return self.out(self.gate(x, gelu=True).mul_(self.value(x)))
+
+
+class FastTransformerBlock:
+    """`BasicTransformerBlock`. The first to meet the prompts makes a row for each of them."""
+
+    def __init__(self, block: BasicTransformerBlock) -> None:
+        self.norms = (block.norm1, block.norm2, block.norm3)
+        self.attn1 = FastAttention(block.attn1, to_itself=True)
+        self.attn2 = FastAttention(block.attn2, to_itself=False)
+        self.ff = FastFeedForward(block.ff)
+
+    def __call__(self, x: Float[Tensor, "b n d"], given: KeysAndValues) -> Float[Tensor, "rows n d"]:
+        """Each sum is written over its second part."""
+        x = self.attn1(self.norms[0](x)).add_(x)
+        x = self.attn2(self.norms[1](x), given).add_(for_each(x, given[0].shape[0]))
+        return self.ff(self.norms[2](x)).add_(x)
+
+
+class FastTransformer:
+    """`SpatialTransformer`."""
+
+    def __init__(self, block: SpatialTransformer) -> None:
+        self.norm = block.norm
+        self.proj_in, self.proj_out = (
+            Dense(layer.weight.flatten(1), layer.bias) for layer in (block.proj_in, block.proj_out)
+        )
+        self.blocks = [
+            FastTransformerBlock(of_kind(BasicTransformerBlock, inner)) for inner in block.transformer_blocks
+        ]
+
+    def keys_and_values(self, cond: Float[Tensor, "rows m d_cond"]) -> list[KeysAndValues]:
+        """Of each block."""
+        return [block.attn2.keys_and_values(cond) for block in self.blocks]
+
+    def __call__(
+        self, x: Float[Tensor, "b c h w"], given: list[KeysAndValues]
+    ) -> Float[Tensor, "rows c h w"]:
+        """Tokens in, tokens out; x comes in channels-last memory and leaves so."""
+        tokens = self.proj_in(self.norm(x).permute(0, 2, 3, 1).flatten(1, 2))
+        for block, keys_and_values in zip(self.blocks, given, strict=True):
+            tokens = block(tokens, keys_and_values)
+        y = self.proj_out(tokens).view(-1, *x.shape[2:], x.shape[1]).permute(0, 3, 1, 2)
+        return y.add_(for_each(x, y.shape[0]))

@@ -1,0 +1,64 @@
+import pytest
+import torch
+
+from labml_sd.fast import transformer
+from labml_sd.fast.transformer import FastAttention, FastFeedForward, FastTransformer, for_each
+from labml_sd.unet.attention import CrossAttention, FeedForward
+from labml_sd.unet.spatial_transformer import SpatialTransformer
+
+
+def channels_last(x):
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def test_a_batch_is_repeated_whole_and_not_row_by_row():
+    x = torch.tensor([[1.0], [2.0]])
+    assert for_each(x, 4).flatten().tolist() == [1, 2, 1, 2]
+    assert for_each(x, 2) is x
+
+
+def test_self_attention_is_the_plain_one(randomise, randn, assert_close):
+    attention = randomise(CrossAttention(8, 8, n_heads=2).double())
+    x = randn(3, 5, 8)
+    assert_close(FastAttention(attention, to_itself=True)(x), attention(x), 1e-14)
+
+
+@pytest.mark.parametrize("rows", [2, 4])
+def test_attention_to_prompts_gives_a_row_for_each_of_them(randomise, randn, assert_close, rows):
+    attention = randomise(CrossAttention(8, 6, n_heads=2).double())
+    x, cond = randn(2, 5, 8), randn(rows, 7, 6, seed=1)
+    ready = FastAttention(attention, to_itself=False)
+    assert_close(ready(x, ready.keys_and_values(cond)), attention(for_each(x, rows), cond), 1e-14)
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 70 * 24 * 8, 2**22])
+def test_feed_forward_in_slices_is_the_whole_one(randomise, randn, assert_close, monkeypatch, cache_bytes):
+    monkeypatch.setattr(transformer, "CACHE_BYTES", cache_bytes)
+    layer = randomise(FeedForward(6).double())
+    x = randn(3, 67, 6)  # in slices of 64: a last one of 9
+    before = x.clone()
+    assert_close(FastFeedForward(layer)(x), layer(x), 1e-14)
+    assert torch.equal(x, before)
+
+
+def test_a_slice_of_the_feed_forward_fits_in_the_cache(randomise, randn, monkeypatch):
+    monkeypatch.setattr(transformer, "CACHE_BYTES", 100 * 24 * 8)
+    ready = FastFeedForward(randomise(FeedForward(6).double()))
+    sizes, some = [], ready._some
+    monkeypatch.setattr(ready, "_some", lambda x: sizes.append(x.shape[1]) or some(x))
+    ready(randn(3, 70, 6))
+    assert sizes == [100, 100, 10]
+
+
+@pytest.mark.parametrize("n_layers", [1, 2])
+@pytest.mark.parametrize("rows", [2, 4])
+@pytest.mark.parametrize("amplitude", [1, 0.01])
+def test_the_transformer_is_the_plain_one(randomise, randn, assert_close, n_layers, rows, amplitude):
+    block = randomise(SpatialTransformer(8, 6, n_heads=2, n_layers=n_layers, norm_groups=4).double())
+    x, cond = amplitude * channels_last(randn(2, 8, 3, 5)), randn(rows, 7, 6, seed=1)
+    before = x.clone()
+    ready = FastTransformer(block)
+    found = ready(x, ready.keys_and_values(cond))
+    assert_close(found, block(for_each(x, rows), cond), 1e-13)
+    assert torch.equal(x, before)
+    assert found.is_contiguous(memory_format=torch.channels_last)
