@@ -56,7 +56,8 @@ def _fail(message: str, code: int = 2) -> int:
 
 def _unforeseen(error: Exception) -> str:
     text = f"{type(error).__name__}: {error}"
-    if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
+    words = ("out of memory", "allocate memory", "failed to map segment")  # the last: of a library, imported
+    if isinstance(error, MemoryError) or any(each in text for each in words):
         return "out of memory: make fewer or smaller pictures, or use --dtype float16"
     return text if isinstance(error, OSError) else f"{text}; this is a fault of labml_sd, please report it"
 

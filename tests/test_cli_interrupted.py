@@ -15,7 +15,7 @@ from labml_sd import cli_start
 from labml_sd.checkpoint import save_model
 from labml_sd.image_reading import read_picture
 
-N_KILLS = 5  # of one test; sixty by hand, after a change of the command line
+N_KILLS = 4  # of one test; sixty by hand, after a change of the command line
 LINE = "labml-sd: error: interrupted\n"
 
 # What the installed program does. The first import of the command line is told: what comes before it is the

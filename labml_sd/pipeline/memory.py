@@ -19,8 +19,8 @@ from torch import Tensor
 from labml_sd.errors import GenerationError
 
 ONEDNN = "could not create a primitive"  # no memory for a kernel of PyTorch's library for the CPU
-# of the CPU, of MPS, of CUDA's libraries, of oneDNN, and of Python: a thread needs some too
-WORDS = ("allocate memory", "out of memory", "ALLOC_FAILED", ONEDNN, "can't start new thread")
+# of the CPU, of MPS, of CUDA's libraries, of C++, and of a thread that cannot start
+WORDS = ("allocate memory", "out of memory", "ALLOC_FAILED", "bad_alloc", "start new thread", ONEDNN)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -72,6 +72,7 @@ def retried(run: Callable[[], Float[Tensor, "*shape"]]) -> Float[Tensor, "*shape
         if ONEDNN not in str(error):
             raise
     free()
+    bytearray(2**25)  # MemoryError: Python waits for ever for a thread that finds no room
     with ThreadPoolExecutor(1) as another:
         return another.submit(torch.no_grad()(run)).result()
 

@@ -189,7 +189,7 @@ def test_a_picture_of_twice_the_side_decoded_lean_takes_at_most_one_and_a_half_t
 
 
 def test_the_pictures_of_a_batch_are_decoded_one_by_one(build, randn, monkeypatch):
-    monkeypatch.setattr(bands, "BAND_BYTES", 2**12)
+    monkeypatch.setattr(bands, "BAND_BYTES", 2**14)
     decode = FastDecoder(build("as SD"))
     one, four = (peak(lambda n=n: decode(randn(n, 4, 4, 4), lean=True)) for n in (1, 4))
     image_bytes = 3 * 32 * 32 * 8

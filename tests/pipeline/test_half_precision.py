@@ -1,0 +1,62 @@
+"""An autoencoder whose numbers pass the range of float16 gives the picture of float32, and says so."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from labml_sd import cli
+from labml_sd.image import to_pil, to_tensor
+from labml_sd.image_reading import read_picture
+from labml_sd.pipeline import img2img, inpaint, txt2img
+
+QUICK = {"steps": 2, "progress": False}
+
+
+@pytest.fixture
+def loud(make_model):
+    """A float16 model whose autoencoder begins with numbers of some 100,000; the next layers divide them."""
+    model = make_model()
+    for convolution in (model.autoencoder.decoder.conv_in, model.autoencoder.encoder.conv_in):
+        convolution.weight.mul_(50_000 / convolution.weight.abs().max())
+    return model.to(torch.float16)
+
+
+def test_a_text_becomes_the_picture_of_float32(loud):
+    seen = []
+    with pytest.warns(UserWarning, match="decode left the range of float16: done again in float32"):
+        (image,) = txt2img(loud, "a house", on_step=seen.append, **QUICK)
+    decoded = copy.deepcopy(loud.autoencoder).float().decode(seen[-1].x)
+    assert image.tobytes() == to_pil(decoded)[0].tobytes() and np.asarray(image).std() > 5
+
+
+def test_a_picture_is_read_and_drawn_in_float32(loud, photo):
+    with pytest.warns(UserWarning, match="left the range") as told:
+        (image,) = img2img(loud, "a house", photo(32, 32), strength=0, **QUICK)
+    exact = copy.deepcopy(loud.autoencoder).float()
+    assert image.tobytes() == to_pil(exact.decode(exact.encode(to_tensor(photo(32, 32)))))[0].tobytes()
+    assert [str(w.message).split()[0] for w in told] == ["encode", "decode"]
+
+
+def test_a_repaired_picture_is_not_black_where_it_is_painted(loud, photo):
+    with pytest.warns(UserWarning, match="left the range"):
+        (image,) = inpaint(loud, "a house", photo(32, 32), photo(32, 32).point(lambda _: 255), **QUICK)
+    assert np.asarray(image).std() > 5
+
+
+def test_the_model_stays_as_it_was(loud):
+    before = copy.deepcopy(loud.state_dict())
+    with pytest.warns(UserWarning, match="left the range"):
+        txt2img(loud, "a house", **QUICK)
+    after = loud.state_dict()
+    assert all(torch.equal(after[key], before[key]) and after[key].dtype == torch.float16 for key in before)
+
+
+def test_the_shell_draws_it_with_one_line_of_warning(loud, monkeypatch, capsys, tmp_path, recwarn):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("labml_sd.cli_draw.load_model", lambda *_, **__: loud)
+    code = cli.main(["txt2img", "a house", "--steps", "2", "--seed", "1", "--dtype", "float16"])
+    out, err = capsys.readouterr()
+    assert (code, err.count("\n")) == (0, 1) and err.startswith("labml-sd: warning: decode left the range")
+    assert np.asarray(read_picture(out.strip())).std() > 5
