@@ -119,7 +119,7 @@ def tests_spoken_of() -> set[Path]:
     found = {file for words in named for files in words.values() for file in files}
     found |= {test.path for test in tests() if test.holds}
     found |= set((ROOT / "tests/parity").glob("test_*.py"))
-    text = (ROOT / "docs/from_notes.md").read_text("utf-8")
+    text = "\n".join(page.read_text("utf-8") for page in sorted((ROOT / "docs").glob("*.md")))
     return found | {ROOT / f"{name}.py" for name in re.findall(r"[</](tests/[\w/]+)(?:>|\.py\))", text)}
 
 
