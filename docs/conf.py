@@ -70,7 +70,7 @@ html_context = {"default_mode": "auto"}  # as the reader prefers; unset, every p
 html_copy_source = False
 html_theme_options = {
     "article_header_end": ["language.html", "article-header-buttons.html"],
-    "collapse_navbar": True,  # the menu opens where the reader is; whole, it makes a build take three times as long
+    "collapse_navbar": True,  # drawn whole on every page, the menu takes twice the time of all the rest
     "navbar_persistent": [],  # else two search boxes
     "use_download_button": False,
     "show_toc_level": 2,
