@@ -44,6 +44,14 @@ sys.exit(code)
 """
 
 
+@pytest.fixture(autouse=True)
+def in_the_foreground():
+    """A job that is started with & ignores Ctrl-C, and so would the processes that these tests start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def arguments(model, tmp_path_factory):
     """Command lines that draw several pictures with the small model, and the folder they draw into."""

@@ -20,20 +20,24 @@ def gmac(flops: int, digits: int) -> float:
     return round(flops / 2e9, digits)
 
 
-def test_the_unet_at_512_has_its_known_operations_and_parameters():
-    account = ledger.unet(512)
-    assert gmac(account.total, 1) == 401.6
-    assert account.parameters == 859_520_964
+@pytest.fixture(scope="module")
+def unet_at_512():
+    return ledger.unet(512)
+
+
+def test_the_unet_at_512_has_its_known_operations_and_parameters(unet_at_512):
+    assert gmac(unet_at_512.total, 1) == 401.6
+    assert unet_at_512.parameters == 859_520_964
 
 
 @pytest.mark.parametrize("kind", SPLIT)
-def test_the_operations_of_the_unet_split_as_known(kind):
+def test_the_operations_of_the_unet_split_as_known(unet_at_512, kind):
     digits = len(str(SPLIT[kind]).partition(".")[2])
-    assert gmac(ledger.unet(512).flops[kind], digits) == SPLIT[kind]
+    assert gmac(unet_at_512.flops[kind], digits) == SPLIT[kind]
 
 
-def test_every_operation_of_the_unet_has_a_kind():
-    assert set(ledger.unet(512).flops) == set(SPLIT)
+def test_every_operation_of_the_unet_has_a_kind(unet_at_512):
+    assert set(unet_at_512.flops) == set(SPLIT)
 
 
 @pytest.mark.parametrize(
