@@ -16,10 +16,10 @@ save.py              LatentDiffusion -> file or folder, with replace.py (whole o
 inspect.py           a file -> what can be said of it
 """
 
+from labml_sd.checkpoint.hashes import model_hash
 from labml_sd.checkpoint.inspect import inspect_file
 from labml_sd.checkpoint.load import check, load_model
 from labml_sd.checkpoint.report import LoadReport, PartReport
 from labml_sd.checkpoint.save import save_model
-from labml_sd.checkpoint.sources import model_hash
 
 __all__ = ["LoadReport", "PartReport", "check", "inspect_file", "load_model", "model_hash", "save_model"]

@@ -5,7 +5,9 @@ Maps       a source -> LatentDiffusion
 See        tests/checkpoint/test_load.py
 """
 
-from collections.abc import Mapping
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike
 
 import torch
@@ -21,6 +23,7 @@ from labml_sd.config import ModelConfig
 from labml_sd.errors import CheckpointError, quoted
 from labml_sd.fast.compiled import compile_unet
 from labml_sd.latent_diffusion import LatentDiffusion
+from labml_sd.shapes_only import shapes_only
 
 LARGE = 100_000_000  # parameters; from here on speed and memory are worth a second road and a mapped file
 
@@ -56,21 +59,38 @@ def load_model(
     if not isinstance(config, ModelConfig | None):
         raise CheckpointError(f"config is {quoted(config)}; give a ModelConfig, or None for the file's own")
     where, given = pick_device(device), pick_dtype(dtype)
-    opened = open_source(source, ema=ema, config=config)
-    report = opened.report()
-    if not report.ok:
-        raise CheckpointError(f"{opened.path}: does not fit {opened.config.name}: {report.short()}")
-    words = find_tokenizer(tokenizer, opened.tokenizer, opened.config.text_encoder)
-    large = report.n_parameters >= LARGE
-    number = given or auto_dtype(where, large=large)
-    with torch.device("meta"):
-        model = LatentDiffusion(opened.config, words, source=str(opened.path))
-    for part, network in networks(model).items():
-        fill(network, opened.found[part], where, number, mapped=large)
+    with collecting_later():
+        opened = open_source(source, ema=ema, config=config)
+        report = opened.report()
+        if not report.ok:
+            raise CheckpointError(f"{opened.path}: does not fit {opened.config.name}: {report.short()}")
+        words = find_tokenizer(tokenizer, opened.tokenizer, opened.config.text_encoder)
+        large = report.n_parameters >= LARGE
+        number = given or auto_dtype(where, large=large)
+        with shapes_only():
+            model = LatentDiffusion(opened.config, words, source=str(opened.path))
+        for part, network in networks(model).items():
+            fill(network, opened.found[part], where, number, mapped=large)
     model.fast = large if fast is None else fast
     if compile:
         compile_unet(model.unet)
     return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def collecting_later() -> Iterator[None]:
+    """Let Python look for garbage after the block, not in it.
+
+    A load makes ten thousands of objects that stay. They would have it walk through all that PyTorch and
+    transformers hold as well, which takes as long as the rest of the load.
+    """
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collected:
+            gc.enable()
 
 
 def _check_switches(**switches: object) -> None:

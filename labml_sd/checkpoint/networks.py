@@ -7,12 +7,12 @@ See        tests/checkpoint/test_networks.py
 
 from functools import cache
 
-import torch
 from torch import nn
 
 from labml_sd.autoencoder import Autoencoder
 from labml_sd.config import ModelConfig
 from labml_sd.latent_diffusion import LatentDiffusion
+from labml_sd.shapes_only import shapes_only
 from labml_sd.text_encoder import CLIPTextTransformer
 from labml_sd.unet import UNet
 
@@ -29,7 +29,7 @@ def networks(model: LatentDiffusion) -> dict[str, nn.Module]:
 @cache
 def wanted_shapes(config: ModelConfig) -> dict[str, dict[str, tuple[int, ...]]]:
     """Name and shape of every weight. Built on the meta device: shapes without memory."""
-    with torch.device("meta"):
+    with shapes_only():
         parts: dict[str, nn.Module] = {
             "text_encoder": CLIPTextTransformer(config.text_encoder),
             "unet": UNet(config.unet),

@@ -5,13 +5,12 @@ Maps       "tiny" | path | hub id -> Opened
 See        tests/checkpoint/test_sources.py
 """
 
-import hashlib
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 
 from labml_sd.checkpoint.hub import fetch_model, is_hub_id
-from labml_sd.checkpoint.open_folder import find_weights, open_folder
+from labml_sd.checkpoint.open_folder import open_folder
 from labml_sd.checkpoint.open_single import open_single
 from labml_sd.checkpoint.opened import Opened
 from labml_sd.config import ModelConfig
@@ -51,20 +50,3 @@ def open_source(
             f"{path}: a diffusers folder holds one set of weights; load it without ema=True"
         )
     return open_folder(path, config)
-
-
-def model_hash(path: str | PathLike[str]) -> str:
-    """The "Model hash" of A1111: ten hex digits of the file's SHA-256. Of a folder, that of its U-Net's file.
-
-    Reads the whole file, some seconds for one of full size. Raises CheckpointError when there is none.
-    """
-    file = Path(path)
-    if file.is_dir():
-        file = find_weights(file, "unet") or file
-    try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()[:10]
-    except OSError as error:
-        raise CheckpointError(
-            f"{file}: cannot be read ({error.strerror}); expected a weights file"
-        ) from error

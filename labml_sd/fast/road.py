@@ -27,6 +27,7 @@ from labml_sd.fast.unet import FastUNet
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.sampler import Guidance, guided, guided_by
 from labml_sd.sampler.protocol import Evaluate
+from labml_sd.shapes_only import shapes_only
 from labml_sd.unet import UNet
 
 T = TypeVar("T")
@@ -104,8 +105,8 @@ def anatomy(network: nn.Module, but: tuple[str, ...] = ()) -> list[tuple[str, ty
 
 @cache
 def as_new(kind: type[UNet] | type[Autoencoder], config: Any) -> list[tuple[str, type, dict[str, Any]]]:
-    """The anatomy of a new network. Built on the meta device: no numbers are made."""
-    with torch.device("meta"):
+    """The anatomy of a new network."""
+    with shapes_only():
         return anatomy(kind(config))
 
 

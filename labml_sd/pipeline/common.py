@@ -38,7 +38,7 @@ _hashes: WeakKeyDictionary[LatentDiffusion, str | None] = WeakKeyDictionary()
 def weights_hash(model: LatentDiffusion) -> str | None:
     """Ten hex digits that tell the model's file from others; None for a model that came from no file.
 
-    The file is read once for each model, at its first picture: seconds for one of full size.
+    Asked once for each model, at its first picture.
     """
     if model not in _hashes:
         from_file = model.source != "" and Path(model.source).exists()

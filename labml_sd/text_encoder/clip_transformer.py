@@ -7,10 +7,7 @@ Reference  transformers' CLIPTextModel (attribute names kept for the checkpoint)
 See        tests/text_encoder/test_clip_transformer.py
 """
 
-from collections.abc import Callable
-
 import torch
-from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,20 +20,13 @@ def quick_gelu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return x * torch.sigmoid(1.702 * x)
 
 
-def table(n: int, d: int) -> nn.Embedding:
-    """`nn.Embedding(n, d)`. On the meta device it draws no numbers: only to try costs PyTorch 1.4 seconds."""
-    from_weight: Callable[..., nn.Embedding] = nn.Embedding.from_pretrained
-    empty = torch.empty(n, d)
-    return from_weight(empty, freeze=False) if empty.is_meta else nn.Embedding(n, d)
-
-
 class Embeddings(nn.Module):
     """A vector for what a token is, plus a vector for where it stands."""
 
     def __init__(self, config: TextEncoderConfig) -> None:
         super().__init__()
-        self.token_embedding = table(config.vocab_size, config.d_model)
-        self.position_embedding = table(config.n_positions, config.d_model)
+        self.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
+        self.position_embedding = nn.Embedding(config.n_positions, config.d_model)
 
     def forward(self, ids: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
         """Positions count from 0 at the start mark."""
@@ -54,11 +44,11 @@ class CausalSelfAttention(nn.Module):
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """The mask hides what comes later, so a word's vector depends only on what was said so far."""
         q, k, v = (
-            rearrange(layer(x), "b n (heads d) -> b heads n d", heads=self.n_heads)
+            layer(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # [b heads n d_head]
             for layer in (self.q_proj, self.k_proj, self.v_proj)
         )
         heard = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.out_proj(rearrange(heard, "b heads n d -> b n (heads d)"))
+        return self.out_proj(heard.transpose(1, 2).flatten(2))
 
 
 class MLP(nn.Module):

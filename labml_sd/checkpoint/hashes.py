@@ -1,0 +1,83 @@
+r"""The hash under which other tools know a model, and a note of it, so that a large file is read for it once.
+
+Room       checkpoint, called by pipeline and the shell
+Maps       a weights file or folder -> ten hex digits
+See        tests/checkpoint/test_hashes.py
+"""
+
+import hashlib
+import json
+import os
+from io import BufferedReader
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from labml_sd.checkpoint.open_folder import find_weights
+from labml_sd.checkpoint.replace import whole_file
+from labml_sd.errors import CheckpointError
+
+NOTED_FROM = 100_000_000  # bytes; a smaller file is read about as soon as a note
+NOTES_AT_MOST = 1_000
+
+
+def model_hash(path: str | PathLike[str]) -> str:
+    """The "Model hash" of A1111: ten hex digits of the file's SHA-256. Of a folder, that of its U-Net's file.
+
+    A large file is read whole the first time, for some seconds. Its hash is then noted in the user's cache
+    with its size and the time of its last change: while both are the same, the note answers. Raises
+    CheckpointError when there is no file.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = find_weights(file, "unet") or file
+    try:
+        with file.open("rb") as stream:
+            return _noted(file.resolve(), stream)
+    except OSError as error:
+        raise CheckpointError(
+            f"{file}: cannot be read ({error.strerror}); expected a weights file"
+        ) from error
+
+
+def _noted(file: Path, stream: BufferedReader) -> str:
+    about = os.fstat(stream.fileno())
+    if about.st_size < NOTED_FROM:
+        return _hash(stream)
+    stamp, notes = f"{about.st_size} {about.st_mtime_ns} ", _notes()
+    note = notes.get(str(file))
+    if isinstance(note, str) and note.startswith(stamp):
+        return note.removeprefix(stamp)
+    digits = _hash(stream)
+    _write({**dict([*notes.items()][1 - NOTES_AT_MOST :]), str(file): stamp + digits})
+    return digits
+
+
+def _hash(stream: BufferedReader) -> str:
+    return hashlib.file_digest(stream, "sha256").hexdigest()[:10]
+
+
+def _place() -> Path:
+    """Where notes are kept. They can be deleted at any time."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "labml_sd" / "model_hashes.json"
+
+
+def _notes() -> dict[str, Any]:
+    """What is noted; nothing when there is no file, or a damaged one."""
+    try:
+        notes = json.loads(_place().read_text("utf-8"))
+    except (OSError, ValueError, RuntimeError, RecursionError):  # RuntimeError: there is no home
+        return {}
+    return notes if isinstance(notes, dict) else {}
+
+
+def _write(notes: dict[str, Any]) -> None:
+    """A note that cannot be written is no fault: the next time, the file is read again."""
+    try:
+        place = _place()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(place) as new:
+            new.write_text(json.dumps(notes), "utf-8")
+    except (OSError, ValueError, RuntimeError):
+        return

@@ -1,0 +1,95 @@
+import hashlib
+import json
+import os
+
+import pytest
+
+from labml_sd.checkpoint import hashes, model_hash
+from labml_sd.errors import CheckpointError
+
+
+@pytest.fixture
+def notes(tmp_path, monkeypatch):
+    """The file of notes, in a cache of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache/labml_sd/model_hashes.json"
+
+
+@pytest.fixture
+def large(tmp_path, notes, monkeypatch):
+    """A file that counts as large, and how often it was read."""
+    monkeypatch.setattr(hashes, "NOTED_FROM", 10)
+    read, digest = [], hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *given: read.append(1) or digest(*given))
+    file = tmp_path / "large.safetensors"
+    file.write_bytes(b"many numbers")
+    return file, read
+
+
+def sha256(file):
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:10]
+
+
+def test_the_hash_is_the_start_of_the_sha256_of_the_file(folder, notes):
+    file = folder / "unet/diffusion_pytorch_model.safetensors"
+    assert model_hash(file) == model_hash(folder) == sha256(file)
+    assert not notes.exists()  # of a small file
+
+
+def test_there_is_no_hash_of_nothing(tmp_path):
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        model_hash(tmp_path)
+
+
+def test_a_large_file_is_read_once(large, notes):
+    file, read = large
+    assert model_hash(file) == model_hash(str(file)) == sha256(file)
+    assert len(read) == 1 and list(json.loads(notes.read_text())) == [str(file)]
+
+
+def test_one_that_was_changed_is_read_again(large):
+    file, read = large
+    before, at = model_hash(file), file.stat().st_mtime_ns
+    file.write_bytes(b"many numbers, and one more")
+    os.utime(file, ns=(at, at))
+    longer = model_hash(file)
+    file.write_bytes(b"many numbers, and two more")
+    os.utime(file, ns=(at + 1, at + 1))
+    assert len({before, longer, model_hash(file)}) == 3 and model_hash(file) == sha256(file)
+    assert len(read) == 3
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"%s": 7}', '{"%s": "12 0"}', "[" * 100_000, "\0"])
+def test_damaged_notes_are_written_anew(large, notes, text):
+    file, read = large
+    notes.parent.mkdir(parents=True)
+    notes.write_text(text.replace("%s", str(file)))
+    assert model_hash(file) == model_hash(file) == sha256(file)
+    assert len(read) == 1
+
+
+def test_where_no_note_can_be_written_the_file_is_read_again(large, notes):
+    file, read = large
+    notes.parent.parent.write_text("a file where the cache should be")
+    assert model_hash(file) == model_hash(file) == sha256(file)
+    assert len(read) == 2
+
+
+def test_the_oldest_notes_make_room(large, notes, monkeypatch):
+    monkeypatch.setattr(hashes, "NOTES_AT_MOST", 2)
+    file, _ = large
+    for name in "abc":
+        other = file.with_name(name)
+        other.write_bytes(file.read_bytes())
+        model_hash(other)
+    assert [name[-1] for name in json.loads(notes.read_text())] == ["b", "c"]
+
+
+@pytest.mark.parametrize("cache", [None, ""])
+def test_without_a_cache_of_its_own_the_notes_lie_in_the_home_folder(tmp_path, monkeypatch, large, cache):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    if cache is not None:
+        monkeypatch.setenv("XDG_CACHE_HOME", cache)
+    model_hash(large[0])
+    assert (tmp_path / ".cache/labml_sd/model_hashes.json").is_file()
