@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from labml_sd.checkpoint.machine import auto_dtype, pick_device, pick_dtype
-from labml_sd.checkpoint.networks import networks
+from labml_sd.checkpoint.networks import networks, shapes
 from labml_sd.checkpoint.report import LoadReport
 from labml_sd.checkpoint.sources import open_source
 from labml_sd.checkpoint.tokenizer_files import find_tokenizer
@@ -61,14 +61,14 @@ def load_model(
     where, given = pick_device(device), pick_dtype(dtype)
     with collecting_later():
         opened = open_source(source, ema=ema, config=config)
-        report = opened.report()
+        with shapes_only():
+            model = LatentDiffusion(opened.config, tokenizer=None, source=str(opened.path))
+        report = opened.report(shapes(networks(model)))
         if not report.ok:
             raise CheckpointError(f"{opened.path}: does not fit {opened.config.name}: {report.short()}")
-        words = find_tokenizer(tokenizer, opened.tokenizer, opened.config.text_encoder)
+        model.text_encoder.tokenizer = find_tokenizer(tokenizer, opened.tokenizer, opened.config.text_encoder)
         large = report.n_parameters >= LARGE
         number = given or auto_dtype(where, large=large)
-        with shapes_only():
-            model = LatentDiffusion(opened.config, words, source=str(opened.path))
         for part, network in networks(model).items():
             fill(network, opened.found[part], where, number, mapped=large)
     model.fast = large if fast is None else fast

@@ -5,6 +5,7 @@ Maps       ModelConfig -> {part: {name: shape}}
 See        tests/checkpoint/test_networks.py
 """
 
+from collections.abc import Mapping
 from functools import cache
 
 from torch import nn
@@ -26,13 +27,22 @@ def networks(model: LatentDiffusion) -> dict[str, nn.Module]:
     }
 
 
+Shapes = dict[str, dict[str, tuple[int, ...]]]
+"""{part: {name: shape}}"""
+
+
+def shapes(parts: Mapping[str, nn.Module]) -> Shapes:
+    """Name and shape of every weight."""
+    return {part: {k: tuple(v.shape) for k, v in net.state_dict().items()} for part, net in parts.items()}
+
+
 @cache
-def wanted_shapes(config: ModelConfig) -> dict[str, dict[str, tuple[int, ...]]]:
-    """Name and shape of every weight. Built on the meta device: shapes without memory."""
+def wanted_shapes(config: ModelConfig) -> Shapes:
+    """Name and shape of every weight of a model with these numbers."""
     with shapes_only():
         parts: dict[str, nn.Module] = {
             "text_encoder": CLIPTextTransformer(config.text_encoder),
             "unet": UNet(config.unet),
             "autoencoder": Autoencoder(config.autoencoder),
         }
-    return {part: {k: tuple(v.shape) for k, v in net.state_dict().items()} for part, net in parts.items()}
+    return shapes(parts)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labml_sd.checkpoint.kind import Kind
-from labml_sd.checkpoint.networks import wanted_shapes
+from labml_sd.checkpoint.networks import Shapes, wanted_shapes
 from labml_sd.checkpoint.report import LoadReport, compare
 from labml_sd.checkpoint.weights import Stored
 from labml_sd.config import ModelConfig
@@ -30,11 +30,10 @@ class Opened:
     refused: tuple[str, ...]
     tokenizer: Path | str | None
 
-    def report(self) -> LoadReport:
-        """Hold what was found against what the networks need."""
-        parts = tuple(
-            compare(part, wanted, self.found[part]) for part, wanted in wanted_shapes(self.config).items()
-        )
+    def report(self, needed: Shapes | None = None) -> LoadReport:
+        """Hold what was found against what the networks need: those there are, else those of the numbers."""
+        needed = wanted_shapes(self.config) if needed is None else needed
+        parts = tuple(compare(part, wanted, self.found[part]) for part, wanted in needed.items())
         return LoadReport(
             source=str(self.path),
             kind=self.kind,
