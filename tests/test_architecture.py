@@ -64,7 +64,8 @@ def test_the_model_knows_the_rooms_and_nothing_above_it():
 
 @each(path for path in MODULES if room(path) == "fast")
 def test_the_fast_room_knows_the_networks_the_sampler_and_the_model(path):
-    assert imported_rooms(path) <= {"unet", "autoencoder", "sampler", "latent_diffusion", "shapes_only"}
+    networks = {"text_encoder", "unet", "autoencoder"}
+    assert imported_rooms(path) <= {*networks, "sampler", "latent_diffusion", "shapes_only"}
 
 
 def test_only_the_pipelines_and_the_loader_know_the_fast_room():

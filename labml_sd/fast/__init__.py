@@ -5,12 +5,13 @@ transformer.py  the spatial transformer on tokens that stay where they are
 unet.py         the U-Net for a whole run: what does not change from level to level is computed once
 bands.py        a map's rows, made when they are asked for
 autoencoder.py  encoder and decoder in bands, exactly
+text_encoder.py the text transformer
 compiled.py     the plain U-Net through torch.compile, and as one CUDA graph
 road.py         which road a model takes
 
-Read `unet/` and `autoencoder/` to learn; read this room to see what speed costs in lines.
+Read `text_encoder/`, `unet/` and `autoencoder/` to learn; read this room to see what speed costs in lines.
 """
 
-from labml_sd.fast.road import decode, encode, evaluate_with
+from labml_sd.fast.road import decode, encode, encode_prompt, evaluate_with
 
-__all__ = ["decode", "encode", "evaluate_with"]
+__all__ = ["decode", "encode", "encode_prompt", "evaluate_with"]

@@ -2,8 +2,9 @@ r"""The autoencoder once more: the same numbers, sooner, and with little memory 
 
 Read `labml_sd/autoencoder/` to learn what is computed. Here maps are walked in bands of rows (bands.py), one
 picture at a time, and every ResNet block writes its result over a map that nobody reads again. Two maps are
-stored at a time, where the plain way holds four. When `lean`, an up-sampled map, the largest of all, is not
-stored either: its rows are made anew each of the three times they are read, for a quarter more work.
+stored at a time, where the plain way holds four. When `lean`, the largest maps are not stored: the rows of an
+up-sampled map are made anew each of the three times they are read, and those in the middle of a block of the
+last level both times. That is a third more work.
 
 Room       fast, called by pipeline/common.py
 Maps       z [b 4 h w]  <->  image [b 3 8h 8w]
@@ -22,7 +23,7 @@ from labml_sd.autoencoder.blocks import DownSample, MidBlock, ResnetBlock, UpSam
 from labml_sd.autoencoder.decoder import UpLevel
 from labml_sd.autoencoder.encoder import DownLevel
 from labml_sd.autoencoder.gaussian import GaussianPosterior
-from labml_sd.fast.bands import Rows, add, convolved, halved, normed, repeated, rows_of, store
+from labml_sd.fast.bands import Rows, convolved, halved, normed, repeated, rows_of, store
 from labml_sd.fast.layers import Conv, of_kind
 
 LEAN_PIXELS = 768 * 768
@@ -38,19 +39,22 @@ class FastResnet:
         self.shortcut = Conv(shortcut) if isinstance(shortcut, nn.Conv2d) else None
 
     def __call__(
-        self, rows: Rows, x: Float[Tensor, "1 c h w"] | None, like: Tensor
+        self, rows: Rows, x: Float[Tensor, "1 c h w"] | None, like: Tensor, *, lean: bool = False
     ) -> Float[Tensor, "1 c2 h w"]:
-        """`x` is the stored map of `rows`, and may be written to; None where they are made when asked for."""
-        h = store(convolved(self.conv1, normed(self.block.norm1, rows)), like)
-        branch = convolved(self.conv2, normed(self.block.norm2, rows_of(h)))
-        if x is not None and self.shortcut is None:
-            return add(branch, to=x)
+        """`x` is the stored map of `rows`, and may be written to; None where they are made when asked for.
+
+        When `lean`, the map in the middle is not stored where the result can be written over x.
+        """
+        target = x if self.shortcut is None else None
+        middle = convolved(self.conv1, normed(self.block.norm1, rows))
+        h = None if lean and target is not None else store(middle, like)
+        branch = convolved(self.conv2, normed(self.block.norm2, middle if h is None else rows_of(h)))
 
         def make(first: int, end: int) -> Tensor:
             x = rows.make(first, end)
             return branch.make(first, end).add_(x if self.shortcut is None else self.shortcut(x))
 
-        return store(replace(branch, make=make), like, into=h)
+        return store(replace(branch, make=make), like, into=h if target is None else target)
 
 
 def fast_blocks(blocks: nn.Module) -> list[FastResnet]:
@@ -99,7 +103,7 @@ class FastDecoder:
         rows, stored = rows_of(x), True
         for blocks, up in self.levels:
             for block in blocks:
-                x = block(rows, x if stored else None, z)
+                x = block(rows, x if stored else None, z, lean=lean and up is None)
                 rows, stored = rows_of(x), True
             if up is not None:
                 rows, stored = convolved(up, repeated(rows)), not lean

@@ -11,6 +11,7 @@ Paper      Chan, Golub and LeVeque 1983, "Algorithms for computing the sample va
 See        tests/fast/test_bands.py
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -22,6 +23,7 @@ from torch.nn import functional as F
 from labml_sd.fast.layers import Conv
 
 BAND_BYTES = 8 * 2**20
+REACH = 2
 EPS = 1e-6  # keeps the root of a variance of 0 finite; it is taken out again
 
 
@@ -135,26 +137,21 @@ def normed(norm: nn.GroupNorm, rows: Rows) -> Rows:
 def store(rows: Rows, like: Tensor, into: Float[Tensor, "1 c h w"] | None = None) -> Float[Tensor, "1 c h w"]:
     """Make all rows, band by band, in a new map, or over one that the rows themselves are made from.
 
-    A band is written only after the next one is made, which may still read this one's last row.
+    A band is written only when no later one reads it: two convolutions in a row begin `REACH` rows above.
     """
     if into is None:
         shape = (1, rows.channels, rows.height, rows.width)
         into = torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
     band = rows.band(into.element_size())
-    behind: tuple[int, Tensor] | None = None
+    waiting: deque[tuple[int, Tensor]] = deque()
+
+    def write(end: int) -> None:
+        while waiting and waiting[0][0] + band <= end:
+            first, made = waiting.popleft()
+            into[:, :, first : first + band] = made
+
     for first in range(0, rows.height, band):
-        made = rows.make(first, first + band)
-        if behind is not None:
-            into[:, :, behind[0] : behind[0] + band] = behind[1]
-        behind = (first, made)
-    if behind is not None:
-        into[:, :, behind[0] : behind[0] + band] = behind[1]
+        waiting.append((first, rows.make(first, first + band)))
+        write(first + band - REACH)
+    write(rows.height)
     return into
-
-
-def add(rows: Rows, to: Float[Tensor, "1 c h w"]) -> Float[Tensor, "1 c h w"]:
-    """Add all rows to a stored map, band by band; they may be made from anything but that map."""
-    band = rows.band(to.element_size())
-    for first in range(0, rows.height, band):
-        to[:, :, first : first + band] += rows.make(first, first + band)
-    return to

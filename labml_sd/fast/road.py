@@ -6,7 +6,7 @@ every picture it is checked that the weights are still those. A network that som
 pass it by.
 
 Room       fast, called by pipeline/common.py
-Maps       model, prompts, guidance -> Evaluate; autoencoder, z <-> image
+Maps       prompts -> c; model, c, guidance -> Evaluate; autoencoder, z <-> image
 See        tests/fast/test_road.py
 """
 
@@ -23,14 +23,17 @@ from torch import Tensor, nn
 from labml_sd.autoencoder import Autoencoder
 from labml_sd.fast.autoencoder import LEAN_PIXELS, FastDecoder, FastEncoder
 from labml_sd.fast.compiled import COMPILED, GraphedUNet, is_compiled
+from labml_sd.fast.text_encoder import FastText
 from labml_sd.fast.unet import FastUNet
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.sampler import Guidance, guided, guided_by
 from labml_sd.sampler.protocol import Evaluate
 from labml_sd.shapes_only import shapes_only
+from labml_sd.text_encoder import CLIPTextEmbedder
 from labml_sd.unet import UNet
 
 T = TypeVar("T")
+NETWORKS = (UNet, Autoencoder, CLIPTextEmbedder)
 LOOKED_AT = 32  # numbers of each weight that are compared; `.data` can be changed without a trace elsewhere
 
 
@@ -44,6 +47,14 @@ class Kept:
 
 
 _made: WeakKeyDictionary[nn.Module, Kept] = WeakKeyDictionary()
+
+
+def encode_prompt(model: LatentDiffusion, prompts: list[str]) -> Float[Tensor, "b n d"]:
+    """`LatentDiffusion.encode_prompt`."""
+    embedder = model.text_encoder
+    if not (model.fast and is_own(model, "encode_prompt") and is_plain(embedder)):
+        return model.encode_prompt(prompts)
+    return made(FastText, embedder)(embedder.ids(prompts))
 
 
 def evaluate_with(
@@ -88,15 +99,18 @@ def pays(device: torch.device, pixels: int) -> bool:
     return device.type == "cpu" or (device.type == "cuda" and pixels > LEAN_PIXELS)
 
 
-def is_plain(network: UNet | Autoencoder, *, but: tuple[str, ...] = ()) -> bool:
-    """Whether only weights, and attributes named in `but`, tell it from a new one of its configuration."""
-    kind = UNet if isinstance(network, UNet) else Autoencoder
-    return anatomy(network, but) == as_new(kind, network.config)
+def is_plain(network: nn.Module, *, but: tuple[str, ...] = ()) -> bool:
+    """Whether only weights, and attributes named in `but`, tell it from a new one of its configuration.
+
+    Any tokenizer will do.
+    """
+    kind = next((kind for kind in NETWORKS if isinstance(network, kind)), None)
+    return kind is not None and anatomy(network, but) == as_new(kind, network.config)
 
 
 def anatomy(network: nn.Module, but: tuple[str, ...] = ()) -> list[tuple[str, type, dict[str, Any]]]:
     """Name, class and attributes of every module: hooks are among them, and a `forward` of its own."""
-    left_out = {"training", "_parameters", "_modules", *but}
+    left_out = {"training", "_parameters", "_modules", "tokenizer", *but}
     return [
         (name, type(module), {k: v for k, v in vars(module).items() if k not in left_out})
         for name, module in network.named_modules()
@@ -104,16 +118,16 @@ def anatomy(network: nn.Module, but: tuple[str, ...] = ()) -> list[tuple[str, ty
 
 
 @cache
-def as_new(kind: type[UNet] | type[Autoencoder], config: Any) -> list[tuple[str, type, dict[str, Any]]]:
+def as_new(kind: type[nn.Module], config: Any) -> list[tuple[str, type, dict[str, Any]]]:
     """The anatomy of a new network."""
     with shapes_only():
-        return anatomy(kind(config))
+        return anatomy(kind(config, None) if kind is CLIPTextEmbedder else kind(config))
 
 
-def is_own(model: LatentDiffusion) -> bool:
-    """Whether the model's answer is its U-Net's, with nothing in between."""
-    hooked = "forward" in vars(model) or model._forward_hooks or model._forward_pre_hooks
-    return type(model).forward is LatentDiffusion.forward and not hooked
+def is_own(model: LatentDiffusion, method: str = "forward") -> bool:
+    """Whether a method of the model is what this package wrote, with nothing in between."""
+    hooked = method in vars(model) or model._forward_hooks or model._forward_pre_hooks
+    return getattr(type(model), method) is getattr(LatentDiffusion, method) and not hooked
 
 
 def made(make: Callable[[Any], T], network: nn.Module) -> T:

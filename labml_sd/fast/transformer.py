@@ -19,6 +19,7 @@ from labml_sd.unet.attention import CrossAttention, FeedForward, GeGLU
 from labml_sd.unet.spatial_transformer import BasicTransformerBlock, SpatialTransformer
 
 CACHE_BYTES = 4 * 2**20  # of the feed-forward's middle: what a core's second-level cache holds, about
+NARROW_ROWS = 2048  # in bfloat16 products pass so quickly that fewer rows do not keep them busy
 KeysAndValues = tuple[Float[Tensor, "rows heads m d_head"], Float[Tensor, "rows heads m d_head"]]
 
 
@@ -70,17 +71,17 @@ class FastFeedForward:
         (value, gate), (value_bias, gate_bias) = proj.weight.chunk(2), proj.bias.chunk(2)
         self.value, self.gate = Dense(value, value_bias), Dense(gate, gate_bias)
         self.out = Dense(out.weight, out.bias)
-        self.row_bytes = len(value) * value.element_size()
+        fit = CACHE_BYTES // (len(value) * value.element_size())
+        self.rows = max(NARROW_ROWS if value.element_size() == 2 else 64, fit)
 
     def __call__(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """Value times GELU of the gate, then narrow again."""
         rows = x.flatten(0, 1)[None]
         if x.device.type != "cpu":
             return self._some(rows).view_as(x)
-        n = max(64, CACHE_BYTES // self.row_bytes)
         done = torch.empty_like(rows)
-        for first in range(0, rows.shape[1], n):
-            done[:, first : first + n] = self._some(rows[:, first : first + n])
+        for first in range(0, rows.shape[1], self.rows):
+            done[:, first : first + self.rows] = self._some(rows[:, first : first + self.rows])
         return done.view_as(x)
 
     def _some(self, x: Float[Tensor, "1 n d"]) -> Float[Tensor, "1 n d"]:

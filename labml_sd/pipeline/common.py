@@ -78,7 +78,7 @@ def prompted(model: LatentDiffusion, request: Request) -> Evaluate:
 def _embed(model: LatentDiffusion, prompts: Sequence[str]) -> Float[Tensor, "b n d"]:
     """Encode each distinct prompt once. Raises `GenerationError` for NaN."""
     distinct = list(dict.fromkeys(prompts))
-    c = retried(lambda: model.encode_prompt(distinct))
+    c = retried(lambda: fast.encode_prompt(model, distinct))
     if not torch.isfinite(c).all():
         raise GenerationError(
             "the text encoder gave NaN or Inf: its weights are damaged, or too large for float16; "

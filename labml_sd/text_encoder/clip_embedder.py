@@ -9,7 +9,7 @@ See        tests/text_encoder/test_clip_embedder.py
 
 from typing import Any
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from labml_sd.config import TextEncoderConfig
@@ -30,8 +30,8 @@ class CLIPTextEmbedder(nn.Module):
         self.tokenizer = tokenizer
         self.transformer = CLIPTextTransformer(config)
 
-    def forward(self, prompts: str | list[str], layer: int = -1) -> Float[Tensor, "b n d"]:
-        """Embed prompts. Raises PromptError for what is not text; warns when a prompt is cut."""
+    def ids(self, prompts: str | list[str]) -> Int[Tensor, "b n"]:
+        """Token ids, on the transformer's device. Raises PromptError for what is not text."""
         config = self.config
         ids = tokenize(
             self.tokenizer,
@@ -40,4 +40,8 @@ class CLIPTextEmbedder(nn.Module):
             bos_id=config.bos_id,
             eos_id=config.eos_id,
         )
-        return self.transformer(ids.to(self.transformer.final_layer_norm.weight.device), layer)
+        return ids.to(self.transformer.final_layer_norm.weight.device)
+
+    def forward(self, prompts: str | list[str], layer: int = -1) -> Float[Tensor, "b n d"]:
+        """Embed prompts. Raises PromptError for what is not text; warns when a prompt is cut."""
+        return self.transformer(self.ids(prompts), layer)

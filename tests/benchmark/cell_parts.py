@@ -12,7 +12,7 @@ from cells import Cell, Contest, Setting, timed_if_agreed
 from files import tokenizer
 from networks import our_model
 from rival_diffusers import settings_of, twin
-from road import decoded, encoded
+from road import decoded, embedded, encoded
 from torch import Tensor
 
 from labml_sd.latent_diffusion import LatentDiffusion
@@ -83,7 +83,7 @@ def text(setting: Setting, *, n_prompts: int, dtype: torch.dtype) -> Iterator[Co
         ).input_ids
         return theirs(ids.to(setting.device))[0]
 
-    calls = {"ours": lambda: ours.encode_prompt(prompts), "diffusers": call_theirs}
+    calls = {"ours": lambda: embedded(ours, prompts), "diffusers": call_theirs}
     runs = timed_if_agreed(calls, dtype, setting.device)
     yield Contest(runs=runs, flops=ledger.text(n_prompts).total, dtype=dtype, pictures=n_prompts, warm_ups=3)
 

@@ -8,6 +8,11 @@ from labml_sd.sampler import Guidance
 from labml_sd.sampler.protocol import Evaluate
 
 
+def embedded(model: LatentDiffusion, prompts: list[str]) -> Tensor:
+    """Prompts to what the U-Net listens to."""
+    return fast.encode_prompt(model, prompts)
+
+
 def evaluation(model: LatentDiffusion, cond: Tensor, uncond: Tensor, scale: float) -> Evaluate:
     """(x, level) -> guided noise, with the prompts built in."""
     return fast.evaluate_with(model, cond, uncond, Guidance(scale))

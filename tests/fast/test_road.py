@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 from labml_sd.checkpoint import load_model
-from labml_sd.fast import decode, encode, evaluate_with, road
+from labml_sd.fast import decode, encode, encode_prompt, evaluate_with, road
 from labml_sd.fast.compiled import COMPILED, compile_unet
 from labml_sd.fast.road import is_own, is_plain, made
 from labml_sd.latent_diffusion import LatentDiffusion
@@ -65,15 +65,19 @@ def test_the_model_says_which_road_is_taken(model, ways, randn):
     z, image = randn(1, 4, 4, 4), randn(1, 3, 32, 32)
     for fast in (True, False):
         model.fast = fast
+        encode_prompt(model, ["a house"])
         eps_of(model, randn)
         decode(model.autoencoder, z, fast=fast)
         encode(model.autoencoder, image, fast=fast)
-    assert ways == ["FastUNet", "FastDecoder", "FastEncoder"]
+    assert ways == ["FastText", "FastUNet", "FastDecoder", "FastEncoder"]
 
 
 @pytest.mark.parametrize("uncond", [True, False])
 def test_both_roads_lead_to_the_same_numbers(model, randn, assert_close, uncond):
     model.double()
+    prompts = ["a red house", "", "a boat " * 60]
+    with pytest.warns(UserWarning, match="too long"):
+        assert_close(encode_prompt(model, prompts), model.encode_prompt(prompts), 1e-12)
     assert_close(eps_of(model, randn, uncond), eps_of(slow(model), randn, uncond), 1e-12)
     z, image = randn(2, 4, 4, 6), randn(2, 3, 32, 48)
     assert_close(decode(model.autoencoder, z, fast=True), model.decode_latent(z), 1e-12)
@@ -101,16 +105,17 @@ def in_place(model):
     model.unet.middle_block[0].in_layers[2].weight.mul_(2)
     model.autoencoder.decoder.conv_in.weight.mul_(2)
     model.autoencoder.encoder.conv_in.weight.mul_(2)
+    model.text_encoder.transformer.encoder.layers[0].mlp.fc1.weight.mul_(2)
 
 
 def through_data(model):
-    for network in (model.unet, model.autoencoder):
+    for network in (model.text_encoder, model.unet, model.autoencoder):
         for parameter in network.parameters():
             parameter.data.mul_(0.9)
 
 
 def new_data(model):
-    for network in (model.unet, model.autoencoder):
+    for network in (model.text_encoder, model.unet, model.autoencoder):
         for parameter in network.parameters():
             parameter.data = parameter.data * 0.9
 
@@ -139,14 +144,15 @@ def test_changed_weights_are_seen_at_the_next_picture(model, ways, randn, assert
     def answers(model):
         pixels = decode(model.autoencoder, z, fast=model.fast)
         latent = encode(model.autoencoder, image, fast=model.fast)
-        return [eps_of(model, randn), pixels.double(), latent.double()]
+        c = encode_prompt(model, ["a red house"])
+        return [eps_of(model, randn), pixels.double(), latent.double(), c.double()]
 
     before = answers(model)
     change(model)
     for old, found, wanted in zip(before, answers(model), answers(slow(model)), strict=True):
         assert change is another_type or not torch.allclose(old, wanted, rtol=1e-2)
         assert_close(found, wanted, 1e-12 if change is another_type else 1e-4)
-    assert ways == ["FastDecoder", "FastEncoder", "FastUNet"] * 2
+    assert ways == ["FastDecoder", "FastEncoder", "FastText", "FastUNet"] * 2
 
 
 def test_a_fast_network_is_made_once_and_anew_when_the_weights_change(model):
@@ -181,10 +187,11 @@ def test_a_model_that_nobody_holds_is_let_go(make_model, randn):
     eps_of(model, randn)
     decode(model.autoencoder, randn(1, 4, 4, 4), fast=True)
     encode(model.autoencoder, randn(1, 3, 32, 32), fast=True)
-    gone = [weakref.ref(network) for network in (model, model.unet, model.autoencoder)]
+    encode_prompt(model, ["a house"])
+    gone = [weakref.ref(part) for part in (model, model.unet, model.autoencoder, model.text_encoder)]
     del model
     gc.collect()
-    assert [ref() for ref in gone] == [None] * 3
+    assert [ref() for ref in gone] == [None] * 4
 
 
 def test_a_copy_of_a_model_has_weights_of_its_own_on_the_fast_road(model, randn, assert_close):
@@ -320,9 +327,53 @@ def test_an_autoencoder_with_something_built_in_takes_the_plain_road(model, ways
     assert ways == []
 
 
+def hook_a_text_layer(model):
+    model.text_encoder.transformer.encoder.layers[0].register_forward_hook(lambda module, args, out: 2 * out)
+
+
+def hook_the_embedder(model):
+    model.text_encoder.register_forward_hook(lambda module, args, out: 2 * out)
+
+
+def give_the_model_its_own_prompts(model):
+    model.encode_prompt = lambda prompts: torch.ones(len(prompts), 77, 16)
+
+
+def put_in_another_embedder(model):
+    class Constant(nn.Module):
+        def forward(self, prompts):
+            return torch.ones(len(prompts), 77, 16)
+
+    model.text_encoder = Constant()
+
+
+@pytest.mark.parametrize(
+    "build_in",
+    [
+        hook_a_text_layer,
+        hook_the_embedder,
+        give_the_model_its_own_prompts,
+        put_in_another_embedder,
+        hook_the_model,
+    ],
+)
+def test_a_text_encoder_with_something_built_in_takes_the_plain_road(model, ways, build_in):
+    build_in(model)
+    assert torch.equal(encode_prompt(model, ["a house"]), model.encode_prompt(["a house"]))
+    assert ways == []
+
+
+def test_another_tokenizer_is_nothing_built_in(model, ways):
+    words = model.text_encoder.tokenizer
+    model.text_encoder.tokenizer = copy.deepcopy(words)
+    encode_prompt(model, ["a house"])
+    assert ways == ["FastText"]
+
+
 def test_training_mode_and_gradients_are_nothing_built_in(model):
     model.train().requires_grad_(True)
-    assert is_plain(model.unet) and is_plain(model.autoencoder) and is_own(model)
+    assert is_plain(model.unet) and is_plain(model.autoencoder) and is_plain(model.text_encoder)
+    assert is_own(model)
 
 
 def test_a_compiled_unet_is_plain_but_for_that(model, ways, randn, monkeypatch):

@@ -41,13 +41,18 @@ def test_feed_forward_in_slices_is_the_whole_one(randomise, randn, assert_close,
     assert torch.equal(x, before)
 
 
-def test_a_slice_of_the_feed_forward_fits_in_the_cache(randomise, randn, monkeypatch):
-    monkeypatch.setattr(transformer, "CACHE_BYTES", 100 * 24 * 8)
-    ready = FastFeedForward(randomise(FeedForward(6).double()))
-    sizes, some = [], ready._some
-    monkeypatch.setattr(ready, "_some", lambda x: sizes.append(x.shape[1]) or some(x))
-    ready(randn(3, 70, 6))
-    assert sizes == [100, 100, 10]
+def test_a_slice_of_the_feed_forward_fits_in_the_cache_unless_numbers_are_narrow(
+    randomise, randn, monkeypatch
+):
+    monkeypatch.setattr(transformer, "CACHE_BYTES", 100 * 24 * 4)
+    monkeypatch.setattr(transformer, "NARROW_ROWS", 205)
+    layer, sizes = randomise(FeedForward(6)), []
+    for dtype in (torch.float32, torch.bfloat16):
+        ready = FastFeedForward(layer.to(dtype))
+        some = ready._some
+        monkeypatch.setattr(ready, "_some", lambda x, some=some: sizes.append(x.shape[1]) or some(x))
+        ready(randn(3, 70, 6).to(dtype))
+    assert sizes == [100, 100, 10, 205, 5]
 
 
 @pytest.mark.parametrize("n_layers", [1, 2])
