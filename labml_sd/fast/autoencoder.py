@@ -47,14 +47,16 @@ class FastResnet:
         """
         target = x if self.shortcut is None else None
         middle = convolved(self.conv1, normed(self.block.norm1, rows))
-        h = None if lean and target is not None else store(middle, like)
-        branch = convolved(self.conv2, normed(self.block.norm2, middle if h is None else rows_of(h)))
+        if target is None or not lean:
+            h = store(middle, like)
+            middle, target = rows_of(h), h if target is None else target
+        branch = convolved(self.conv2, normed(self.block.norm2, middle))
 
         def make(first: int, end: int) -> Tensor:
             x = rows.make(first, end)
             return branch.make(first, end).add_(x if self.shortcut is None else self.shortcut(x))
 
-        return store(replace(branch, make=make), like, into=h if target is None else target)
+        return store(replace(branch, make=make), like, into=target)
 
 
 def fast_blocks(blocks: nn.Module) -> list[FastResnet]:

@@ -14,15 +14,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from labml_sd.fast.layers import Dense, of_kind
+from labml_sd.fast.transformer import heads
 from labml_sd.text_encoder import CLIPTextEmbedder
-from labml_sd.text_encoder.clip_transformer import EncoderLayer, quick_gelu
+from labml_sd.text_encoder.clip_transformer import EncoderLayer
 
 AT_ONCE = 4  # prompts on a CPU: with more rows it takes a slower way through weights that are laid out
-
-
-def quick_gelu_(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """`quick_gelu`, written over x."""
-    return x.mul_((1.702 * x).sigmoid_())
 
 
 class FastEncoderLayer:
@@ -36,14 +32,11 @@ class FastEncoderLayer:
         self.to_out, self.fc1, self.fc2 = (
             Dense(linear.weight, linear.bias) for linear in (attention.out_proj, mlp.fc1, mlp.fc2)
         )
-        self.activation = quick_gelu_ if mlp.activation is quick_gelu else mlp.activation
+        self.activation = mlp.activation
 
     def __call__(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """Attention, then MLP."""
-        q, k, v = (
-            part.view(*x.shape[:2], self.n_heads, -1).transpose(1, 2)
-            for part in self.project(self.norms[0](x)).chunk(3, dim=-1)
-        )
+        q, k, v = (heads(part, self.n_heads) for part in self.project(self.norms[0](x)).chunk(3, dim=-1))
         heard = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = self.to_out(heard.transpose(1, 2).flatten(2)).add_(x)
         return self.fc2(self.activation(self.fc1(self.norms[1](x)))).add_(x)

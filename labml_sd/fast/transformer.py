@@ -28,6 +28,11 @@ def for_each(x: Float[Tensor, "b *rest"], rows: int) -> Float[Tensor, "rows *res
     return x if x.shape[0] == rows else torch.cat([x] * (rows // x.shape[0]))
 
 
+def heads(x: Float[Tensor, "b n d"], n_heads: int) -> Float[Tensor, "b heads n d_head"]:
+    """A view; the kernel reads it where it is."""
+    return x.view(*x.shape[:2], n_heads, -1).transpose(1, 2)
+
+
 class FastAttention:
     """`CrossAttention`: to itself with one product for all three, or to keys and values already there."""
 
@@ -39,23 +44,19 @@ class FastAttention:
         out = of_kind(nn.Linear, attention.to_out[0])
         self.to_out = Dense(out.weight, out.bias)
 
-    def heads(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b heads n d_head"]:
-        """A view; the kernel reads it where it is."""
-        return x.view(*x.shape[:2], self.n_heads, -1).transpose(1, 2)
-
     def keys_and_values(self, cond: Float[Tensor, "rows m d_cond"]) -> KeysAndValues:
         """Of the prompts."""
-        return self.heads(self.to_k(cond)), self.heads(self.to_v(cond))
+        return heads(self.to_k(cond), self.n_heads), heads(self.to_v(cond), self.n_heads)
 
     def __call__(
         self, x: Float[Tensor, "b n d"], given: KeysAndValues | None = None
     ) -> Float[Tensor, "rows n d"]:
         """One row for each of what is given; to itself where nothing is."""
         if given is None:
-            q, k, v = (self.heads(part) for part in self.project(x).chunk(3, dim=-1))
+            q, k, v = (heads(part, self.n_heads) for part in self.project(x).chunk(3, dim=-1))
         else:
             k, v = given
-            q = for_each(self.heads(self.project(x)), k.shape[0])
+            q = for_each(heads(self.project(x), self.n_heads), k.shape[0])
         return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
