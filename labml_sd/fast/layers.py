@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+WIDE_ROWS = 512  # in float32, from here on the plain product is as fast, and holds its weights once
 _ops = torch.ops.mkldnn  # what torch.compile calls when it freezes weights; PyTorch gives them no public name
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -69,7 +70,11 @@ class Conv:
 
 
 class Dense:
-    """A linear layer, `x W^T + b`, with an exact GELU behind it when asked for."""
+    """A linear layer, `x W^T + b`, with an exact GELU behind it when asked for.
+
+    In float32 oneDNN gains on PyTorch's own product only where rows are few, and its GELU can take longer
+    than the pass over memory that it saves.
+    """
 
     def __init__(self, weight: Float[Tensor, "d2 d"], bias: Float[Tensor, " d2"] | None = None) -> None:
         self.weight = weight
@@ -77,10 +82,13 @@ class Dense:
         self.packed: Tensor | None = None
 
     def __call__(self, x: Float[Tensor, "b n d"], *, gelu: bool = False) -> Float[Tensor, "b n d2"]:
-        """Project every row. The GELU is computed while the numbers are still in the processor."""
-        if not packs(x):
+        """Project every row. In narrow types the GELU is computed while the numbers are in the processor."""
+        rows, narrow = x.shape[0] * x.shape[1], x.element_size() == 2
+        if not packs(x) or (rows >= WIDE_ROWS and not narrow):
             y = F.linear(x, self.weight, self.bias)
             return F.gelu(y) if gelu else y
         if self.packed is None:
-            self.packed = _ops._reorder_linear_weight(self.weight.contiguous(), x.shape[0] * x.shape[1])
-        return _ops._linear_pointwise(x, self.packed, self.bias, "gelu" if gelu else "none", [], "none")
+            self.packed = _ops._reorder_linear_weight(self.weight.contiguous(), rows)
+        inside = "gelu" if gelu and narrow else "none"
+        y = _ops._linear_pointwise(x, self.packed, self.bias, inside, [], "none")
+        return F.gelu(y) if gelu and not narrow else y

@@ -16,9 +16,14 @@ from torch.nn import functional as F
 from labml_sd.fast.layers import Dense, of_kind
 from labml_sd.fast.transformer import heads
 from labml_sd.text_encoder import CLIPTextEmbedder
-from labml_sd.text_encoder.clip_transformer import EncoderLayer
+from labml_sd.text_encoder.clip_transformer import QUICK, EncoderLayer, quick_gelu
 
-AT_ONCE = 4  # prompts on a CPU: with more rows it takes a slower way through weights that are laid out
+AT_ONCE = 4  # prompts on a CPU, in a narrow type: more rows take a slower way through weights laid out
+
+
+def quick_gelu_(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    r"""`quick_gelu`, written over x: $x\,\sigma(a x) = \mathrm{silu}(a x) / a$ needs no new memory."""
+    return F.silu(x.mul_(QUICK), inplace=True).mul_(1 / QUICK)
 
 
 class FastEncoderLayer:
@@ -32,7 +37,7 @@ class FastEncoderLayer:
         self.to_out, self.fc1, self.fc2 = (
             Dense(linear.weight, linear.bias) for linear in (attention.out_proj, mlp.fc1, mlp.fc2)
         )
-        self.activation = mlp.activation
+        self.activation = quick_gelu_ if mlp.activation is quick_gelu else mlp.activation
 
     def __call__(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """Attention, then MLP."""
@@ -52,7 +57,8 @@ class FastText:
 
     def __call__(self, ids: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
         """The last layer's states, normed."""
-        at_once = AT_ONCE if ids.device.type == "cpu" else len(ids)
+        narrow = self.final_layer_norm.weight.element_size() == 2
+        at_once = AT_ONCE if narrow and ids.device.type == "cpu" else len(ids)
         return torch.cat([self._some(some) for some in torch.split(ids, at_once)])
 
     def _some(self, ids: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:

@@ -18,8 +18,7 @@ from labml_sd.fast.layers import Dense, of_kind
 from labml_sd.unet.attention import CrossAttention, FeedForward, GeGLU
 from labml_sd.unet.spatial_transformer import BasicTransformerBlock, SpatialTransformer
 
-CACHE_BYTES = 4 * 2**20  # of the feed-forward's middle: what a core's second-level cache holds, about
-NARROW_ROWS = 2048  # in bfloat16 products pass so quickly that fewer rows do not keep them busy
+COLUMN_BYTES = 4096  # of the feed-forward's middle: products of fewer rows do not keep a processor busy
 KeysAndValues = tuple[Float[Tensor, "rows heads m d_head"], Float[Tensor, "rows heads m d_head"]]
 
 
@@ -72,8 +71,7 @@ class FastFeedForward:
         (value, gate), (value_bias, gate_bias) = proj.weight.chunk(2), proj.bias.chunk(2)
         self.value, self.gate = Dense(value, value_bias), Dense(gate, gate_bias)
         self.out = Dense(out.weight, out.bias)
-        fit = CACHE_BYTES // (len(value) * value.element_size())
-        self.rows = max(NARROW_ROWS if value.element_size() == 2 else 64, fit)
+        self.rows = COLUMN_BYTES // value.element_size()
 
     def __call__(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """Value times GELU of the gate, then narrow again."""

@@ -131,7 +131,7 @@ class FastUNet:
         return eps
 
     def _biases(self, t: float, x: Tensor) -> dict[int, Tensor]:
-        times = torch.tensor([t], dtype=torch.float32, device=x.device)  # as `plainly` asks
+        times = torch.full((1,), t, dtype=torch.float32, device=x.device)  # as `plainly` asks
         t_emb = self.time_embed(sinusoids(times, self.channels).to(x.dtype))
         return {id(layer): layer.bias(t_emb) for layer in self.layers if isinstance(layer, FastResBlock)}
 

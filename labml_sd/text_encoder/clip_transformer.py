@@ -14,10 +14,12 @@ from torch.nn import functional as F
 
 from labml_sd.config import Activation, TextEncoderConfig
 
+QUICK = 1.702
+
 
 def quick_gelu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     r"""OpenAI's approximation of the GELU, $x\,\sigma(1.702\,x)$ (Hendrycks and Gimpel 2016, section 2)."""
-    return x * torch.sigmoid(1.702 * x)
+    return x * torch.sigmoid(QUICK * x)
 
 
 class Embeddings(nn.Module):

@@ -97,10 +97,11 @@ def cells() -> list[Cell]:
             for size in (512, 1024):
                 enter = partial(autoencoder, what=what, size=size, dtype=dtype)
                 name = f"VAE {what} {size}, {number}"
-                found.append(Cell(name=name, enter=enter, quick=size == 512))
+                found.append(Cell(name=name, enter=enter, quick=size == 512, dtype=dtype))
     for dtype in (torch.bfloat16, torch.float32):
         number = str(dtype).removeprefix("torch.")
         for n in (1, 8):
             name = f"text encoder, {n} prompt{'s' * (n > 1)}, {number}"
-            found.append(Cell(name=name, enter=partial(text, n_prompts=n, dtype=dtype)))
+            enter = partial(text, n_prompts=n, dtype=dtype)
+            found.append(Cell(name=name, enter=enter, dtype=dtype))
     return found

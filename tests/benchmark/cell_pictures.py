@@ -133,5 +133,5 @@ def cells() -> list[Cell]:
             name = f"txt2img 512, {steps} steps, {number}"
             quick = device == "cuda" and dtype != torch.float32
             if device == "cuda" or dtype != torch.float16:
-                found.append(Cell(name=name, enter=enter, quick=quick, devices=(device,)))
+                found.append(Cell(name=name, enter=enter, quick=quick, dtype=dtype, devices=(device,)))
     return found

@@ -81,7 +81,7 @@ def cell(size: int, batch: int, dtype: torch.dtype, *, quick: bool, device: str)
     """One size, batch and type."""
     name = f"U-Net step {size}, {batch} picture{'s' * (batch > 1)}, {str(dtype).removeprefix('torch.')}"
     enter = partial(contest, size=size, batch=batch, dtype=dtype)
-    return Cell(name=name, enter=enter, quick=quick, devices=(device,))
+    return Cell(name=name, enter=enter, quick=quick, dtype=dtype, devices=(device,))
 
 
 def cells() -> list[Cell]:

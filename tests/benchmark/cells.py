@@ -49,6 +49,7 @@ class Cell:
     name: str
     enter: Callable[[Setting], AbstractContextManager[Contest]]
     quick: bool = True
+    dtype: torch.dtype | None = None
     devices: tuple[str, ...] = ("cpu", "cuda")
 
 

@@ -27,6 +27,8 @@ from cells import Cell, Setting
 from pairs import in_turn, timed
 from tqdm import tqdm
 
+from labml_sd.checkpoint.machine import fast_bfloat16
+
 
 def every_cell() -> list[Cell]:
     """In the order in which they are measured."""
@@ -39,10 +41,16 @@ def every_cell() -> list[Cell]:
 
 
 def chosen(args: argparse.Namespace) -> list[Cell]:
-    """Those that the options ask for, on this device."""
-    here = [cell for cell in every_cell() if torch.device(args.device).type in cell.devices]
+    """Those that the options ask for, on this device.
+
+    bfloat16 takes ten to a hundred times as long where there is no hardware for it: there it must be named.
+    """
+    device = torch.device(args.device)
+    here = [cell for cell in every_cell() if device.type in cell.devices]
     if args.cells:
         return [cell for cell in here if re.search(args.cells, cell.name)]
+    if not fast_bfloat16(device):
+        here = [cell for cell in here if cell.dtype != torch.bfloat16]
     return here if args.all else [cell for cell in here if cell.quick]
 
 

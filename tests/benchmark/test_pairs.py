@@ -1,3 +1,6 @@
+from argparse import Namespace
+
+import compare
 import pairs
 import pytest
 import table
@@ -43,3 +46,14 @@ def test_the_share_of_the_matmul_rate_counts_the_same_operations():
     readings = {"ours": [{"seconds": 4.0}], table.MATMUL: [{"seconds": 1.0}]}
     result = {"readings": readings, "flops": 200.0, "flops_of_matmul": 100.0}
     assert table.share_of_matmul(result, "ours") == 0.5
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_cells_in_bfloat16_must_be_named_where_there_is_no_hardware_for_it(monkeypatch, able):
+    monkeypatch.setattr(compare, "fast_bfloat16", lambda device: able)
+    everywhere = {"device": "cpu", "cells": None, "all": True}
+    found = [cell.name for cell in compare.chosen(Namespace(**everywhere))]
+    assert any("float32" in name for name in found)
+    assert any("bfloat16" in name for name in found) == able
+    named = compare.chosen(Namespace(**everywhere | {"cells": "VAE decode 512, bfloat16"}))
+    assert [cell.name for cell in named] == ["VAE decode 512, bfloat16"]

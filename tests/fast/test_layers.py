@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from labml_sd.fast.layers import Conv, Dense, of_kind, packs
+from labml_sd.fast.layers import WIDE_ROWS, Conv, Dense, of_kind, packs
 
 SHARE = {torch.float64: 1e-14, torch.float32: 1e-5, torch.bfloat16: 2**-7, torch.float16: 2**-9}
 LAYERS = {
@@ -56,9 +56,10 @@ def test_a_map_stays_in_channels_last_memory(layer, randn, dtype):
 @pytest.mark.parametrize("dtype", SHARE)
 @pytest.mark.parametrize("gelu", [True, False])
 @pytest.mark.parametrize("biased", [True, False])
-def test_a_dense_layer_is_a_linear_one_and_its_gelu_exact(randn, assert_close, dtype, gelu, biased):
+@pytest.mark.parametrize("rows", [6, WIDE_ROWS])
+def test_a_dense_layer_is_a_linear_one_and_its_gelu_exact(randn, assert_close, dtype, gelu, biased, rows):
     weight, bias = randn(7, 5, seed=1).to(dtype), randn(7, seed=2).to(dtype) if biased else None
-    x = randn(2, 6, 5).to(dtype)
+    x = randn(2, rows, 5).to(dtype)
     y = F.linear(x.double(), weight.double(), None if bias is None else bias.double())
     found = Dense(weight, bias)(x, gelu=gelu)
     assert found.dtype == dtype
@@ -69,7 +70,7 @@ def test_a_dense_layer_is_a_linear_one_and_its_gelu_exact(randn, assert_close, d
 def test_a_dense_layer_laid_out_for_some_rows_serves_others_and_takes_views(randn, assert_close, dtype):
     weight = randn(5, 14, seed=1).to(dtype).t().chunk(2)[1]
     dense = Dense(weight)
-    for shape in [(2, 6, 5), (1, 500, 5), (3, 1, 5)]:
+    for shape in [(2, 6, 5), (1, 2 * WIDE_ROWS, 5), (3, 1, 5)]:
         x = randn(*shape).to(dtype)
         assert_close(dense(x), x @ weight.t(), SHARE[dtype])
 
@@ -82,6 +83,15 @@ def test_weights_are_laid_out_once(randomise, randn):
     conv(image), dense(rows)
     assert (conv.packed is first[0]) and (dense.packed is first[1])
     assert [p is not None for p in first] == [packs(image), packs(rows)]
+
+
+def test_in_float32_a_weight_that_meets_many_rows_only_is_not_held_twice(randn):
+    for dtype in (torch.float32, torch.bfloat16):
+        dense, few = (Dense(randn(7, 5).to(dtype)) for _ in range(2))
+        x = randn(1, WIDE_ROWS, 5).to(dtype)
+        dense(x), few(x[:, 1:])
+        packed = [layer.packed is not None for layer in (dense, few)]
+        assert packed == [packs(x) and dtype == torch.bfloat16, packs(x)]
 
 
 def test_neither_weights_nor_input_are_changed(layer, randn):

@@ -31,9 +31,9 @@ def test_attention_to_prompts_gives_a_row_for_each_of_them(randomise, randn, ass
     assert_close(ready(x, ready.keys_and_values(cond)), attention(for_each(x, rows), cond), 1e-14)
 
 
-@pytest.mark.parametrize("cache_bytes", [0, 70 * 24 * 8, 2**22])
-def test_feed_forward_in_slices_is_the_whole_one(randomise, randn, assert_close, monkeypatch, cache_bytes):
-    monkeypatch.setattr(transformer, "CACHE_BYTES", cache_bytes)
+@pytest.mark.parametrize("column_bytes", [64 * 8, 70 * 8, 2**12])
+def test_feed_forward_in_slices_is_the_whole_one(randomise, randn, assert_close, monkeypatch, column_bytes):
+    monkeypatch.setattr(transformer, "COLUMN_BYTES", column_bytes)
     layer = randomise(FeedForward(6).double())
     x = randn(3, 67, 6)  # in slices of 64: a last one of 9
     before = x.clone()
@@ -41,18 +41,17 @@ def test_feed_forward_in_slices_is_the_whole_one(randomise, randn, assert_close,
     assert torch.equal(x, before)
 
 
-def test_a_slice_of_the_feed_forward_fits_in_the_cache_unless_numbers_are_narrow(
+def test_a_slice_of_the_feed_forward_has_twice_as_many_rows_where_numbers_are_narrow(
     randomise, randn, monkeypatch
 ):
-    monkeypatch.setattr(transformer, "CACHE_BYTES", 100 * 24 * 4)
-    monkeypatch.setattr(transformer, "NARROW_ROWS", 205)
+    monkeypatch.setattr(transformer, "COLUMN_BYTES", 400)
     layer, sizes = randomise(FeedForward(6)), []
     for dtype in (torch.float32, torch.bfloat16):
         ready = FastFeedForward(layer.to(dtype))
         some = ready._some
         monkeypatch.setattr(ready, "_some", lambda x, some=some: sizes.append(x.shape[1]) or some(x))
         ready(randn(3, 70, 6).to(dtype))
-    assert sizes == [100, 100, 10, 205, 5]
+    assert sizes == [100, 100, 10, 200, 10]
 
 
 @pytest.mark.parametrize("n_layers", [1, 2])
