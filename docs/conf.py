@@ -30,7 +30,7 @@ extensions = [
     "languages",
     "menu",
 ]
-exclude_patterns = ["_build", "speed_table.md"]  # a part of speed.md
+exclude_patterns = ["_build", "speed_table*.md"]  # parts of speed.md
 
 # Chinese: the same command with `-D language=zh_CN`, into the folder zh_CN below the English pages.
 locale_dirs = ["locale"]

@@ -10,7 +10,7 @@ import rival_labml
 import torch
 from cells import Cell, Contest, Setting, timed_if_agreed
 from files import tokenizer
-from networks import our_model
+from networks import our_model, roads
 from rival_diffusers import settings_of, twin
 from road import decoded, embedded, encoded
 from torch import Tensor
@@ -54,7 +54,8 @@ def autoencoder(setting: Setting, *, what: str, size: int, dtype: torch.dtype) -
         "z": torch.randn(1, 4, size // 8, size // 8, generator=generator),
         "image": torch.rand(1, 3, size, size, generator=generator) * 2 - 1,
     }
-    calls = {"ours": our_call(ours, what, given)}
+    models = roads(ours, plain=setting.plain)
+    calls = {name: our_call(model, what, given) for name, model in models.items()}
     calls |= {name: their_call(vae, what, given) for name, vae in theirs.items()}
     alone = dtype == torch.float32 and setting.device.type == "cpu" and size <= 512
     python = setting.labml_python if alone else None
@@ -83,7 +84,10 @@ def text(setting: Setting, *, n_prompts: int, dtype: torch.dtype) -> Iterator[Co
         ).input_ids
         return theirs(ids.to(setting.device))[0]
 
-    calls = {"ours": lambda: embedded(ours, prompts), "diffusers": call_theirs}
+    calls: dict[str, Callable[[], Tensor]] = {
+        name: partial(embedded, model, prompts) for name, model in roads(ours, plain=setting.plain).items()
+    }
+    calls["diffusers"] = call_theirs
     runs = timed_if_agreed(calls, dtype, setting.device)
     yield Contest(runs=runs, flops=ledger.text(n_prompts).total, dtype=dtype, pictures=n_prompts, warm_ups=3)
 

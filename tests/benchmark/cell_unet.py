@@ -10,7 +10,7 @@ import ledger
 import rival_labml
 import torch
 from cells import Cell, Contest, Setting, timed_if_agreed
-from networks import our_model
+from networks import our_model, roads
 from rival_diffusers import settings_of, twin
 from road import evaluation
 from torch import Tensor
@@ -66,7 +66,7 @@ def contest(setting: Setting, *, size: int, batch: int, dtype: torch.dtype) -> I
     """Ours against diffusers, and labml_nn where it can compute this."""
     ours, theirs = setting.shelf.get(("unet", dtype), lambda: networks(setting, dtype))
     given = inputs(size, batch)
-    calls = {"ours": our_step(ours, given)}
+    calls = {name: our_step(model, given) for name, model in roads(ours, plain=setting.plain).items()}
     calls |= {name: their_step(unet, given) for name, unet in theirs.items()}
     alone = dtype == torch.float32 and setting.device.type == "cpu" and rival_labml.fits(size, batch)
     python = setting.labml_python if alone else None

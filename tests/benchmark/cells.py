@@ -24,6 +24,7 @@ class Setting:
     compiled: bool
     labml_python: Path | None
     files: Path
+    plain: bool = False
     shelf: Shelf = field(default_factory=Shelf)
 
 

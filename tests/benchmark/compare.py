@@ -95,6 +95,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="cores to use (all)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
     parser.add_argument("--compiled", action="store_true", help="compile both sides")
+    parser.add_argument("--plain", action="store_true", help="our plain road too, as a rival of the fast one")
     parser.add_argument("--labml-python", type=Path, metavar="PATH", help="an interpreter that has labml_nn")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every reading")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios")
@@ -119,7 +120,11 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     device = torch.device(args.device)
     setting = Setting(
-        device=device, compiled=args.compiled, labml_python=args.labml_python, files=args.files.resolve()
+        device=device,
+        compiled=args.compiled,
+        labml_python=args.labml_python,
+        files=args.files.resolve(),
+        plain=args.plain,
     )
     report: dict[str, Any] = {"machine": machine.describe(device), "results": []}
     print(machine.line(report["machine"]))

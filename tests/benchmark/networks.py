@@ -1,5 +1,6 @@
 """Our networks at SD v1's size with random weights that keep all activations finite in half precision too."""
 
+import copy
 import gc
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -67,3 +68,12 @@ def our_model(
         fill(network, drawn, device, dtype)
     model.fast = True  # as the loader does for a model of this size
     return model.eval().requires_grad_(False)
+
+
+def roads(model: LatentDiffusion, *, plain: bool) -> dict[str, LatentDiffusion]:
+    """The model by the road that it takes: "ours", and if asked for the same weights on the plain one."""
+    if not plain:
+        return {"ours": model}
+    other = copy.copy(model)
+    other.fast = False
+    return {"ours": model, "ours, plain road": other}
