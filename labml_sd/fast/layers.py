@@ -84,11 +84,12 @@ class Dense:
     def __call__(self, x: Float[Tensor, "b n d"], *, gelu: bool = False) -> Float[Tensor, "b n d2"]:
         """Project every row. In narrow types the GELU is computed while the numbers are in the processor."""
         rows, narrow = x.shape[0] * x.shape[1], x.element_size() == 2
-        if not packs(x) or (rows >= WIDE_ROWS and not narrow):
+        packed = packs(x) and (narrow or rows < WIDE_ROWS)
+        inside = gelu and narrow and packed
+        if packed:
+            if self.packed is None:
+                self.packed = _ops._reorder_linear_weight(self.weight.contiguous(), rows)
+            y = _ops._linear_pointwise(x, self.packed, self.bias, "gelu" if inside else "none", [], "none")
+        else:
             y = F.linear(x, self.weight, self.bias)
-            return F.gelu(y) if gelu else y
-        if self.packed is None:
-            self.packed = _ops._reorder_linear_weight(self.weight.contiguous(), rows)
-        inside = "gelu" if gelu and narrow else "none"
-        y = _ops._linear_pointwise(x, self.packed, self.bias, inside, [], "none")
-        return F.gelu(y) if gelu and not narrow else y
+        return F.gelu(y) if gelu and not inside else y

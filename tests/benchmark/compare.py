@@ -84,7 +84,9 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--cells", metavar="REGEX", help="cells whose name it matches (default: the quick ones)"
+        "--cells",
+        metavar="REGEX",
+        help="cells whose name it matches (default: the quick ones; bfloat16 only where hardware has it)",
     )
     parser.add_argument("--all", action="store_true", help="all cells")
     parser.add_argument("--list", action="store_true", help="print the names of the cells and stop")
