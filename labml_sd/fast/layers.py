@@ -3,6 +3,7 @@ r"""Convolution and linear layer with their weights laid out once for the machin
 On a CPU the library below PyTorch (oneDNN) keeps weights in blocks of its own. `F.conv2d` makes the blocks
 anew at every call: for the widest layers of SD v1 that takes longer than the convolution. Here they are made
 at the first call and kept. Elsewhere, and in number types that oneDNN does not know, the plain functions run.
+A wide 3x3 convolution in float32 goes by tiles (winograd.py), which needs weights of its own shape.
 
 Room       fast, called by transformer.py, unet.py, bands.py and autoencoder.py of this room
 Maps       x [b c h w] -> [b c' h' w'];  x [b n d] -> [b n d']
@@ -16,6 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from labml_sd.fast.winograd import Winograd, pays
 
 WIDE_ROWS = 512  # in float32, from here on the plain product is as fast, and holds its weights once
 _ops = torch.ops.mkldnn  # what torch.compile calls when it freezes weights; PyTorch gives them no public name
@@ -51,6 +54,7 @@ class Conv:
             side for side in layer.padding if isinstance(side, int)
         ]  # never a word in this package
         self.packed: Tensor | None = None
+        self.in_tiles: Winograd | None = None
 
     def __call__(
         self,
@@ -61,6 +65,10 @@ class Conv:
         """Convolve; `bias` and `padding` take the place of the layer's own."""
         bias = self.bias if bias is None else bias
         padding = self.padding if padding is None else padding
+        if pays(self.weight, self.stride, x):
+            if self.in_tiles is None:
+                self.in_tiles = Winograd(self.weight)
+            return self.in_tiles(x, bias, padding)
         if not packs(x):
             return F.conv2d(x, self.weight, bias, self.stride, padding)
         how = (padding, self.stride, [1, 1], 1)  # the last two: dilation, groups

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from labml_sd.fast import winograd
+
 Close = Callable[[Tensor, Tensor, float], None]
 
 
@@ -26,3 +28,12 @@ def assert_close() -> Close:
         assert float((found - wanted).abs().max()) <= share * float(wanted.abs().max())
 
     return check
+
+
+@pytest.fixture(params=[2, 4])
+def everything_in_tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Narrow layers and small maps too, in several blocks, by tiles of either size."""
+    monkeypatch.setattr(winograd, "FEWEST_TILES", 1)
+    monkeypatch.setattr(winograd, "FEWEST_CHANNELS", 1)
+    monkeypatch.setattr(winograd, "BLOCK_BYTES", 40_000)
+    monkeypatch.setattr(winograd, "MOST_WEIGHTS", 10**9 if request.param == 4 else 0)

@@ -86,6 +86,19 @@ def test_in_float32_both_ways_are_the_plain_ones_to_1e_minus_5(
     assert_close(FastEncoder(autoencoder)(image).mean, autoencoder.posterior(image).mean, 1e-5)
 
 
+@pytest.mark.usefixtures("everything_in_tiles")
+@pytest.mark.parametrize("dtype, share", [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("band_bytes", BANDS)
+def test_both_ways_are_the_plain_ones_with_every_convolution_in_tiles(
+    build, randn, assert_close, monkeypatch, dtype, share, band_bytes
+):
+    monkeypatch.setattr(bands, "BAND_BYTES", band_bytes)
+    autoencoder = build("as SD", dtype)
+    z, image = randn(2, 4, 4, 6).to(dtype), randn(2, 3, 32, 48).to(dtype)
+    assert_close(FastDecoder(autoencoder)(z), plain_decode(autoencoder, z), share)
+    assert_close(FastEncoder(autoencoder)(image).mean, autoencoder.posterior(image).mean, share)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("band_bytes", BANDS)
 def test_in_narrow_types_both_ways_are_as_near_the_truth_as_the_plain_ones(

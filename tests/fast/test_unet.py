@@ -76,6 +76,17 @@ def test_it_is_the_plain_one_at_every_size(build, randn, assert_close, size):
         assert_close(ready.prompted(cond)(x, 7.0), plain(unet, x, 7.0, cond), 1e-13)
 
 
+@pytest.mark.usefixtures("everything_in_tiles")
+@pytest.mark.parametrize("dtype, share", [(torch.float64, 1e-13), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("size", [(8, 16), (12, 20)])
+def test_it_is_the_plain_one_with_every_convolution_in_tiles(build, randn, assert_close, dtype, share, size):
+    unet = build("as SD", dtype)
+    x, cond = (v.to(dtype) for v in given(randn, unet.config, 2, 2, size))
+    ready = FastUNet(unet)
+    assert_close(ready.prompted(cond)(x, 7.0), plain(unet, x, 7.0, cond), share)
+    assert ready.conv_out.in_tiles is not None
+
+
 @pytest.mark.parametrize("rows_each", [1, 2])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_in_float32_it_is_the_plain_one_to_1e_minus_5(build, randn, assert_close, name, rows_each):
