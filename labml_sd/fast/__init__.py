@@ -1,6 +1,7 @@
 """Room: the networks once more, sooner. Nothing here computes anything new.
 
 layers.py       convolution and linear layer, weights laid out for the machine once
+winograd.py     a 3x3 convolution with a quarter of the multiplications
 transformer.py  the spatial transformer on tokens that stay where they are
 unet.py         the U-Net for a whole run: what does not change from level to level is computed once
 bands.py        a map's rows, made when they are asked for

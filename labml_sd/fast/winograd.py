@@ -35,7 +35,7 @@ POINTS = {2: (1.0,), 4: (5 / 8, 3 / 2)}
 
 MOST_WEIGHTS = 9 * 1280 * 640  # tiles of 4 take four times the memory of the weights, those of 2 not twice
 BLOCK_BYTES = 12 * 2**20  # what some tiles are worth at all points: it should stay in the cache
-FEWEST_TILES, FEWEST_CHANNELS = 32, 96  # below, the direct way is as fast
+FEWEST_RESULTS, FEWEST_CHANNELS = 256, 96  # below, the direct way is as fast
 Terms = Sequence[tuple[float, Tensor]]
 
 
@@ -103,8 +103,9 @@ def pays(weight: Float[Tensor, "c2 c kh kw"], stride: Sequence[int], x: Float[Te
     exact = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
     if not exact or tuple(weight.shape[2:]) != (3, 3) or tuple(stride) != (1, 1):
         return False
-    tiles = len(x) * prod(side // tile_of(weight) for side in x.shape[2:])
-    return tiles >= FEWEST_TILES and min(weight.shape[:2]) >= FEWEST_CHANNELS
+    tile = tile_of(weight)
+    in_whole_tiles = len(x) * prod(side - side % tile for side in x.shape[2:])
+    return in_whole_tiles >= FEWEST_RESULTS and min(weight.shape[:2]) >= FEWEST_CHANNELS
 
 
 class Winograd:

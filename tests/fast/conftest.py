@@ -33,7 +33,7 @@ def assert_close() -> Close:
 @pytest.fixture(params=[2, 4])
 def everything_in_tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Narrow layers and small maps too, in several blocks, by tiles of either size."""
-    monkeypatch.setattr(winograd, "FEWEST_TILES", 1)
+    monkeypatch.setattr(winograd, "FEWEST_RESULTS", 1)
     monkeypatch.setattr(winograd, "FEWEST_CHANNELS", 1)
     monkeypatch.setattr(winograd, "BLOCK_BYTES", 40_000)
     monkeypatch.setattr(winograd, "MOST_WEIGHTS", 10**9 if request.param == 4 else 0)

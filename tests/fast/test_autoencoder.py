@@ -100,13 +100,13 @@ def test_both_ways_are_the_plain_ones_with_every_convolution_in_tiles(
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("band_bytes", BANDS)
+@pytest.mark.parametrize("band_bytes", [2_000, 2**23])
 def test_in_narrow_types_both_ways_are_as_near_the_truth_as_the_plain_ones(
     build, randn, monkeypatch, dtype, band_bytes
 ):
     monkeypatch.setattr(bands, "BAND_BYTES", band_bytes)
     autoencoder = build("as SD", dtype)
-    z, image = randn(1, 4, 4, 6).to(dtype), randn(1, 3, 32, 48).to(dtype)
+    z, image = randn(6, 4, 2, 3).to(dtype), randn(6, 3, 16, 24).to(dtype)
     wide = Autoencoder(autoencoder.config).double().requires_grad_(False)
     wide.load_state_dict(autoencoder.state_dict())
     for fast, usual, truth in (

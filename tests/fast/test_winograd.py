@@ -29,6 +29,7 @@ def as_matrix(way, tile, wide, high):
     return out
 
 
+@pytest.mark.holds("labml_sd.fast.winograd")
 @pytest.mark.parametrize("tile", TILES)
 def test_the_displayed_equation_is_a_convolution(randn, assert_close, tile):
     n = tile + 2
@@ -38,6 +39,7 @@ def test_the_displayed_equation_is_a_convolution(randn, assert_close, tile):
     assert_close(y, F.conv2d(d[None, None], g[None, None])[0, 0], 1e-14)
 
 
+@pytest.mark.holds("labml_sd.fast.winograd.weights_at_points")
 def test_on_tiles_of_two_they_are_the_matrices_of_the_paper():
     g = torch.tensor([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], dtype=torch.float64)
     b_t = torch.tensor([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, -1, 0, 1]], dtype=torch.float64)
@@ -95,19 +97,17 @@ def test_in_float32_it_loses_little_and_the_points_of_the_paper_more(randn, tile
 
 
 def test_it_is_taken_where_it_pays(randn):
-    x = channels_last(randn(2, 96, 16, 16).float())
+    x = channels_last(randn(1, 96, 16, 16).float())
     wide, narrow = torch.empty(96, 96, 3, 3), torch.empty(4, 96, 3, 3)
     assert pays(wide, [1, 1], x)
     assert pays(wide, [1, 1], x.double())
     assert not pays(narrow, [1, 1], x)
     assert not pays(wide, [2, 2], x)
     assert not pays(torch.empty(96, 96, 1, 1), [1, 1], x)
-    assert not pays(wide, [1, 1], x[:1])
+    assert not pays(wide, [1, 1], x[..., :8])
+    assert not pays(wide, [1, 1], x.view(1, 96, 1, 256))  # a quarter of each tile would be used
     assert not pays(wide, [1, 1], x.bfloat16())
     assert not pays(wide, [1, 1], x.to("meta"))
-    small = torch.empty(2, 1280, 8, 8)
-    assert pays(torch.empty(1280, 1280, 3, 3), [1, 1], small)  # tiles of two: there are more of them
-    assert not pays(torch.empty(640, 1280, 3, 3), [1, 1], small)
 
 
 def test_a_layer_that_takes_it_holds_no_other_weights_and_changes_none(randn, randomise, assert_close):
