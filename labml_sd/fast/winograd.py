@@ -112,7 +112,8 @@ class Winograd:
     """A 3x3 convolution with stride 1. x is in channels-last memory, and so is the result."""
 
     def __init__(self, weight: Float[Tensor, "c2 c 3 3"]) -> None:
-        self.tile, points = tile_of(weight), weights_at_points(tile_of(weight))
+        self.tile = tile_of(weight)
+        points = weights_at_points(self.tile)
         both_sides = torch.kron(points, points).to(weight)  # [points*points 9]
         nine = weight.detach().flatten(2).flatten(0, 1)  # [c2*c 9]
         self.weight = (both_sides @ nine.t()).view(-1, *weight.shape[:2])  # a matrix for each point

@@ -30,10 +30,16 @@ def assert_close() -> Close:
     return check
 
 
-@pytest.fixture(params=[2, 4])
-def everything_in_tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=sorted(winograd.POINTS))
+def tile(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The side of the tiles that every layer takes."""
+    monkeypatch.setattr(winograd, "MOST_WEIGHTS", 10**9 if request.param == 4 else 0)
+    return request.param
+
+
+@pytest.fixture
+def everything_in_tiles(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Narrow layers and small maps too, in several blocks, by tiles of either size."""
     monkeypatch.setattr(winograd, "FEWEST_RESULTS", 1)
     monkeypatch.setattr(winograd, "FEWEST_CHANNELS", 1)
     monkeypatch.setattr(winograd, "BLOCK_BYTES", 40_000)
-    monkeypatch.setattr(winograd, "MOST_WEIGHTS", 10**9 if request.param == 4 else 0)
