@@ -16,6 +16,7 @@ import torch
 
 import labml_sd
 from labml_sd.errors import ImageError
+from labml_sd.fast.attention import which_kernel
 from labml_sd.image_reading import MAX_PIXELS
 from labml_sd.metadata import read_parameters
 
@@ -71,7 +72,7 @@ def _printable(value: object) -> object:
 
 
 def env_command() -> None:
-    """Print versions, devices, threads, memory and whether the bundled model is there, one line each."""
+    """Print what is installed and what the machine has, one line each."""
     for name, value in _environment().items():
         print(f"{name + ':':16} {value}")
 
@@ -86,6 +87,7 @@ def _environment() -> dict[str, object]:
         "devices": ", ".join(_devices()),
         "threads": torch.get_num_threads(),
         "memory": _memory(),
+        "attention": f"in bfloat16 on the CPU: {which_kernel()}",
         "bundled model": "present" if (folder / "model_index.json").is_file() else f"missing ({folder})",
     }
 

@@ -12,6 +12,7 @@ from PIL import Image
 from labml_sd import cli, cli_draw, cli_show
 from labml_sd.checkpoint import model_hash, save_model
 from labml_sd.errors import ImageError
+from labml_sd.fast.attention import which_kernel
 from labml_sd.image import MAX_PIXELS, save_images
 from labml_sd.image_reading import read_picture
 from labml_sd.metadata import GenerationParameters, attach, read_parameters
@@ -412,9 +413,11 @@ def test_env_names_versions_and_devices_one_line_each(shell):
         "devices",
         "threads",
         "memory",
+        "attention",
         "bundled model",
     } <= set(shown)
     assert "cpu" in shown["devices"]
+    assert shown["attention"].strip() == f"in bfloat16 on the CPU: {which_kernel()}"
 
 
 def test_a_package_that_is_not_there_is_said_to_be_so():

@@ -63,7 +63,16 @@ class AnnotatedSource(SphinxDirective):
         head += self.table({key: self.linked(key, value) for key, value in table.items()} | self.links())
         inner = pages.children(self.module) if self.module != PACKAGE.folder.name else []
         below = self.parse(pages.toctree(inner)) if inner else []
-        return [head, box("", *map(self.row, rest), classes=["ann-rows"]), *below]
+        return [head, box("", *map(self.row, rest), classes=["ann-rows"]), *self.in_c(), *below]
+
+    def in_c(self) -> list[nodes.Node]:
+        """The C file that the module compiles, whole: its notes are its comments."""
+        file = PACKAGE.files[self.module].with_suffix(".c")
+        if not file.is_file():
+            return []
+        self.env.note_dependency(file)
+        text = file.read_text(encoding="utf-8")
+        return [nodes.rubric("", file.name), nodes.literal_block(text, text, language="c", linenos=True)]
 
     def parse(self, text: str) -> list[nodes.Node]:
         """Markdown, as on every other page."""

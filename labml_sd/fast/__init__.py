@@ -1,5 +1,6 @@
 """Room: the networks once more, sooner. Nothing here computes anything new.
 
+attention.py    attention in bfloat16 on AMX, by a kernel in C (attention.c)
 layers.py       convolution and linear layer, weights laid out for the machine once
 winograd.py     a 3x3 convolution with a quarter of the multiplications
 transformer.py  the spatial transformer on tokens that stay where they are

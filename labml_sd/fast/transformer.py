@@ -12,8 +12,8 @@ See        tests/fast/test_transformer.py
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from labml_sd.fast.attention import attention
 from labml_sd.fast.layers import Dense, of_kind
 from labml_sd.unet.attention import CrossAttention, FeedForward, GeGLU
 from labml_sd.unet.spatial_transformer import BasicTransformerBlock, SpatialTransformer
@@ -56,7 +56,7 @@ class FastAttention:
         else:
             k, v = given
             q = for_each(heads(self.project(x), self.n_heads), k.shape[0])
-        return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return self.to_out(attention(q, k, v).transpose(1, 2).flatten(2))
 
 
 class FastFeedForward:
