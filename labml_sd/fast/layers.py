@@ -72,9 +72,23 @@ class Conv:
         if not packs(x):
             return F.conv2d(x, self.weight, bias, self.stride, padding)
         how = (padding, self.stride, [1, 1], 1)  # the last two: dilation, groups
+        return _ops._convolution_pointwise(x, self._packed(x, how), bias, *how, "none", [], "")
+
+    def onto(
+        self, x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c2 h2 w2"]
+    ) -> Float[Tensor, "b c2 h2 w2"]:
+        """Add it to y, which is written over; in narrow types while the numbers are in the processor."""
+        if not (packs(x) and x.element_size() == 2):
+            return y.add_(self(x))
+        how = (self.padding, self.stride, [1, 1], 1)
+        return _ops._convolution_pointwise_(
+            y, x, self._packed(x, how), self.bias, *how, "add", 1, None, [], None
+        )
+
+    def _packed(self, x: Tensor, how: tuple[list[int], list[int], list[int], int]) -> Tensor:
         if self.packed is None:
             self.packed = _ops._reorder_convolution_weight(self.weight, *how, list(x.shape))
-        return _ops._convolution_pointwise(x, self.packed, bias, *how, "none", [], "")
+        return self.packed
 
 
 class Dense:
@@ -101,3 +115,26 @@ class Dense:
         else:
             y = F.linear(x, self.weight, self.bias)
         return F.gelu(y) if gelu and not inside else y
+
+
+class DenseOnto:
+    """A linear layer with the way around it: `y + x W^T + b`, written over y.
+
+    In narrow types it goes as a 1x1 convolution, for that is what oneDNN can add to something without a copy.
+    """
+
+    def __init__(self, weight: Float[Tensor, "d2 d"], bias: Float[Tensor, " d2"] | None = None) -> None:
+        self.dense = Dense(weight, bias)
+        self.packed: Tensor | None = None
+
+    def __call__(self, x: Float[Tensor, "b n d"], y: Float[Tensor, "b n d2"]) -> Float[Tensor, "b n d2"]:
+        """Tokens are a map one cell high; y comes back."""
+        if not (packs(x) and x.element_size() == 2):
+            return y.add_(self.dense(x))
+        row, sum_ = (tokens[:, None].permute(0, 3, 1, 2) for tokens in (x, y))
+        how = ([0, 0], [1, 1], [1, 1], 1)  # padding, stride, dilation, groups
+        if self.packed is None:
+            weight = self.dense.weight[:, :, None, None].contiguous()
+            self.packed = _ops._reorder_convolution_weight(weight, *how, list(row.shape))
+        _ops._convolution_pointwise_(sum_, row, self.packed, self.dense.bias, *how, "add", 1, None, [], None)
+        return y

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from labml_sd.fast.attention import attention
-from labml_sd.fast.layers import Dense, of_kind
+from labml_sd.fast.layers import Dense, DenseOnto, of_kind
 from labml_sd.unet.attention import CrossAttention, FeedForward, GeGLU
 from labml_sd.unet.spatial_transformer import BasicTransformerBlock, SpatialTransformer
 
@@ -41,22 +41,22 @@ class FastAttention:
         q, k, v = (layer.weight for layer in (attention.to_q, attention.to_k, attention.to_v))
         self.project = Dense(torch.cat([q, k, v]) if to_itself else q)
         out = of_kind(nn.Linear, attention.to_out[0])
-        self.to_out = Dense(out.weight, out.bias)
+        self.to_out = DenseOnto(out.weight, out.bias)
 
     def keys_and_values(self, cond: Float[Tensor, "rows m d_cond"]) -> KeysAndValues:
         """Of the prompts."""
         return heads(self.to_k(cond), self.n_heads), heads(self.to_v(cond), self.n_heads)
 
     def __call__(
-        self, x: Float[Tensor, "b n d"], given: KeysAndValues | None = None
+        self, x: Float[Tensor, "b n d"], onto: Float[Tensor, "rows n d"], given: KeysAndValues | None = None
     ) -> Float[Tensor, "rows n d"]:
-        """One row for each of what is given; to itself where nothing is."""
+        """Added to `onto`: a row for each of what is given; to itself where nothing is."""
         if given is None:
             q, k, v = (heads(part, self.n_heads) for part in self.project(x).chunk(3, dim=-1))
         else:
             k, v = given
             q = for_each(heads(self.project(x), self.n_heads), k.shape[0])
-        return self.to_out(attention(q, k, v).transpose(1, 2).flatten(2))
+        return self.to_out(attention(q, k, v).transpose(1, 2).flatten(2), onto)
 
 
 class FastFeedForward:
@@ -70,21 +70,18 @@ class FastFeedForward:
         proj, out = of_kind(GeGLU, layer.net[0]).proj, of_kind(nn.Linear, layer.net[2])
         (value, gate), (value_bias, gate_bias) = proj.weight.chunk(2), proj.bias.chunk(2)
         self.value, self.gate = Dense(value, value_bias), Dense(gate, gate_bias)
-        self.out = Dense(out.weight, out.bias)
+        self.out = DenseOnto(out.weight, out.bias)
         self.rows = COLUMN_BYTES // value.element_size()
 
-    def __call__(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        """Value times GELU of the gate, then narrow again."""
-        rows = x.flatten(0, 1)[None]
-        if x.device.type != "cpu":
-            return self._some(rows).view_as(x)
-        done = torch.empty_like(rows)
-        for first in range(0, rows.shape[1], self.rows):
-            done[:, first : first + self.rows] = self._some(rows[:, first : first + self.rows])
-        return done.view_as(x)
-
-    def _some(self, x: Float[Tensor, "1 n d"]) -> Float[Tensor, "1 n d"]:
-        return self.out(self.gate(x, gelu=True).mul_(self.value(x)))
+    def __call__(self, x: Float[Tensor, "b n d"], onto: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """Value times GELU of the gate, then narrow again, and added to `onto`."""
+        x, y = (tokens.view(1, -1, tokens.shape[2]) for tokens in (x, onto))
+        n = x.shape[1]
+        for rows in (
+            slice(i, i + self.rows) for i in range(0, n, self.rows if x.device.type == "cpu" else n)
+        ):
+            self.out(self.gate(x[:, rows], gelu=True).mul_(self.value(x[:, rows])), y[:, rows])
+        return onto
 
 
 class FastTransformerBlock:
@@ -97,10 +94,10 @@ class FastTransformerBlock:
         self.ff = FastFeedForward(block.ff)
 
     def __call__(self, x: Float[Tensor, "b n d"], given: KeysAndValues) -> Float[Tensor, "rows n d"]:
-        """Each sum is written over its second part."""
-        x = self.attn1(self.norms[0](x)).add_(x)
-        x = self.attn2(self.norms[1](x), given).add_(for_each(x, given[0].shape[0]))
-        return self.ff(self.norms[2](x)).add_(x)
+        """Each sum is written over x, where x has a row for each prompt."""
+        x = self.attn1(self.norms[0](x), x)
+        x = self.attn2(self.norms[1](x), for_each(x, given[0].shape[0]), given)
+        return self.ff(self.norms[2](x), x)
 
 
 class FastTransformer:
@@ -108,9 +105,8 @@ class FastTransformer:
 
     def __init__(self, block: SpatialTransformer) -> None:
         self.norm = block.norm
-        self.proj_in, self.proj_out = (
-            Dense(layer.weight.flatten(1), layer.bias) for layer in (block.proj_in, block.proj_out)
-        )
+        self.proj_in = Dense(block.proj_in.weight.flatten(1), block.proj_in.bias)
+        self.proj_out = DenseOnto(block.proj_out.weight.flatten(1), block.proj_out.bias)
         self.blocks = [
             FastTransformerBlock(of_kind(BasicTransformerBlock, inner)) for inner in block.transformer_blocks
         ]
@@ -122,9 +118,10 @@ class FastTransformer:
     def __call__(
         self, x: Float[Tensor, "b c h w"], given: list[KeysAndValues]
     ) -> Float[Tensor, "rows c h w"]:
-        """Tokens in, tokens out; x comes in channels-last memory and leaves so."""
+        """Tokens in, tokens out; x comes in channels-last memory, and the result may be written over it."""
         tokens = self.proj_in(self.norm(x).permute(0, 2, 3, 1).flatten(1, 2))
         for block, keys_and_values in zip(self.blocks, given, strict=True):
             tokens = block(tokens, keys_and_values)
-        y = self.proj_out(tokens).view(-1, *x.shape[2:], x.shape[1]).permute(0, 3, 1, 2)
-        return y.add_(for_each(x, y.shape[0]))
+        y = for_each(x, len(tokens))
+        self.proj_out(tokens, y.permute(0, 2, 3, 1).view(tokens.shape))
+        return y

@@ -48,8 +48,10 @@ class FastResBlock:
         first, second = block.in_layers[2], block.out_layers[3]
         self.convs = (Conv(of_kind(nn.Conv2d, first)), Conv(of_kind(nn.Conv2d, second)))
         self.emb_layers = block.emb_layers
-        skip = block.skip_connection
-        self.skip: Callable[[Tensor], Tensor] = Conv(skip) if isinstance(skip, nn.Conv2d) else skip
+        skip = (
+            block.skip_connection
+        )  # without a convolution x is copied: the way down keeps it for the way up
+        self.skip: Callable[[Tensor], Tensor] = Conv(skip) if isinstance(skip, nn.Conv2d) else torch.clone
 
     def bias(self, t_emb: Float[Tensor, "1 d"]) -> Float[Tensor, " c"]:
         """What is added to every position: the convolution's own bias, and the time."""
@@ -59,8 +61,7 @@ class FastResBlock:
     def __call__(self, x: Float[Tensor, "b c h w"], bias: Float[Tensor, " c2"]) -> Float[Tensor, "b c2 h w"]:
         """Norm, convolution, norm, convolution, and the way around them."""
         h = self.convs[0](normed(self.norms[0], x), bias)
-        h = self.convs[1](normed(self.norms[1], h))
-        return h.add_(self.skip(x))
+        return self.convs[1].onto(normed(self.norms[1], h), self.skip(x))
 
 
 class FastUpSample:
