@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from labml_sd.fast.layers import Dense, DenseOnto, of_kind
+from labml_sd.fast.layers import Dense, of_kind
 from labml_sd.fast.transformer import heads
 from labml_sd.text_encoder import CLIPTextEmbedder
 from labml_sd.text_encoder.clip_transformer import QUICK, EncoderLayer, quick_gelu
@@ -27,16 +27,15 @@ def quick_gelu_(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 class FastEncoderLayer:
-    """`EncoderLayer`. Each sum is written over x."""
+    """`EncoderLayer`. Each sum is written over its second part."""
 
     def __init__(self, layer: EncoderLayer) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         self.norms, self.n_heads = (layer.layer_norm1, layer.layer_norm2), attention.n_heads
         q, k, v = attention.q_proj, attention.k_proj, attention.v_proj
         self.project = Dense(torch.cat([q.weight, k.weight, v.weight]), torch.cat([q.bias, k.bias, v.bias]))
-        self.fc1 = Dense(mlp.fc1.weight, mlp.fc1.bias)
-        self.to_out, self.fc2 = (
-            DenseOnto(linear.weight, linear.bias) for linear in (attention.out_proj, mlp.fc2)
+        self.to_out, self.fc1, self.fc2 = (
+            Dense(linear.weight, linear.bias) for linear in (attention.out_proj, mlp.fc1, mlp.fc2)
         )
         self.activation = quick_gelu_ if mlp.activation is quick_gelu else mlp.activation
 
@@ -44,8 +43,8 @@ class FastEncoderLayer:
         """Attention, then MLP."""
         q, k, v = (heads(part, self.n_heads) for part in self.project(self.norms[0](x)).chunk(3, dim=-1))
         heard = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = self.to_out(heard.transpose(1, 2).flatten(2), x)
-        return self.fc2(self.activation(self.fc1(self.norms[1](x))), x)
+        x = self.to_out(heard.transpose(1, 2).flatten(2)).add_(x)
+        return self.fc2(self.activation(self.fc1(self.norms[1](x)))).add_(x)
 
 
 class FastText:
