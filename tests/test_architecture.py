@@ -71,7 +71,9 @@ def test_the_fast_room_knows_the_networks_the_sampler_and_the_model(path):
 def test_only_the_pipelines_and_the_loader_know_the_fast_room():
     importing = {room(path): set(imported(path)) for path in MODULES if "fast" in imported_rooms(path)}
     assert set(importing) == {"pipeline", "checkpoint", "cli_show"}
-    assert {name for name in importing["cli_show"] if name.startswith("fast")} == {"fast.attention.which_kernel"}
+    assert {name for name in importing["cli_show"] if name.startswith("fast")} == {
+        "fast.attention.which_kernel"
+    }
     loading = {name for path in MODULES if room(path) == "checkpoint" for name in imported(path)}
     assert {name for name in loading if name.startswith("fast")} == {"fast.compiled.compile_unet"}
 

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from labml_sd.fast.winograd import Winograd, pays
 
 WIDE_ROWS = 512  # in float32, from here on the plain product is as fast, and holds its weights once
+ONE = ([0, 0], [1, 1], [1, 1], 1)  # of a 1x1 convolution: padding, stride, dilation, groups
 _ops = torch.ops.mkldnn  # what torch.compile calls when it freezes weights; PyTorch gives them no public name
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -117,24 +118,41 @@ class Dense:
         return F.gelu(y) if gelu and not inside else y
 
 
-class DenseOnto:
-    """A linear layer with the way around it: `y + x W^T + b`, written over y.
+class DenseWith:
+    """A linear layer whose result is at once added to something, or multiplied with it.
 
-    In narrow types it goes as a 1x1 convolution, for that is what oneDNN can add to something without a copy.
+    In narrow types it goes as a 1x1 convolution: there oneDNN does so while the numbers are in the processor.
     """
 
     def __init__(self, weight: Float[Tensor, "d2 d"], bias: Float[Tensor, " d2"] | None = None) -> None:
         self.dense = Dense(weight, bias)
         self.packed: Tensor | None = None
 
-    def __call__(self, x: Float[Tensor, "b n d"], y: Float[Tensor, "b n d2"]) -> Float[Tensor, "b n d2"]:
-        """Tokens are a map one cell high; y comes back."""
-        if not (packs(x) and x.element_size() == 2):
+    def onto(self, x: Float[Tensor, "b n d"], y: Float[Tensor, "b n d2"]) -> Float[Tensor, "b n d2"]:
+        """`y + x W^T + b`, written over y."""
+        if not self._as_convolution(x):
             return y.add_(self.dense(x))
-        row, sum_ = (tokens[:, None].permute(0, 3, 1, 2) for tokens in (x, y))
-        how = ([0, 0], [1, 1], [1, 1], 1)  # padding, stride, dilation, groups
+        _ops._convolution_pointwise_(
+            *as_maps(y, x), self.packed, self.dense.bias, *ONE, "add", 1, None, [], None
+        )
+        return y
+
+    def times(self, x: Float[Tensor, "b n d"], y: Float[Tensor, "b n d2"]) -> Float[Tensor, "b n d2"]:
+        """`y (x W^T + b)`; y may be written over."""
+        if not self._as_convolution(x):
+            return y.mul_(self.dense(x))
+        given = *as_maps(x, y), self.packed, self.dense.bias, *ONE
+        return _ops._convolution_pointwise(*given, "mul", None, None, [], None).permute(0, 2, 3, 1)[:, 0]
+
+    def _as_convolution(self, x: Tensor) -> bool:
+        if not (packs(x) and x.element_size() == 2):
+            return False
         if self.packed is None:
             weight = self.dense.weight[:, :, None, None].contiguous()
-            self.packed = _ops._reorder_convolution_weight(weight, *how, list(row.shape))
-        _ops._convolution_pointwise_(sum_, row, self.packed, self.dense.bias, *how, "add", 1, None, [], None)
-        return y
+            self.packed = _ops._reorder_convolution_weight(weight, *ONE, list(as_maps(x)[0].shape))
+        return True
+
+
+def as_maps(*tokens: Float[Tensor, "b n _"]) -> list[Float[Tensor, "b _ 1 n"]]:
+    """Tokens as a map one cell high, in the same memory."""
+    return [some[:, None].permute(0, 3, 1, 2) for some in tokens]

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from labml_sd.fast.attention import attention
-from labml_sd.fast.layers import Dense, DenseOnto, of_kind
+from labml_sd.fast.layers import Dense, DenseWith, of_kind
 from labml_sd.unet.attention import CrossAttention, FeedForward, GeGLU
 from labml_sd.unet.spatial_transformer import BasicTransformerBlock, SpatialTransformer
 
@@ -41,7 +41,7 @@ class FastAttention:
         q, k, v = (layer.weight for layer in (attention.to_q, attention.to_k, attention.to_v))
         self.project = Dense(torch.cat([q, k, v]) if to_itself else q)
         out = of_kind(nn.Linear, attention.to_out[0])
-        self.to_out = DenseOnto(out.weight, out.bias)
+        self.to_out = DenseWith(out.weight, out.bias)
 
     def keys_and_values(self, cond: Float[Tensor, "rows m d_cond"]) -> KeysAndValues:
         """Of the prompts."""
@@ -56,7 +56,7 @@ class FastAttention:
         else:
             k, v = given
             q = for_each(heads(self.project(x), self.n_heads), k.shape[0])
-        return self.to_out(attention(q, k, v).transpose(1, 2).flatten(2), onto)
+        return self.to_out.onto(attention(q, k, v).transpose(1, 2).flatten(2), onto)
 
 
 class FastFeedForward:
@@ -69,18 +69,16 @@ class FastFeedForward:
     def __init__(self, layer: FeedForward) -> None:
         proj, out = of_kind(GeGLU, layer.net[0]).proj, of_kind(nn.Linear, layer.net[2])
         (value, gate), (value_bias, gate_bias) = proj.weight.chunk(2), proj.bias.chunk(2)
-        self.value, self.gate = Dense(value, value_bias), Dense(gate, gate_bias)
-        self.out = DenseOnto(out.weight, out.bias)
+        self.value, self.gate = DenseWith(value, value_bias), Dense(gate, gate_bias)
+        self.out = DenseWith(out.weight, out.bias)
         self.rows = COLUMN_BYTES // value.element_size()
 
     def __call__(self, x: Float[Tensor, "b n d"], onto: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """Value times GELU of the gate, then narrow again, and added to `onto`."""
         x, y = (tokens.view(1, -1, tokens.shape[2]) for tokens in (x, onto))
-        n = x.shape[1]
-        for rows in (
-            slice(i, i + self.rows) for i in range(0, n, self.rows if x.device.type == "cpu" else n)
-        ):
-            self.out(self.gate(x[:, rows], gelu=True).mul_(self.value(x[:, rows])), y[:, rows])
+        n = self.rows if x.device.type == "cpu" else x.shape[1]
+        for some, sum_ in zip(x.split(n, dim=1), y.split(n, dim=1), strict=True):
+            self.out.onto(self.value.times(some, self.gate(some, gelu=True)), sum_)
         return onto
 
 
@@ -106,7 +104,7 @@ class FastTransformer:
     def __init__(self, block: SpatialTransformer) -> None:
         self.norm = block.norm
         self.proj_in = Dense(block.proj_in.weight.flatten(1), block.proj_in.bias)
-        self.proj_out = DenseOnto(block.proj_out.weight.flatten(1), block.proj_out.bias)
+        self.proj_out = DenseWith(block.proj_out.weight.flatten(1), block.proj_out.bias)
         self.blocks = [
             FastTransformerBlock(of_kind(BasicTransformerBlock, inner)) for inner in block.transformer_blocks
         ]
@@ -123,5 +121,5 @@ class FastTransformer:
         for block, keys_and_values in zip(self.blocks, given, strict=True):
             tokens = block(tokens, keys_and_values)
         y = for_each(x, len(tokens))
-        self.proj_out(tokens, y.permute(0, 2, 3, 1).view(tokens.shape))
+        self.proj_out.onto(tokens, y.permute(0, 2, 3, 1).view(tokens.shape))
         return y

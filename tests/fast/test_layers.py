@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from labml_sd.fast.layers import WIDE_ROWS, Conv, Dense, DenseOnto, of_kind, packs
+from labml_sd.fast.layers import WIDE_ROWS, Conv, Dense, DenseWith, of_kind, packs
 
 SHARE = {torch.float64: 1e-14, torch.float32: 1e-5, torch.bfloat16: 2**-7, torch.float16: 2**-9}
 LAYERS = {
@@ -85,15 +85,18 @@ def test_a_convolution_is_added_to_what_is_there(layer, randn, assert_close, dty
 @pytest.mark.parametrize("biased", [True, False])
 @pytest.mark.parametrize("size", [(2, 6), (1, 1), (3, 1), (1, WIDE_ROWS)])
 @pytest.mark.parametrize("d, d2", [(5, 7), (1, 3), (4, 1), (32, 32)])
-def test_a_dense_layer_is_added_to_what_is_there(randn, assert_close, dtype, biased, size, d, d2):
+def test_a_dense_layer_is_added_to_what_is_there_or_multiplied(
+    randn, assert_close, dtype, biased, size, d, d2
+):
     weight, bias = randn(d2, d, seed=1).to(dtype), randn(d2, seed=2).to(dtype) if biased else None
-    dense = DenseOnto(weight, bias)
+    dense = DenseWith(weight, bias)
     for seed in (3, 4):
         x, y = randn(*size, d, seed=seed).to(dtype), randn(*size, d2, seed=seed + 2).to(dtype)
-        bias_or_0 = 0 if bias is None else bias.double()
-        wanted = y.double() + x.double() @ weight.double().t() + bias_or_0
-        assert dense(x, y) is y
-        assert_close(y.double(), wanted, SHARE[dtype])
+        result = x.double() @ weight.double().t() + (0 if bias is None else bias.double())
+        wanted = y.double() + result, y.double() * result
+        assert_close(dense.times(x, y.clone()).double(), wanted[1], SHARE[dtype])
+        assert dense.onto(x, y) is y
+        assert_close(y.double(), wanted[0], SHARE[dtype])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -101,7 +104,7 @@ def test_a_dense_layer_is_added_to_some_rows_of_many(randn, assert_close, dtype)
     weight, x, y = randn(7, 5).to(dtype), randn(1, 20, 5, seed=1).to(dtype), randn(1, 20, 7, seed=2).to(dtype)
     wanted = y.double()
     wanted[:, 4:9] += x[:, 4:9].double() @ weight.double().t()
-    DenseOnto(weight)(x[:, 4:9], y[:, 4:9])
+    DenseWith(weight).onto(x[:, 4:9], y[:, 4:9])
     assert_close(y.double(), wanted, SHARE[dtype])
 
 
