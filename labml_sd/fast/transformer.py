@@ -77,7 +77,7 @@ class FastFeedForward:
         """Value times GELU of the gate, then narrow again, and added to `onto`."""
         x, y = (tokens.view(1, -1, tokens.shape[2]) for tokens in (x, onto))
         n = self.rows if x.device.type == "cpu" else x.shape[1]
-        for some, sum_ in zip(x.split(n, dim=1), y.split(n, dim=1), strict=True):
+        for some, sum_ in zip(torch.split(x, n, dim=1), torch.split(y, n, dim=1), strict=True):
             self.out.onto(self.value.times(some, self.gate(some, gelu=True)), sum_)
         return onto
 
