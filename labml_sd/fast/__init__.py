@@ -5,6 +5,7 @@ layers.py       convolution and linear layer, weights laid out for the machine o
 winograd.py     a 3x3 convolution with a quarter of the multiplications
 transformer.py  the spatial transformer on tokens that stay where they are
 unet.py         the U-Net for a whole run: what does not change from level to level is computed once
+upsampling.py   a repeated map convolved without being repeated
 bands.py        a map's rows, made when they are asked for
 autoencoder.py  encoder and decoder in bands, exactly
 text_encoder.py the text transformer

@@ -67,21 +67,25 @@ def own_kernel() -> Kernel | None:
     if compiler is None or not has_amx():
         return None
     try:
-        return compiled(compiler, *AMX)
+        kernel = compiled(compiler, *AMX)
     except (OSError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stderr", None) or str(error)
-        warnings.warn(
-            f"attention takes PyTorch's kernel, for {compiler} did not compile {SOURCE.name}: {said.strip()}",
-            stacklevel=2,
-        )
-        return None
+        problem = f"did not compile {SOURCE.name}: {said.strip()}"
+    else:
+        if len(openmp_runtimes()) == 1:
+            return kernel
+        problem = "brings another OpenMP than PyTorch's, and their threads would fight over the cores"
+    warnings.warn(f"attention takes PyTorch's kernel, for {compiler} {problem}", stacklevel=2)
+    return None
 
 
 def which_kernel() -> str:
     """In words: whose kernel attention in bfloat16 takes on this CPU, and why."""
     if not has_amx():
         return "PyTorch's (no AMX)"
-    return "our own, for AMX" if c_compiler() else "PyTorch's (no C compiler for our own)"
+    if not c_compiler():
+        return "PyTorch's (no C compiler for our own)"
+    return "our own, for AMX" if own_kernel() else "PyTorch's (our own does not compile)"
 
 
 def c_compiler() -> str | None:
@@ -95,6 +99,13 @@ def has_amx() -> bool:
     if sys.platform != "linux" or not torch.cpu.get_capabilities().get("amx_bf16"):
         return False
     return torch.cpu._init_amx()
+
+
+def openmp_runtimes() -> set[str]:
+    """The files of OpenMP that this process has loaded, on Linux."""
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+    loaded = {line.split()[-1] for line in maps.splitlines()}
+    return {file for file in loaded if Path(file).name.startswith(("libgomp", "libomp", "libiomp"))}
 
 
 class Rows(Structure):

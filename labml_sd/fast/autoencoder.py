@@ -23,8 +23,9 @@ from labml_sd.autoencoder.blocks import DownSample, MidBlock, ResnetBlock, UpSam
 from labml_sd.autoencoder.decoder import UpLevel
 from labml_sd.autoencoder.encoder import DownLevel
 from labml_sd.autoencoder.gaussian import GaussianPosterior
-from labml_sd.fast.bands import Rows, convolved, halved, normed, repeated, rows_of, store
+from labml_sd.fast.bands import Rows, convolved, doubled, halved, normed, rows_of, store
 from labml_sd.fast.layers import Conv, of_kind
+from labml_sd.fast.upsampling import UpConv
 
 LEAN_PIXELS = 768 * 768
 
@@ -64,11 +65,6 @@ def fast_blocks(blocks: nn.Module) -> list[FastResnet]:
     return [FastResnet(of_kind(ResnetBlock, block)) for block in of_kind(nn.ModuleList, blocks)]
 
 
-def fast_way(layer: nn.Module) -> Conv | None:
-    """The convolution on the way to the next level; None behind the last."""
-    return Conv(layer.conv) if isinstance(layer, UpSample | DownSample) else None
-
-
 class FastMid:
     """`MidBlock`: small maps; its attention is one call as it is."""
 
@@ -91,7 +87,13 @@ class FastDecoder:
         self.conv_in, self.conv_out = Conv(decoder.conv_in), Conv(decoder.conv_out)
         self.mid, self.norm_out = FastMid(decoder.mid), decoder.norm_out
         up = [of_kind(UpLevel, level) for level in reversed(decoder.up)]
-        self.levels = [(fast_blocks(level.block), fast_way(level.upsample)) for level in up]
+        self.levels = [
+            (
+                fast_blocks(level.block),
+                UpConv(way.conv) if isinstance(way := level.upsample, UpSample) else None,
+            )
+            for level in up
+        ]
 
     def __call__(self, z: Float[Tensor, "b z h w"], *, lean: bool | None = None) -> Float[Tensor, "b c H W"]:
         """Images of latents of the posterior. `lean` None: where the picture has more than `LEAN_PIXELS`."""
@@ -108,7 +110,7 @@ class FastDecoder:
                 x = block(rows, x if stored else None, z, lean=lean and up is None)
                 rows, stored = rows_of(x), True
             if up is not None:
-                rows, stored = convolved(up, repeated(rows)), not lean
+                rows, stored = doubled(up, rows, z), not lean
                 if stored:
                     x = store(rows, z)
                     rows = rows_of(x)
@@ -123,7 +125,13 @@ class FastEncoder:
         self.conv_in, self.conv_out = Conv(encoder.conv_in), Conv(encoder.conv_out)
         self.mid, self.norm_out = FastMid(encoder.mid), encoder.norm_out
         down = [of_kind(DownLevel, level) for level in encoder.down]
-        self.levels = [(fast_blocks(level.block), fast_way(level.downsample)) for level in down]
+        self.levels = [
+            (
+                fast_blocks(level.block),
+                Conv(way.conv) if isinstance(way := level.downsample, DownSample) else None,
+            )
+            for level in down
+        ]
 
     def __call__(self, image: Float[Tensor, "b c H W"]) -> GaussianPosterior:
         """`Autoencoder.posterior`."""

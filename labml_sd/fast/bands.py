@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labml_sd.fast.layers import Conv
+from labml_sd.fast.upsampling import UpConv
 
 BAND_BYTES = 8 * 2**20
 REACH = 2
@@ -74,6 +75,21 @@ def convolved(conv: Conv, rows: Rows) -> Rows:
 
     c = conv.out_channels
     return Rows(make, c, rows.height, rows.width, max(rows.row_numbers, c * rows.width))
+
+
+def doubled(conv: UpConv, rows: Rows, like: Tensor) -> Rows:
+    """Every position repeated, then convolved: two steps, or one where that pays for numbers as in `like`."""
+    if not conv.pays(like):
+        return convolved(conv.conv, repeated(rows))
+
+    def make(first: int, end: int) -> Tensor:
+        top, bottom = first // 2 - 1, (end + 1) // 2 + 1  # what is read of the small map
+        above, below = max(top, 0), min(bottom, rows.height)
+        some = F.pad(rows.make(above, below), (0, 0, above - top, bottom - below))
+        return conv.within(some)[:, :, first % 2 :][:, :, : end - first]
+
+    c, w = conv.out_channels, 2 * rows.width
+    return Rows(make, c, 2 * rows.height, w, max(2 * rows.row_numbers, c * w))
 
 
 def halved(conv: Conv, rows: Rows) -> Rows:

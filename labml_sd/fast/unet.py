@@ -9,7 +9,8 @@ asked about at many levels, with guidance:
   convolution, once a level;
 - queries, keys and values of self-attention are one product, and a 1x1 convolution is a product over tokens;
 - the wide middle of the feed-forward runs over some rows at a time (transformer.py);
-- weights are laid out for the machine once (layers.py), and sums are written over what nobody reads again.
+- weights are laid out for the machine once (layers.py), and in half precision sums are made where a layer
+  writes its numbers, and a repeated map is convolved without being repeated (upsampling.py).
 
 Room       fast, called by road.py
 Maps       x [b 4 h w], t, prompts [k*b n d_cond]  ->  eps [k*b 4 h w]
@@ -26,6 +27,7 @@ from torch.nn import functional as F
 
 from labml_sd.fast.layers import Conv, of_kind
 from labml_sd.fast.transformer import FastTransformer, KeysAndValues, for_each
+from labml_sd.fast.upsampling import UpConv
 from labml_sd.unet.blocks import DownSample, ResBlock, UpSample
 from labml_sd.unet.spatial_transformer import SpatialTransformer
 from labml_sd.unet.time_embedding import sinusoids
@@ -64,18 +66,7 @@ class FastResBlock:
         return self.convs[1].onto(normed(self.norms[1], h), self.skip(x))
 
 
-class FastUpSample:
-    """`UpSample`."""
-
-    def __init__(self, layer: UpSample) -> None:
-        self.conv = Conv(layer.conv)
-
-    def __call__(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
-        """Repeat every position, then convolve."""
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-
-
-FastLayer = FastResBlock | FastTransformer | FastUpSample | Conv
+FastLayer = FastResBlock | FastTransformer | UpConv | Conv
 
 
 def fast_layer(layer: nn.Module) -> FastLayer:
@@ -86,7 +77,7 @@ def fast_layer(layer: nn.Module) -> FastLayer:
         case SpatialTransformer():
             return FastTransformer(layer)
         case UpSample():
-            return FastUpSample(layer)
+            return UpConv(layer.conv)
         case DownSample():
             return Conv(layer.op)
         case nn.Conv2d():

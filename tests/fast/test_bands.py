@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from labml_sd.fast import bands
 from labml_sd.fast.bands import (
     convolved,
+    doubled,
     halved,
     joined,
     moments,
@@ -16,6 +17,7 @@ from labml_sd.fast.bands import (
     store,
 )
 from labml_sd.fast.layers import Conv
+from labml_sd.fast.upsampling import UpConv
 
 C, H, W = 4, 6, 5
 
@@ -56,9 +58,11 @@ def test_a_convolution_has_no_seam_and_sees_zeros_beyond_the_picture(x, conv):
     assert_rows_are_those_of(convolved(Conv(conv), rows_of(x)), conv(x))
 
 
-def test_an_up_sampling_has_no_seam(x, conv):
+@pytest.mark.parametrize("at_once", [False, True])
+def test_an_up_sampling_has_no_seam(x, conv, monkeypatch, at_once):
+    monkeypatch.setattr(UpConv, "pays", lambda self, like: at_once)
     whole = conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-    assert_rows_are_those_of(convolved(Conv(conv), repeated(rows_of(x))), whole)
+    assert_rows_are_those_of(doubled(UpConv(conv), rows_of(x), x), whole)
 
 
 def test_a_down_sampling_has_no_seam_and_pads_right_and_below(randomise, randn):
@@ -137,4 +141,6 @@ def test_the_widest_map_on_the_way_decides_how_many_rows_a_band_has(x, conv, mon
     monkeypatch.setattr(bands, "BAND_BYTES", 6 * C * W * 8)
     assert rows_of(x).band(8) == 6
     assert convolved(Conv(wide), rows_of(x)).band(8) == 1
-    assert convolved(Conv(conv), repeated(rows_of(x))).band(8) == 3
+    for at_once in (False, True):
+        monkeypatch.setattr(UpConv, "pays", lambda self, like, at_once=at_once: at_once)
+        assert doubled(UpConv(conv), rows_of(x), x).band(8) == 3
