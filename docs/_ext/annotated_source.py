@@ -72,7 +72,8 @@ class AnnotatedSource(SphinxDirective):
             return []
         self.env.note_dependency(file)
         text = file.read_text(encoding="utf-8")
-        return [nodes.rubric("", file.name), nodes.literal_block(text, text, language="c", linenos=True)]
+        code = nodes.literal_block(text, text, language="c", linenos=True)
+        return [nodes.rubric("", file.name), box("", code, classes=["ann-c"])]
 
     def parse(self, text: str) -> list[nodes.Node]:
         """Markdown, as on every other page."""

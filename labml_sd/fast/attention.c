@@ -1,22 +1,23 @@
 /* Attention, softmax(scale q k^T) v, in bfloat16 on a processor with AMX.
 
-Where does the time of attention go? The products are cheap: AMX multiplies a tile of [16 32] numbers by one of
-[32 16] in 16 cycles. What sets the pace is an exponential for every pair of a query and a key, and memory. So
-32 queries meet 32 keys at a time, and their 1024 scores are used up before they leave the nearest cache: nobody
-ever writes down the matrix of all scores (flash attention, arXiv:2205.14135). Three more things keep the work
-between two products short:
+Where does the time of attention go? The products are cheap: AMX multiplies a tile of [16 32]
+numbers by one of [32 16] in 16 cycles. What sets the pace is an exponential for every pair of a
+query and a key, and memory. So 32 queries meet 32 keys at a time, and their 1024 scores are used
+up before they leave the nearest cache: nobody ever writes down the matrix of all scores (flash
+attention, arXiv:2205.14135). Three more things keep the work between two products short:
 
 - A softmax subtracts the largest score, so that no power overflows. But any number r cancels:
 
       out = sum_j 2^(s_j - r) v_j / sum_j 2^(s_j - r)
 
-  Both types reach to 2^127, so r need only be near the largest: it is the largest of a query's first 32 scores,
-  and nothing is rescaled on the way. Where a sum comes to 2^64 all the same, r is looked for among all keys, and
-  those queries are done again.
+  Both types reach to 2^127, so r need only be near the largest: it is the largest of a query's
+  first 32 scores, and nothing is rescaled on the way. Where a sum comes to 2^64 all the same, r is
+  looked for among all keys, and those queries are done again.
 - The sum below the line is the product with one more column of v, which holds ones.
 - A weight becomes a bfloat16, so its power of two need not be better than that.
 
-attention.py compiles this file and calls `attend`; tests/fast/test_attention.py holds it to the formula. */
+attention.py compiles this file and calls `attend`; tests/fast/test_attention.py holds it to the
+formula. */
 
 #ifdef TILES_IN_C
 #include TILES_IN_C /* the instructions below as plain C, for the tests on any processor */
@@ -29,25 +30,30 @@ attention.py compiles this file and calls `attend`; tests/fast/test_attention.py
 
 typedef uint16_t bf16;
 
-/* A tensor [batch head token d]: where it starts, and its strides in numbers; those of a token lie in a row. */
+/* A tensor [batch head token d]: where it starts, and its strides in numbers. The numbers of a
+   token lie side by side. */
 typedef struct {
   bf16 *data;
   int64_t batch, head, token;
 } Rows;
 
 enum {
-  TILE = 16 * 32, /* numbers of a tile: 16 rows, or for the right factor 16 pairs of rows, side by side */
+  TILE = 16 * 32, /* numbers: 16 rows, or in a right factor 16 pairs of rows, each pair in turn */
   BLOCK = 32,     /* queries, or keys, that meet at a time: two tiles */
-  CHUNKS = 8,     /* blocks of keys whose weights are collected before they are multiplied by v */
+  CHUNKS = 8,     /* blocks of keys whose weights are collected, to meet v together */
 };
 static const float TOO_LARGE = 0x1p64f, LOG2_E = 1.44269504f;
 
 /* What one thread works on: the keys and values of a head and 32 of its queries, in tiles. */
 typedef struct {
-  int64_t d, depth, width, chunks; /* size of a head; in tiles: of a head, of v with its ones; blocks of keys */
-  float scale;                     /* of the exponent of 2 */
-  bf16 *q, *k, *v, *weights;       /* [2 depth], [2*chunks depth], [width chunks], [2 CHUNKS] tiles */
-  float *scores, *reference, *out; /* [32 32], [32], [32 16*width]; column d is the sum */
+  int64_t d, depth, width; /* size of a head; its tiles in q and k; those of v with the ones */
+  int64_t chunks;          /* blocks of keys */
+  float scale;             /* of the exponent of 2 */
+  bf16 *q, *k;             /* tiles [2 depth], [2*chunks depth] */
+  bf16 *v, *weights;       /* tiles [width chunks], [2 CHUNKS] */
+  float *scores;           /* [32 32] */
+  float *reference;        /* [32] */
+  float *out;              /* [32 16*width]; column d is the sum of the weights */
 } Work;
 
 static inline int64_t ceil_div(int64_t n, int64_t size) { return (n + size - 1) / size; }
@@ -65,8 +71,8 @@ static inline __m512 exp2_ps(__m512 t) {
 
 /* c [32 32] = a b, or c += a b; `two` says whether b and c have a second column of tiles.
    Two rows of tiles of a, `a_next` apart, and two columns of b: four products for four loads. */
-static inline void multiply(const bf16 *a, int64_t a_next, const bf16 *b, int64_t b_next, int64_t steps,
-                            float *c, int64_t c_row, int add, int two) {
+static inline void multiply(const bf16 *a, int64_t a_next, const bf16 *b, int64_t b_next,
+                            int64_t steps, float *c, int64_t c_row, int add, int two) {
   __asm__ volatile("" ::: "memory"); /* GCC does not know that a load of a tile reads memory */
   float *lower = c + 16 * c_row;
   const int64_t row = c_row * sizeof(float);
@@ -111,8 +117,9 @@ static void tile_queries(const Work *w, const bf16 *q, int64_t token, int64_t n)
              min(w->d - i, 32) * sizeof(bf16));
 }
 
-/* A right factor, k^T: pairs of numbers of 16 keys side by side. The last key stands in for those that a block
-   lacks, for its scores are as large as the others; the values of those are zeros, and so they count for nothing. */
+/* A right factor, k^T: pairs of numbers of 16 keys side by side. The last key stands in for those
+   that a block lacks, so that no score is out of range; their values are zeros, and so they count
+   for nothing. */
 static void tile_keys(const Work *w, const bf16 *k, int64_t token, int64_t m) {
   for (int64_t j = 0; j < w->chunks * BLOCK; j++) {
     const bf16 *row = k + min(j, m - 1) * token;
@@ -151,7 +158,8 @@ static void refer(const Work *w, int64_t blocks) {
     score(w, block);
     for (int r = 0; r < BLOCK; r++) {
       const float *s = w->scores + r * BLOCK;
-      const float top = w->scale * _mm512_reduce_max_ps(_mm512_max_ps(_mm512_load_ps(s), _mm512_load_ps(s + 16)));
+      const __m512 both = _mm512_max_ps(_mm512_load_ps(s), _mm512_load_ps(s + 16));
+      const float top = w->scale * _mm512_reduce_max_ps(both);
       if (block == 0 || top > w->reference[r]) w->reference[r] = top;
     }
   }
@@ -167,11 +175,12 @@ static inline void weigh(const Work *w, bf16 *weights) {
     const __m512 reference = _mm512_set1_ps(references[r]);
     const __m512 low = exp2_ps(_mm512_fmsub_ps(_mm512_load_ps(s), scale, reference));
     const __m512 high = exp2_ps(_mm512_fmsub_ps(_mm512_load_ps(s + 16), scale, reference));
-    _mm512_store_si512(weights + r / 16 * CHUNKS * TILE + r % 16 * 32, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+    bf16 *to = weights + r / 16 * CHUNKS * TILE + r % 16 * 32;
+    _mm512_store_si512(to, (__m512i)_mm512_cvtne2ps_pbh(high, low));
   }
 }
 
-/* All keys for 32 queries. Returns whether the sums of the first n stayed in range; a NaN did not. */
+/* All keys for 32 queries. Returns whether the sums of the first n stayed in range; a NaN is out. */
 static int meet(const Work *w, int64_t n) {
   const int64_t row = w->width * 16;
   for (int64_t first = 0; first < w->chunks; first += CHUNKS) {
@@ -181,8 +190,8 @@ static int meet(const Work *w, int64_t n) {
       weigh(w, w->weights + i * TILE);
     }
     for (int64_t i = 0; i < w->width; i += 2)
-      multiply(w->weights, CHUNKS * TILE, w->v + (i * w->chunks + first) * TILE, w->chunks * TILE, some,
-               w->out + i * 16, row, first > 0, i + 1 < w->width);
+      multiply(w->weights, CHUNKS * TILE, w->v + (i * w->chunks + first) * TILE, w->chunks * TILE,
+               some, w->out + i * 16, row, first > 0, i + 1 < w->width);
   }
   int in_range = 1;
   for (int64_t r = 0; r < n; r++) in_range &= w->out[r * row + w->d] < TOO_LARGE;
@@ -211,14 +220,17 @@ static void configure_tiles(void) {
   _tile_loadconfig(&config);
 }
 
-/* `shape`: batch, heads, queries n, keys m, d, an even number. Returns 1 when there was no memory, else 0.
-   Threads share the blocks of queries out; each puts into tiles what it meets, so none waits for another. */
-int attend(const Rows *q, const Rows *k, const Rows *v, const Rows *out, const int64_t *shape, float scale) {
+/* `shape`: batch, heads, queries n, keys m, d, an even number. Returns 1 when there was no memory,
+   else 0. Threads share the blocks of queries out; each puts into tiles what it meets, so none waits
+   for another. */
+int attend(const Rows *q, const Rows *k, const Rows *v, const Rows *out, const int64_t *shape,
+           float scale) {
   const int64_t heads = shape[1], n = shape[2], m = shape[3], d = shape[4];
   const int64_t depth = ceil_div(d, 32), width = ceil_div(d + 1, 16), chunks = ceil_div(m, BLOCK);
   const int64_t blocks = ceil_div(n, BLOCK), items = shape[0] * heads * blocks;
   const size_t tiles = 2 * chunks * depth + width * chunks + 2 * depth + 2 * CHUNKS;
-  const size_t bytes = tiles * TILE * sizeof(bf16), floats = BLOCK * BLOCK + BLOCK * width * 16 + BLOCK;
+  const size_t bytes = tiles * TILE * sizeof(bf16);
+  const size_t floats = BLOCK * BLOCK + BLOCK * width * 16 + BLOCK;
   int no_memory = 0;
 #pragma omp parallel
   {

@@ -7,7 +7,7 @@ far, and rescales what it has whenever a larger one comes. But any reference $r$
 $$ o = \frac{\sum_j 2^{s_j - r}\, v_j}{\sum_j 2^{s_j - r}}, \qquad s_j = \frac{q \cdot k_j}{\sqrt d \ln 2} $$
 
 and attention.c takes one that is near enough. With that, and with scores that never leave the nearest cache,
-it needs less than half the time.
+it needs half the time.
 
 It is compiled when a large model draws for the first time, in a third of a second, by the C compiler of the
 machine (`CC`, or `cc`). Where there is none, or no AMX, PyTorch's kernel runs.

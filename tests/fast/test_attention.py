@@ -1,3 +1,4 @@
+import re
 import sys
 from math import log
 from pathlib import Path
@@ -54,6 +55,16 @@ def test_the_displayed_equation_is_attention_for_any_reference(randn, assert_clo
     weights = 2 ** (s - reference)
     o = weights @ v / weights.sum(1, keepdim=True)
     assert_close(o, F.scaled_dot_product_attention(q, k, v), 1e-13)
+
+
+def test_the_cubic_is_a_power_of_two_as_exactly_as_its_comment_says():
+    body = module.SOURCE.read_text(encoding="utf-8").split("exp2_ps(__m512 t) {")[1].split("}")[0]
+    factors = [float(number) for number in re.findall(r"set1_ps\(([\d.]+)f\)", body)]
+    fraction, power = torch.linspace(0, 1, 10_001, dtype=torch.float64), 0.0
+    for factor in factors:
+        power = power * fraction + factor
+    error = float((power / 2**fraction - 1).abs().max())
+    assert len(factors) == 4 and 0.9e-4 <= error <= 1.1e-4
 
 
 @pytest.mark.parametrize("n, m", [(1, 1), (32, 32), (33, 31), (64, 77), (25, 300), (100, 513)])
