@@ -69,8 +69,8 @@ def own_kernel() -> Kernel | None:
     try:
         kernel = compiled(compiler, *AMX)
     except (OSError, subprocess.CalledProcessError) as error:
-        said = getattr(error, "stderr", None) or str(error)
-        problem = f"did not compile {SOURCE.name}: {said.strip()}"
+        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[0]
+        problem = f"did not compile {SOURCE.name}: {said}"
     else:
         if len(openmp_runtimes()) == 1:
             return kernel

@@ -173,12 +173,14 @@ def test_without_amx_or_compiler_there_is_no_kernel(monkeypatch, fresh):
 
 def test_a_compiler_that_fails_is_named_once_and_pytorch_computes(monkeypatch, fresh, tmp_path, randn):
     broken = tmp_path / "broken-cc"
-    broken.write_text("#!/bin/sh\necho 'no such option: -mamx-tile' >&2\nexit 1\n")
+    broken.write_text("#!/bin/sh\necho 'no such option: -mamx-tile\nand more' >&2\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("CC", str(broken))
     monkeypatch.setattr(module, "has_amx", lambda: True)
     given = drawn(randn, 1, 1, module.FEWEST_QUERIES, 5, 8)
-    with pytest.warns(UserWarning, match=r"broken-cc did not compile attention\.c: no such option"):
+    with pytest.warns(
+        UserWarning, match=r"broken-cc did not compile attention\.c: no such option: -mamx-tile$"
+    ):
         found = attention(*given)
     assert torch.equal(found, F.scaled_dot_product_attention(*given))
     assert own_kernel() is None  # and says it no more
