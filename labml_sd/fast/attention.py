@@ -56,6 +56,7 @@ def suits(q: Tensor, k: Tensor, v: Tensor) -> bool:
         all(x.device.type == "cpu" and x.dtype == torch.bfloat16 and x.stride(-1) == 1 for x in given)
         and q.shape[2] >= FEWEST_QUERIES
         and q.shape[3] % 2 == 0
+        and k.shape[2] > 0
         and not (torch.is_grad_enabled() and any(x.requires_grad for x in given))
     )
 
@@ -69,8 +70,8 @@ def own_kernel() -> Kernel | None:
     try:
         kernel = compiled(compiler, *AMX)
     except (OSError, subprocess.CalledProcessError) as error:
-        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[0]
-        problem = f"did not compile {SOURCE.name}: {said}"
+        said = (getattr(error, "stderr", None) or "").strip() or str(error)
+        problem = f"did not compile {SOURCE.name}: {said.splitlines()[0]}"
     else:
         if len(openmp_runtimes()) == 1:
             return kernel
@@ -85,7 +86,7 @@ def which_kernel() -> str:
         return "PyTorch's (no AMX)"
     if not c_compiler():
         return "PyTorch's (no C compiler for our own)"
-    return "our own, for AMX" if own_kernel() else "PyTorch's (our own does not compile)"
+    return "our own, for AMX" if own_kernel() else "PyTorch's (our own cannot be built)"
 
 
 def c_compiler() -> str | None:

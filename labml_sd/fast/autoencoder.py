@@ -35,9 +35,9 @@ class FastResnet:
 
     def __init__(self, block: ResnetBlock) -> None:
         self.block = block
-        self.conv1, self.conv2 = Conv(block.conv1), Conv(block.conv2)
+        self.conv1, self.conv2 = Conv.of(block.conv1), Conv.of(block.conv2)
         shortcut = block.nin_shortcut
-        self.shortcut = Conv(shortcut) if isinstance(shortcut, nn.Conv2d) else None
+        self.shortcut = Conv.of(shortcut) if isinstance(shortcut, nn.Conv2d) else None
 
     def __call__(
         self, rows: Rows, x: Float[Tensor, "1 c h w"] | None, like: Tensor, *, lean: bool = False
@@ -84,7 +84,7 @@ class FastDecoder:
     def __init__(self, autoencoder: Autoencoder) -> None:
         decoder, self.post_quant_conv = autoencoder.decoder, autoencoder.post_quant_conv
         self.factor = autoencoder.config.downsampling_factor
-        self.conv_in, self.conv_out = Conv(decoder.conv_in), Conv(decoder.conv_out)
+        self.conv_in, self.conv_out = Conv.of(decoder.conv_in), Conv.of(decoder.conv_out)
         self.mid, self.norm_out = FastMid(decoder.mid), decoder.norm_out
         up = [of_kind(UpLevel, level) for level in reversed(decoder.up)]
         self.levels = [
@@ -122,13 +122,13 @@ class FastEncoder:
 
     def __init__(self, autoencoder: Autoencoder) -> None:
         encoder, self.quant_conv = autoencoder.encoder, autoencoder.quant_conv
-        self.conv_in, self.conv_out = Conv(encoder.conv_in), Conv(encoder.conv_out)
+        self.conv_in, self.conv_out = Conv.of(encoder.conv_in), Conv.of(encoder.conv_out)
         self.mid, self.norm_out = FastMid(encoder.mid), encoder.norm_out
         down = [of_kind(DownLevel, level) for level in encoder.down]
         self.levels = [
             (
                 fast_blocks(level.block),
-                Conv(way.conv) if isinstance(way := level.downsample, DownSample) else None,
+                Conv.of(way.conv) if isinstance(way := level.downsample, DownSample) else None,
             )
             for level in down
         ]

@@ -10,8 +10,8 @@ Maps       x [b c h w] -> [b c' h' w'];  x [b n d] -> [b n d']
 See        tests/fast/test_layers.py
 """
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -21,7 +21,6 @@ from torch.nn import functional as F
 from labml_sd.fast.winograd import Winograd, pays
 
 WIDE_ROWS = 512  # in float32, from here on the plain product is as fast, and holds its weights once
-ONE = ([0, 0], [1, 1], [1, 1], 1)  # of a 1x1 convolution: padding, stride, dilation, groups
 _ops = torch.ops.mkldnn  # what torch.compile calls when it freezes weights; PyTorch gives them no public name
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -44,18 +43,31 @@ def packs(x: Tensor) -> bool:
     return x.dtype == torch.float32
 
 
-class Conv:
-    """A convolution of the model, plain or strided. x is in channels-last memory, and so is the result."""
+def packs_narrow(x: Tensor) -> bool:
+    """The same, for the types of two bytes: there oneDNN gains by more than the layout of weights."""
+    return x.element_size() == 2 and packs(x)
 
-    def __init__(self, layer: nn.Conv2d) -> None:
-        self.weight, self.bias = layer.weight, layer.bias
-        self.out_channels = layer.out_channels
-        self.stride = list(layer.stride)
-        self.padding = [
-            side for side in layer.padding if isinstance(side, int)
-        ]  # never a word in this package
+
+class Conv:
+    """A convolution, plain or strided. x is in channels-last memory, and so is the result."""
+
+    def __init__(
+        self,
+        weight: Float[Tensor, "c2 c kh kw"],
+        bias: Float[Tensor, " c2"] | None,
+        stride: Sequence[int] = (1, 1),
+        padding: Sequence[int] = (0, 0),
+    ) -> None:
+        self.weight, self.bias, self.out_channels = weight, bias, len(weight)
+        self.stride, self.padding = list(stride), list(padding)
         self.packed: Tensor | None = None
         self.in_tiles: Winograd | None = None
+
+    @classmethod
+    def of(cls, layer: nn.Conv2d) -> "Conv":
+        """That of a model."""
+        padding = [side for side in layer.padding if isinstance(side, int)]  # never a word in this package
+        return cls(layer.weight, layer.bias, layer.stride, padding)
 
     def __call__(
         self,
@@ -72,24 +84,32 @@ class Conv:
             return self.in_tiles(x, bias, padding)
         if not packs(x):
             return F.conv2d(x, self.weight, bias, self.stride, padding)
-        how = (padding, self.stride, [1, 1], 1)  # the last two: dilation, groups
-        return _ops._convolution_pointwise(x, self._packed(x, how), bias, *how, "none", [], "")
+        return _ops._convolution_pointwise(x, *self._laid_out(x, bias, padding), "none", [], "")
 
     def onto(
         self, x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c2 h2 w2"]
     ) -> Float[Tensor, "b c2 h2 w2"]:
         """Add it to y, which is written over; in narrow types while the numbers are in the processor."""
-        if not (packs(x) and x.element_size() == 2):
+        if not packs_narrow(x):
             return y.add_(self(x))
-        how = (self.padding, self.stride, [1, 1], 1)
-        return _ops._convolution_pointwise_(
-            y, x, self._packed(x, how), self.bias, *how, "add", 1, None, [], None
-        )
+        given = self._laid_out(x, self.bias, self.padding)
+        return _ops._convolution_pointwise_(y, x, *given, "add", 1, None, [], None)
 
-    def _packed(self, x: Tensor, how: tuple[list[int], list[int], list[int], int]) -> Tensor:
+    def times(
+        self, x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c2 h2 w2"]
+    ) -> Float[Tensor, "b c2 h2 w2"]:
+        """Multiply it with y, which may be written over; in narrow types as `onto` adds."""
+        if not packs_narrow(x):
+            return y.mul_(self(x))
+        given = self._laid_out(x, self.bias, self.padding)
+        return _ops._convolution_pointwise(x, y, *given, "mul", None, None, [], None)
+
+    def _laid_out(self, x: Tensor, bias: Tensor | None, padding: list[int]) -> tuple[Any, ...]:
+        """What oneDNN wants to know besides x; the last two are dilation and groups."""
+        how = (padding, self.stride, [1, 1], 1)
         if self.packed is None:
             self.packed = _ops._reorder_convolution_weight(self.weight, *how, list(x.shape))
-        return self.packed
+        return self.packed, bias, *how
 
 
 class Dense:
@@ -126,33 +146,22 @@ class DenseWith:
 
     def __init__(self, weight: Float[Tensor, "d2 d"], bias: Float[Tensor, " d2"] | None = None) -> None:
         self.dense = Dense(weight, bias)
-        self.packed: Tensor | None = None
+        self.conv = Conv(weight[:, :, None, None], bias)
 
     def onto(self, x: Float[Tensor, "b n d"], y: Float[Tensor, "b n d2"]) -> Float[Tensor, "b n d2"]:
         """`y + x W^T + b`, written over y."""
-        if not self._as_convolution(x):
+        if not packs_narrow(x):
             return y.add_(self.dense(x))
-        _ops._convolution_pointwise_(
-            *as_maps(y, x), self.packed, self.dense.bias, *ONE, "add", 1, None, [], None
-        )
+        self.conv.onto(as_map(x), as_map(y))
         return y
 
     def times(self, x: Float[Tensor, "b n d"], y: Float[Tensor, "b n d2"]) -> Float[Tensor, "b n d2"]:
         """`y (x W^T + b)`; y may be written over."""
-        if not self._as_convolution(x):
+        if not packs_narrow(x):
             return y.mul_(self.dense(x))
-        given = *as_maps(x, y), self.packed, self.dense.bias, *ONE
-        return _ops._convolution_pointwise(*given, "mul", None, None, [], None).permute(0, 2, 3, 1)[:, 0]
-
-    def _as_convolution(self, x: Tensor) -> bool:
-        if not (packs(x) and x.element_size() == 2):
-            return False
-        if self.packed is None:
-            weight = self.dense.weight[:, :, None, None].contiguous()
-            self.packed = _ops._reorder_convolution_weight(weight, *ONE, list(as_maps(x)[0].shape))
-        return True
+        return self.conv.times(as_map(x), as_map(y)).permute(0, 2, 3, 1)[:, 0]
 
 
-def as_maps(*tokens: Float[Tensor, "b n _"]) -> list[Float[Tensor, "b _ 1 n"]]:
-    """Tokens as a map one cell high, in the same memory."""
-    return [some[:, None].permute(0, 3, 1, 2) for some in tokens]
+def as_map(tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b d 1 n"]:
+    """A map one cell high, in the same memory."""
+    return tokens[:, None].permute(0, 3, 1, 2)

@@ -48,12 +48,11 @@ class FastResBlock:
     def __init__(self, block: ResBlock) -> None:
         self.norms = (block.in_layers[0], block.out_layers[0])
         first, second = block.in_layers[2], block.out_layers[3]
-        self.convs = (Conv(of_kind(nn.Conv2d, first)), Conv(of_kind(nn.Conv2d, second)))
+        self.convs = (Conv.of(of_kind(nn.Conv2d, first)), Conv.of(of_kind(nn.Conv2d, second)))
         self.emb_layers = block.emb_layers
-        skip = (
-            block.skip_connection
-        )  # without a convolution x is copied: the way down keeps it for the way up
-        self.skip: Callable[[Tensor], Tensor] = Conv(skip) if isinstance(skip, nn.Conv2d) else torch.clone
+        skip = block.skip_connection
+        # Without a convolution x is copied, for the way down keeps it for the way up.
+        self.skip: Callable[[Tensor], Tensor] = Conv.of(skip) if isinstance(skip, nn.Conv2d) else torch.clone
 
     def bias(self, t_emb: Float[Tensor, "1 d"]) -> Float[Tensor, " c"]:
         """What is added to every position: the convolution's own bias, and the time."""
@@ -79,9 +78,9 @@ def fast_layer(layer: nn.Module) -> FastLayer:
         case UpSample():
             return UpConv(layer.conv)
         case DownSample():
-            return Conv(layer.op)
+            return Conv.of(layer.op)
         case nn.Conv2d():
-            return Conv(layer)
+            return Conv.of(layer)
     raise TypeError(f"no fast layer for a {type(layer).__name__}")
 
 
@@ -99,7 +98,7 @@ class FastUNet:
         self.down = [fast_layers(block) for block in unet.input_blocks]
         self.middle = fast_layers(unet.middle_block)
         self.up = [fast_layers(block) for block in unet.output_blocks]
-        self.norm_out, self.conv_out = unet.out[0], Conv(of_kind(nn.Conv2d, unet.out[2]))
+        self.norm_out, self.conv_out = unet.out[0], Conv.of(of_kind(nn.Conv2d, unet.out[2]))
         self.layers = [layer for block in [*self.down, self.middle, *self.up] for layer in block]
 
     def prompted(self, cond: Float[Tensor, "rows n d_cond"]) -> Prompted:

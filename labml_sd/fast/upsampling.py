@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labml_sd.fast.layers import Conv, packs
+from labml_sd.fast.layers import Conv, packs_narrow
 
 SUMS = (((1, 0, 0), (0, 1, 1)), ((1, 1, 0), (0, 0, 1)))
 """At an even and at an odd place: which of three weights meet the first number read, and which the second."""
@@ -37,8 +37,7 @@ class UpConv:
     """Repeat every position, then convolve. x is in channels-last memory, and so is the result."""
 
     def __init__(self, layer: nn.Conv2d) -> None:
-        self.layer, self.out_channels = layer, layer.out_channels
-        self.conv = Conv(layer)
+        self.conv, self.out_channels = Conv.of(layer), layer.out_channels
         self.of_rows: list[Conv] = []  # of even rows, and of odd ones
 
     def __call__(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
@@ -49,14 +48,12 @@ class UpConv:
 
     def pays(self, x: Tensor) -> bool:
         """In narrow types on a CPU."""
-        return packs(x) and x.element_size() == 2
+        return packs_narrow(x)
 
     def within(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
         """Of all rows but the first and the last: those are only read."""
         if not self.of_rows:
-            g = self.layer.weight.detach()
-            sums = sums_of_weights(g.to(torch.promote_types(g.dtype, torch.float32))).to(g.dtype)
-            self.of_rows = [self._columns(weight.flatten(0, 1)) for weight in sums]
+            self.of_rows = self._of_rows()
         b, h, w, c2 = len(x), x.shape[2] - 2, x.shape[3], self.out_channels
         y = x.new_empty(b, h, 2, w, 2, c2)
         for p, conv in enumerate(self.of_rows):
@@ -65,10 +62,9 @@ class UpConv:
                 y[:, :, p, :, q] = columns[:, :, q : q + w, q]
         return y.view(b, 2 * h, 2 * w, c2).permute(0, 3, 1, 2)
 
-    def _columns(self, weight: Float[Tensor, "twice_c2 c 2 2"]) -> Conv:
+    def _of_rows(self) -> list[Conv]:
         """Even and odd columns at once; of either it makes one more than there are."""
-        layer = nn.Conv2d(weight.shape[1], len(weight), 2, padding=(0, 1), device="meta")
-        layer.weight = nn.Parameter(weight, requires_grad=False)
-        bias = self.layer.bias
-        layer.bias = None if bias is None else nn.Parameter(bias.detach().repeat(2), requires_grad=False)
-        return Conv(layer)
+        g, bias = self.conv.weight.detach(), self.conv.bias
+        sums = sums_of_weights(g.to(torch.promote_types(g.dtype, torch.float32))).to(g.dtype)
+        twice = None if bias is None else bias.detach().repeat(2)
+        return [Conv(weight.flatten(0, 1), twice, padding=(0, 1)) for weight in sums]

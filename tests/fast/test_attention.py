@@ -135,6 +135,7 @@ def test_what_the_kernel_cannot_read_goes_to_pytorch(randn):
     assert not suits(*(x[..., :7] for x in (q, k, v)))
     assert not suits(*(x[..., ::2] for x in (q, k, v)))
     assert not suits(*(x.to("meta") for x in (q, k, v)))
+    assert not suits(q, k[:, :, :0], v[:, :, :0])
     q.requires_grad_()
     assert not suits(q, k, v)
     with torch.no_grad():
@@ -201,4 +202,4 @@ def test_a_second_openmp_is_noticed(monkeypatch, fresh, in_c):
     monkeypatch.setattr(module, "openmp_runtimes", lambda: {"libgomp.so.1", "libomp.so"})
     with pytest.warns(UserWarning, match="brings another OpenMP than PyTorch's"):
         assert own_kernel() is None
-    assert module.which_kernel() == "PyTorch's (our own does not compile)"
+    assert module.which_kernel() == "PyTorch's (our own cannot be built)"

@@ -55,7 +55,7 @@ def test_twice_the_size_repeats_every_position_from_any_row_on(x):
 
 
 def test_a_convolution_has_no_seam_and_sees_zeros_beyond_the_picture(x, conv):
-    assert_rows_are_those_of(convolved(Conv(conv), rows_of(x)), conv(x))
+    assert_rows_are_those_of(convolved(Conv.of(conv), rows_of(x)), conv(x))
 
 
 @pytest.mark.parametrize("at_once", [False, True])
@@ -67,7 +67,7 @@ def test_an_up_sampling_has_no_seam(x, conv, monkeypatch, at_once):
 
 def test_a_down_sampling_has_no_seam_and_pads_right_and_below(randomise, randn):
     conv, x = randomise(nn.Conv2d(C, C, 3, stride=2).double()), randn(1, C, 8, 6)
-    assert_rows_are_those_of(halved(Conv(conv), rows_of(x)), conv(F.pad(x, (0, 1, 0, 1))))
+    assert_rows_are_those_of(halved(Conv.of(conv), rows_of(x)), conv(F.pad(x, (0, 1, 0, 1))))
 
 
 @pytest.mark.parametrize("rows_a_band", [1, 2, 3, 6])
@@ -108,7 +108,7 @@ def test_moments_of_parts_join_to_those_of_the_whole(randn):
 @pytest.mark.parametrize("band_bytes", [1, 2 * C * W * 8, 10**6])
 def test_a_stored_map_holds_every_row_in_channels_last_memory(x, conv, monkeypatch, band_bytes):
     monkeypatch.setattr(bands, "BAND_BYTES", band_bytes)
-    stored = store(convolved(Conv(conv), rows_of(x)), x)
+    stored = store(convolved(Conv.of(conv), rows_of(x)), x)
     torch.testing.assert_close(stored, conv(x))
     assert stored.is_contiguous(memory_format=torch.channels_last)
 
@@ -120,7 +120,7 @@ def test_a_map_may_be_written_over_the_one_it_is_made_from(x, randomise, monkeyp
     monkeypatch.setattr(bands, "BAND_BYTES", rows_a_band * C * W * 8)
     whole, rows = x, rows_of(x)
     for conv in convs:
-        whole, rows = conv(whole), convolved(Conv(conv), rows)
+        whole, rows = conv(whole), convolved(Conv.of(conv), rows)
     stored = store(rows, x, into=x)
     assert stored is x
     torch.testing.assert_close(stored, whole)
@@ -140,7 +140,7 @@ def test_the_widest_map_on_the_way_decides_how_many_rows_a_band_has(x, conv, mon
     wide = nn.Conv2d(C, 8 * C, 3, padding=1).double()
     monkeypatch.setattr(bands, "BAND_BYTES", 6 * C * W * 8)
     assert rows_of(x).band(8) == 6
-    assert convolved(Conv(wide), rows_of(x)).band(8) == 1
+    assert convolved(Conv.of(wide), rows_of(x)).band(8) == 1
     for at_once in (False, True):
         monkeypatch.setattr(UpConv, "pays", lambda self, like, at_once=at_once: at_once)
         assert doubled(UpConv(conv), rows_of(x), x).band(8) == 3

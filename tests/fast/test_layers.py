@@ -26,7 +26,7 @@ def channels_last(x):
 @pytest.mark.parametrize("dtype", SHARE)
 def test_a_convolution_is_the_layers_in_every_number_type(layer, randn, assert_close, dtype):
     x = randn(2, 5, 6, 9).to(dtype)
-    found = Conv(layer.to(dtype))(channels_last(x))
+    found = Conv.of(layer.to(dtype))(channels_last(x))
     layer.double()
     assert found.dtype == dtype
     assert_close(found.double(), layer(x.double()), SHARE[dtype])
@@ -34,7 +34,7 @@ def test_a_convolution_is_the_layers_in_every_number_type(layer, randn, assert_c
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_a_convolution_laid_out_at_one_size_serves_others(layer, randn, assert_close, dtype):
-    conv = Conv(layer.to(dtype))
+    conv = Conv.of(layer.to(dtype))
     for shape in [(2, 5, 4, 4), (1, 5, 40, 24), (3, 5, 5, 17)]:
         x = channels_last(randn(*shape).to(dtype))
         assert_close(conv(x), layer(x), SHARE[dtype])
@@ -43,13 +43,13 @@ def test_a_convolution_laid_out_at_one_size_serves_others(layer, randn, assert_c
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_bias_and_padding_may_be_the_callers(layer, randn, assert_close, dtype):
     x, bias = channels_last(randn(2, 5, 6, 9).to(dtype)), randn(7, seed=1).to(dtype)
-    found = Conv(layer.to(dtype))(x, bias, [0, 1])
+    found = Conv.of(layer.to(dtype))(x, bias, [0, 1])
     assert_close(found, F.conv2d(x, layer.weight, bias, layer.stride, (0, 1)), SHARE[dtype])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_a_map_stays_in_channels_last_memory(layer, randn, dtype):
-    y = Conv(layer.to(dtype))(channels_last(randn(2, 5, 6, 9).to(dtype)))
+    y = Conv.of(layer.to(dtype))(channels_last(randn(2, 5, 6, 9).to(dtype)))
     assert y.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -70,7 +70,7 @@ def test_a_dense_layer_is_a_linear_one_and_its_gelu_exact(randn, assert_close, d
 @pytest.mark.parametrize("size", [(2, 6, 9), (1, 1, 1), (3, 8, 1)])
 def test_a_convolution_is_added_to_what_is_there(layer, randn, assert_close, dtype, size):
     b, *sides = size
-    conv = Conv(layer.to(dtype))
+    conv = Conv.of(layer.to(dtype))
     for seed in (0, 1):  # laid out, and laid out already
         x = channels_last(randn(b, 5, *(side + 2 for side in sides), seed=seed).to(dtype))
         wanted = layer.double()(x.double())
@@ -118,7 +118,7 @@ def test_a_dense_layer_laid_out_for_some_rows_serves_others_and_takes_views(rand
 
 
 def test_weights_are_laid_out_once(randomise, randn):
-    conv, dense = Conv(randomise(nn.Conv2d(5, 7, 1))), Dense(randn(7, 5).float())
+    conv, dense = Conv.of(randomise(nn.Conv2d(5, 7, 1))), Dense(randn(7, 5).float())
     image, rows = channels_last(randn(1, 5, 4, 4).float()), randn(1, 6, 5).float()
     conv(image), dense(rows)
     first = conv.packed, dense.packed
@@ -140,7 +140,7 @@ def test_neither_weights_nor_input_are_changed(layer, randn):
     layer.float()
     x = channels_last(randn(2, 5, 6, 9).float())
     before = [t.clone() for t in (x, layer.weight, layer.bias)]
-    Conv(layer)(x)
+    Conv.of(layer)(x)
     assert all(torch.equal(*pair) for pair in zip((x, layer.weight, layer.bias), before, strict=True))
 
 

@@ -97,7 +97,7 @@ def test_it_is_taken_where_it_pays(randn):
 
 def test_a_layer_that_takes_it_holds_no_other_weights_and_changes_none(randn, randomise, assert_close):
     layer, x = randomise(nn.Conv2d(96, 96, 3, padding=1)), channels_last(randn(2, 96, 16, 16).float())
-    conv, before = Conv(layer), [t.clone() for t in (x, *layer.parameters())]
+    conv, before = Conv.of(layer), [t.clone() for t in (x, *layer.parameters())]
     assert_close(conv(x), layer(x), 1e-5)
     first = conv.in_tiles
     assert first is not None
@@ -108,6 +108,6 @@ def test_a_layer_that_takes_it_holds_no_other_weights_and_changes_none(randn, ra
 
 
 def test_where_it_does_not_pay_its_weights_are_not_made(randn, randomise):
-    conv = Conv(randomise(nn.Conv2d(96, 96, 3, padding=1)))
+    conv = Conv.of(randomise(nn.Conv2d(96, 96, 3, padding=1)))
     conv(channels_last(randn(1, 96, 8, 8).float()))
     assert conv.in_tiles is None
