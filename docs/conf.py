@@ -32,7 +32,8 @@ extensions = [
 ]
 exclude_patterns = ["_build", "speed_table*.md"]  # parts of speed.md
 
-# Chinese: the same command with `-D language=zh_CN`, into the folder zh_CN below the English pages.
+# Chinese: the same command with `-D language=zh_CN`, into the folder zh_CN below the English
+# pages.
 locale_dirs = ["locale"]
 gettext_compact = False  # one catalogue a page
 gettext_location = False  # line numbers would change with every edit
@@ -44,7 +45,9 @@ shutil.rmtree(HERE / "notebooks", ignore_errors=True)
 for path in (HERE.parent / "notebooks").glob("*.ipynb"):
     notebook = json.loads(path.read_text(encoding="utf-8").replace("../docs/", "../"))
     # The cell that installs the package in Colab says nothing to a reader of the page.
-    notebook["cells"] = [cell for cell in notebook["cells"] if "%pip install" not in "".join(cell["source"])]
+    notebook["cells"] = [
+        cell for cell in notebook["cells"] if "%pip install" not in "".join(cell["source"])
+    ]
     (HERE / "notebooks" / path.name).write_text(json.dumps(notebook), encoding="utf-8")
 
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist", "alert"]
@@ -52,7 +55,9 @@ myst_heading_anchors = 3
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}  # else widgets would load scripts from a CDN
 mathjax_path = "mathjax/tex-svg.js"  # MathJax 3.2.2 in one file, fonts inside
-mathjax3_config = {"options": {"enableMenu": False}}  # the menu loads more files when it is opened
+mathjax3_config = {
+    "options": {"enableMenu": False}
+}  # the menu loads more files when it is opened
 
 default_role = "code"  # `x` in docstrings, as in Markdown
 autodoc_member_order = "bysource"
@@ -66,7 +71,9 @@ html_title = "labml_sd"
 html_static_path = ["_static"]
 html_css_files = ["style.css"]
 html_favicon = "_static/favicon.svg"  # without one, browsers ask in vain
-html_context = {"default_mode": "auto"}  # as the reader prefers; unset, every page logs an error
+html_context = {
+    "default_mode": "auto"
+}  # as the reader prefers; unset, every page logs an error
 html_copy_source = False
 html_theme_options = {
     "article_header_end": ["language.html", "article-header-buttons.html"],
@@ -77,11 +84,19 @@ html_theme_options = {
 }
 
 
-def prepare(_app: Sphinx, what: str, _name: str, _obj: object, _options: object, lines: list[str]) -> None:
+def prepare(
+    _app: Sphinx, what: str, _name: str, _obj: object, _options: object, lines: list[str]
+) -> None:
     """Show a module's header as the table it is, and $$...$$ as formulas however they are indented."""
     if what == "module" and "" in lines:
         gap = lines.index("")
-        lines[gap:] = ["", ".. code-block:: text", "", *(f"    {line}" for line in lines[gap + 1 :]), ""]
+        lines[gap:] = [
+            "",
+            ".. code-block:: text",
+            "",
+            *(f"    {line}" for line in lines[gap + 1 :]),
+            "",
+        ]
         return
     text = re.sub(r"[ ]*\$\$(.+?)\$\$", display_formula, "\n".join(lines), flags=re.DOTALL)
     lines[:] = text.split("\n")
@@ -94,4 +109,6 @@ def display_formula(match: re.Match[str]) -> str:
 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
-    app.connect("autodoc-process-docstring", prepare, priority=400)  # before maths and napoleon look
+    app.connect(
+        "autodoc-process-docstring", prepare, priority=400
+    )  # before maths and napoleon look

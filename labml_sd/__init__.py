@@ -2,7 +2,8 @@
 
     prompt --text_encoder--> c [b 77 d] --+
                                           v
-    noise x_T [b 4 h w] --------> sampler + unet --> z [b 4 h w] --autoencoder--> image [b 3 8h 8w]
+    noise x_T [b 4 h w] --------> sampler + unet --> z [b 4 h w] --autoencoder--> image [b 3 8h
+    8w]
 
 The rooms, in the order of the flow:
 
@@ -27,13 +28,19 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from labml_sd.errors import CheckpointError, GenerationError, ImageError, LabmlSdError, PromptError
+    from labml_sd.errors import (
+        CheckpointError,
+        GenerationError,
+        ImageError,
+        LabmlSdError,
+        PromptError,
+    )
     from labml_sd.config import ModelConfig
     from labml_sd.latent_diffusion import LatentDiffusion
     from labml_sd.checkpoint import LoadReport, check, load_model, save_model
     from labml_sd.pipeline import txt2img, img2img, inpaint
-    from labml_sd.image import load_img, save_images
-    from labml_sd.metadata import GenerationParameters, read_parameters
+    from labml_sd.images import load_img, save_images
+    from labml_sd.images import GenerationParameters, read_parameters
     from labml_sd.sampler import SAMPLERS, Step
     from labml_sd.unet import AttentionMap, record_attention
 
@@ -64,8 +71,8 @@ __all__ = [
 
 _ROOMS = (
     *("errors", "config", "text_encoder", "unet", "sampler", "autoencoder", "latent_diffusion"),
-    "fast",
-    *("checkpoint", "pipeline", "image", "metadata"),
+    "acceleration",
+    *("checkpoint", "pipeline", "images"),
 )
 
 

@@ -1,9 +1,8 @@
 r"""Every number of the models, once: Stable Diffusion v1 by default, and the bundled tiny model.
 
-Room       all of them; imports nothing of the package
 Maps       nothing; frozen dataclasses with the reason or the source beside each number
 Reference  CompVis configs/stable-diffusion/v1-inference.yaml; the text tower: OpenAI CLIP ViT-L/14
-See        tests/test_config.py
+Tests      tests/test_config.py
 """
 
 from dataclasses import asdict, dataclass, field
@@ -33,7 +32,9 @@ class TextEncoderConfig:
     def __post_init__(self) -> None:
         """Refuse a width that does not split into heads."""
         if self.d_model % self.n_heads:
-            raise ValueError(f"text encoder: width {self.d_model} does not split into {self.n_heads} heads")
+            raise ValueError(
+                f"text encoder: width {self.d_model} does not split into {self.n_heads} heads"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,11 @@ class UNetConfig:
     out_channels: int = 4
     channels: int = 320  # width of level 0
     channel_multipliers: tuple[int, ...] = (1, 2, 4, 4)
-    attention_levels: tuple[int, ...] = (0, 1, 2)  # the deepest level has none; the middle always has one
+    attention_levels: tuple[int, ...] = (
+        0,
+        1,
+        2,
+    )  # the deepest level has none; the middle always has one
     n_res_blocks: int = 2
     n_heads: int = 8  # the same on every level, so the head size grows: 40, 80, 160
     n_transformer_layers: int = 1
@@ -64,7 +69,9 @@ class UNetConfig:
                     f"U-Net level {level}: width {width} does not split into {self.norm_groups} groups"
                 )
         if any(not 0 <= level < self.n_levels for level in self.attention_levels):
-            raise ValueError(f"attention levels {self.attention_levels} for {self.n_levels} levels")
+            raise ValueError(
+                f"attention levels {self.attention_levels} for {self.n_levels} levels"
+            )
 
     @property
     def n_levels(self) -> int:
@@ -87,7 +94,9 @@ class AutoencoderConfig:
     n_res_blocks: int = 2  # in the encoder; the decoder has one more on every level
     z_channels: int = 4
     norm_groups: int = 32
-    scale_factor: float = 0.18215  # 1 / std of the first latents of SD's training run: unit variance
+    scale_factor: float = (
+        0.18215  # 1 / std of the first latents of SD's training run: unit variance
+    )
 
     @property
     def downsampling_factor(self) -> int:
@@ -152,8 +161,14 @@ def _check_numbers(part: Any) -> None:
     """A file of a stranger says how large its networks are; merely to lay them out could take for ever."""
     for name, value in vars(part).items():
         numbers = value if isinstance(value, tuple) else (value,)
-        limit = MAX_LAYERS if name.startswith("n_") and ("layers" in name or "blocks" in name) else MAX_NUMBER
-        if len(numbers) > MAX_LAYERS or any(isinstance(n, int) and not 0 <= n <= limit for n in numbers):
+        limit = (
+            MAX_LAYERS
+            if name.startswith("n_") and ("layers" in name or "blocks" in name)
+            else MAX_NUMBER
+        )
+        if len(numbers) > MAX_LAYERS or any(
+            isinstance(n, int) and not 0 <= n <= limit for n in numbers
+        ):
             raise ValueError(
                 f"{type(part).__name__}: {name} is {str(value)[:40]}, beyond any network there is"
             )
@@ -171,8 +186,8 @@ def sd_v1() -> ModelConfig:
 def tiny(vocab_size: int = 657) -> ModelConfig:
     """Shape of the bundled model: 128x128 pixels, a latent of [4 16 16], 9.2 M parameters.
 
-    `norm_groups` is 8, not 32: at 32 channels, 32 groups would hold one channel each and wipe out every
-    channel's mean, which is what a flat sky is made of.
+    `norm_groups` is 8, not 32: at 32 channels, 32 groups would hold one channel each and wipe
+    out every channel's mean, which is what a flat sky is made of.
     """
     return ModelConfig(
         name="tiny",

@@ -1,6 +1,7 @@
 """The errors a user can meet. Each message is one line: what was wrong, what was expected, what to do.
 
-Catch `LabmlSdError` for all of them. A bug of ours stays a plain Python error with its stack trace.
+Catch `LabmlSdError` for all of them. A bug of ours stays a plain Python error with its stack
+trace.
 """
 
 
@@ -13,7 +14,9 @@ def quoted(value: object) -> str:
     """`repr` for a message: cut after 200 characters; where there is none, the type."""
     try:
         text = repr(value)
-    except Exception:  # a whole number of more than 4300 digits, or an object that is not whole itself
+    except (
+        Exception
+    ):  # a whole number of more than 4300 digits, or an object that is not whole itself
         return f"<{type(value).__name__}>"
     return text if len(text) <= 200 else f"{text[:200]}..."
 

@@ -1,10 +1,9 @@
 r"""Latent diffusion: the three networks and the schedule, held together.
 
-Room       above text_encoder, unet, autoencoder, sampler; used by checkpoint, pipeline, training
 Maps       prompts -> c; image <-> z; (x_t, t, c) -> eps
 Paper      Rombach et al. 2022, arXiv:2112.10752, figure 3
 Reference  CompVis ldm/models/diffusion/ddpm.py, LatentDiffusion
-See        tests/test_latent_diffusion.py
+Tests      tests/test_latent_diffusion.py
 """
 
 from typing import Any
@@ -23,10 +22,10 @@ from labml_sd.unet import UNet
 class LatentDiffusion(nn.Module):
     r"""What every task needs; no logic of its own.
 
-    The diffusion runs on the autoencoder's latents, not on pixels: 48 times fewer numbers. `source` is where
-    the weights came from (a path or a hub id; empty for weights made in place). With `fast` the pipelines
-    take the room `fast` to the same numbers; `forward` and the rest below are always the networks as they
-    stand.
+    The diffusion runs on the autoencoder's latents, not on pixels: 48 times fewer numbers.
+    `source` is where the weights came from (a path or a hub id; empty for weights made in
+    place). With `fast` the pipelines take the room `fast` to the same numbers; `forward` and
+    the rest below are always the networks as they stand.
     """
 
     def __init__(self, config: ModelConfig, tokenizer: Any, *, source: str = "") -> None:

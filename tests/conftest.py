@@ -22,11 +22,17 @@ from labml_sd.text_encoder import save_tokenizer
 from labml_sd.text_encoder.tokenizer import load_tokenizer
 from labml_sd.training.learn_bpe import learn_bpe
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # a worker a core: more threads would only wait for one another
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # a worker a core: more threads would only wait for one another
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"  # for the notebooks' kernels
 
-CAPTIONS = ["a red house in the snow at night", "a small blue boat on the sea", "a cat under the moon"]
+CAPTIONS = [
+    "a red house in the snow at night",
+    "a small blue boat on the sea",
+    "a cat under the moon",
+]
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +84,9 @@ def randomise() -> Callable[[nn.Module], nn.Module]:
 
 @pytest.fixture(scope="session")
 def make_model(
-    small_config: config.ModelConfig, tokenizer: Any, randomise: Callable[[nn.Module], nn.Module]
+    small_config: config.ModelConfig,
+    tokenizer: Any,
+    randomise: Callable[[nn.Module], nn.Module],
 ) -> Callable[[], LatentDiffusion]:
     """Makes the same model with random weights each time."""
 
@@ -118,11 +126,17 @@ class NotebookWithSolutions(IPyNbFile):  # type: ignore[misc]
         prose = "\n".join(cell.source for cell in self.nb.cells if cell.cell_type == "markdown")
         folded = re.findall(r"<summary>Solution</summary>(.*?)</details>", prose, re.DOTALL)
         for number, solution in enumerate(folded, start=1):
-            code = "\n".join(re.findall(r"^```python\n(.*?)^```$", solution, re.DOTALL | re.MULTILINE))
+            code = "\n".join(
+                re.findall(r"^```python\n(.*?)^```$", solution, re.DOTALL | re.MULTILINE)
+            )
             cell = nbformat.v4.new_code_cell(code)
             unchecked: defaultdict[str, bool] = defaultdict(bool)
             yield IPyNbCell.from_parent(
-                self, name=f"Solution {number}", cell_num=1000 + number, cell=cell, options=unchecked
+                self,
+                name=f"Solution {number}",
+                cell_num=1000 + number,
+                cell=cell,
+                options=unchecked,
             )
 
 
@@ -130,7 +144,9 @@ class SolutionsAreRun:
     """As a plugin, not a hook of this file: those see the tests' folder only."""
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> Generator[None, Any, Any]:
+    def pytest_collect_file(
+        self, file_path: Path, parent: pytest.Collector
+    ) -> Generator[None, Any, Any]:
         found = yield
         if any(isinstance(collector, IPyNbFile) for collector in found):
             return [NotebookWithSolutions.from_parent(parent, path=file_path)]
@@ -139,6 +155,7 @@ class SolutionsAreRun:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Solutions of exercises stand in the text; they are run all the same."""
-    # On a new machine it says on stderr that it makes its font cache; no notebook should hear that.
+    # On a new machine it says on stderr that it makes its font cache; no notebook should hear
+    # that.
     importlib.import_module("matplotlib.font_manager")
     config.pluginmanager.register(SolutionsAreRun())

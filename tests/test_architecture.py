@@ -24,7 +24,9 @@ def room(path: Path) -> str:
 
 
 def each(paths: Iterable[Path]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("path", list(paths), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+    return pytest.mark.parametrize(
+        "path", list(paths), ids=lambda path: path.relative_to(PACKAGE).as_posix()
+    )
 
 
 def tree(path: Path) -> ast.Module:
@@ -41,7 +43,9 @@ def imported(path: Path) -> Iterator[str]:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         else:
             continue
-        yield from (name.removeprefix("labml_sd.") for name in names if name.startswith("labml_sd."))
+        yield from (
+            name.removeprefix("labml_sd.") for name in names if name.startswith("labml_sd.")
+        )
 
 
 def imported_rooms(path: Path) -> set[str]:
@@ -69,17 +73,28 @@ def test_the_fast_room_knows_the_networks_the_sampler_and_the_model(path):
 
 
 def test_only_the_pipelines_and_the_loader_know_the_fast_room():
-    importing = {room(path): set(imported(path)) for path in MODULES if "fast" in imported_rooms(path)}
+    importing = {
+        room(path): set(imported(path)) for path in MODULES if "fast" in imported_rooms(path)
+    }
     assert set(importing) == {"pipeline", "checkpoint", "cli_show"}
     assert {name for name in importing["cli_show"] if name.startswith("fast")} == {
         "fast.attention.which_kernel"
     }
-    loading = {name for path in MODULES if room(path) == "checkpoint" for name in imported(path)}
-    assert {name for name in loading if name.startswith("fast")} == {"fast.compiled.compile_unet"}
+    loading = {
+        name for path in MODULES if room(path) == "checkpoint" for name in imported(path)
+    }
+    assert {name for name in loading if name.startswith("fast")} == {
+        "fast.compiled.compile_unet"
+    }
 
 
 def test_nothing_but_the_command_line_imports_the_command_line():
-    importing = {room(path) for path in MODULES for name in imported_rooms(path) if name.startswith("cli")}
+    importing = {
+        room(path)
+        for path in MODULES
+        for name in imported_rooms(path)
+        if name.startswith("cli")
+    }
     assert {name for name in importing if not name.startswith("cli")} == set()
 
 
@@ -89,7 +104,8 @@ def test_nothing_in_the_package_imports_the_figures():
 
 
 def test_annotations_are_not_postponed():
-    # Shapes are checked while the tests run; postponed, they would be strings that nobody checks.
+    # Shapes are checked while the tests run; postponed, they would be strings that nobody
+    # checks.
     futures = [
         path
         for path in MODULES
@@ -101,7 +117,9 @@ def test_annotations_are_not_postponed():
 
 @each(MODULES)
 def test_every_function_is_short(path):
-    functions = [n for n in ast.walk(tree(path)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    functions = [
+        n for n in ast.walk(tree(path)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
     assert {f.name: n_lines(f) for f in functions if n_lines(f) > MAX_LINES} == {}
 
 
@@ -121,8 +139,8 @@ def last_line(node: ast.stmt) -> int:
 @each(path for path in MODULES if path.name != "__init__.py" and room(path) != "errors")
 def test_the_header_names_tests_that_exist(path):
     header = ast.get_docstring(tree(path)) or ""
-    see = re.search(r"^See +(.+(?:\n {2,}.+)*)", header, re.MULTILINE)
-    assert see, "no line `See`"
+    see = re.search(r"^Tests +(.+(?:\n {2,}.+)*)", header, re.MULTILINE)
+    assert see, "no line `Tests`"
     named = re.findall(r"tests/[\w/.]*", see[1])
     assert named
     assert [name for name in named if not (ROOT / name).exists()] == []
@@ -131,5 +149,7 @@ def test_the_header_names_tests_that_exist(path):
 def test_importing_the_package_brings_no_library_that_is_needed_only_later():
     heavy = {"transformers", "huggingface_hub", "diffusers", "matplotlib", "accelerate"}
     code = f"import sys, labml_sd; print(sorted({heavy!r} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"

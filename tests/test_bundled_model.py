@@ -30,7 +30,9 @@ def weight_files() -> list[Path]:
 
 
 def test_it_takes_at_most_20_megabytes_in_float16():
-    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) <= 20_000_000
+    assert (
+        sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) <= 20_000_000
+    )
     for path in weight_files():
         with safe_open(path, "pt") as file:
             assert {file.get_slice(key).get_dtype() for key in file.keys()} == {"F16"}
@@ -68,7 +70,10 @@ print(hashlib.sha256(image.tobytes()).hexdigest())
 def test_a_new_process_draws_the_same_picture(tiny):
     (image,) = sd.txt2img(tiny, PROMPT, seed=5, steps=4, progress=False)
     done = subprocess.run(
-        [sys.executable, "-c", DRAW.format(prompt=PROMPT)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", DRAW.format(prompt=PROMPT)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.strip() == hashlib.sha256(image.tobytes()).hexdigest()
 
@@ -86,8 +91,12 @@ def test_a_picture_of_a_batch_is_the_picture_drawn_alone(tiny):
 
 
 def test_diffusers_opens_the_same_folder_and_draws_the_same_picture(tiny):
-    (ours,) = sd.txt2img(tiny, PROMPT, sampler=DDIM(spacing="uniform"), steps=10, seed=3, progress=False)
-    pipe = StableDiffusionPipeline.from_pretrained(FOLDER, dtype=torch.float32, safety_checker=None)
+    (ours,) = sd.txt2img(
+        tiny, PROMPT, sampler=DDIM(spacing="uniform"), steps=10, seed=3, progress=False
+    )
+    pipe = StableDiffusionPipeline.from_pretrained(
+        FOLDER, dtype=torch.float32, safety_checker=None
+    )
     pipe.set_progress_bar_config(disable=True)
     (theirs,) = pipe(
         PROMPT,
@@ -103,7 +112,9 @@ def test_kept_pixels_come_back_to_the_bit_and_painted_ones_change(tiny):
     (image,) = sd.txt2img(tiny, PROMPT, seed=1, steps=4, progress=False)
     mask = image.convert("L").point(lambda _: 0)
     mask.paste(255, (32, 48, 96, 112))
-    (painted,) = sd.inpaint(tiny, "a yellow car in the snow at night", image, mask, steps=4, progress=False)
+    (painted,) = sd.inpaint(
+        tiny, "a yellow car in the snow at night", image, mask, steps=4, progress=False
+    )
     before, after, keep = np.asarray(image), np.asarray(painted), np.asarray(mask) == 0
     assert np.array_equal(before[keep], after[keep])
     assert np.abs(before[~keep].astype(int) - after[~keep].astype(int)).mean() > 2

@@ -24,10 +24,19 @@ MODELS = {"sd_v1": sd_v1(), "tiny": tiny()}
 @pytest.mark.holds("fact: latent-scale")
 def test_the_defaults_are_the_numbers_of_sd_v1():
     text, unet, vae = TextEncoderConfig(), UNetConfig(), AutoencoderConfig()
-    assert (text.vocab_size, text.n_positions, text.bos_id, text.eos_id) == (49408, 77, 49406, 49407)
+    assert (text.vocab_size, text.n_positions, text.bos_id, text.eos_id) == (
+        49408,
+        77,
+        49406,
+        49407,
+    )
     assert (text.d_model, text.n_layers, text.n_heads, text.d_mlp) == (768, 12, 12, 3072)
     assert (text.activation, text.norm_eps) == ("quick_gelu", 1e-5)
-    assert (unet.channels, unet.channel_multipliers, unet.n_res_blocks) == (320, (1, 2, 4, 4), 2)
+    assert (unet.channels, unet.channel_multipliers, unet.n_res_blocks) == (
+        320,
+        (1, 2, 4, 4),
+        2,
+    )
     assert (unet.attention_levels, unet.n_heads, unet.d_cond) == ((0, 1, 2), 8, 768)
     assert (vae.channels, vae.channel_multipliers, vae.n_res_blocks) == (128, (1, 2, 4, 4), 2)
     assert (vae.z_channels, vae.scale_factor) == (4, 0.18215)

@@ -6,7 +6,9 @@ from labml_sd.errors import LabmlSdError, one_line
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type)]
 
 
-@pytest.mark.parametrize("text", ["a red house", "дом 雪 🏠", 'she said "no"', "back\\slash", ""])
+@pytest.mark.parametrize(
+    "text", ["a red house", "дом 雪 🏠", 'she said "no"', "back\\slash", ""]
+)
 def test_what_can_be_printed_stays(text):
     assert one_line(text) == text
 
@@ -20,7 +22,13 @@ def test_what_can_be_printed_stays(text):
         ("\u202eabc", r"\u202eabc"),
         ("\ud800", r"\ud800"),
     ],
-    ids=["a line break", "a terminal code", "NUL and C1", "right to left", "half a surrogate pair"],
+    ids=[
+        "a line break",
+        "a terminal code",
+        "NUL and C1",
+        "right to left",
+        "half a surrogate pair",
+    ],
 )
 def test_what_cannot_is_escaped(text, shown):
     assert one_line(text) == shown

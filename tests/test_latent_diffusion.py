@@ -57,13 +57,19 @@ def test_device_and_dtype_are_those_of_the_weights(model):
 def test_prompts_become_embeddings_of_the_configured_shape(model, small_config):
     text = small_config.text_encoder
     assert model.encode_prompt("a cat").shape == (1, text.n_positions, text.d_model)
-    assert model.encode_prompt(["a cat", "a house"]).shape == (2, text.n_positions, text.d_model)
+    assert model.encode_prompt(["a cat", "a house"]).shape == (
+        2,
+        text.n_positions,
+        text.d_model,
+    )
 
 
 def test_an_image_becomes_the_mean_of_the_posterior_scaled(model, small_config):
     image = randn(1, 3, 32, 32)
     scale = small_config.autoencoder.scale_factor
-    assert torch.equal(model.encode_image(image), scale * model.autoencoder.posterior(image).mean)
+    assert torch.equal(
+        model.encode_image(image), scale * model.autoencoder.posterior(image).mean
+    )
 
 
 def test_with_a_generator_an_image_becomes_a_draw(model, small_config):
@@ -111,6 +117,8 @@ def test_the_scale_of_the_latent_is_applied_in_the_autoencoder_and_nowhere_else(
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.BinOp):
                 sides = (node.left, node.right)
-                if any(isinstance(s, ast.Attribute) and s.attr == "scale_factor" for s in sides):
+                if any(
+                    isinstance(s, ast.Attribute) and s.attr == "scale_factor" for s in sides
+                ):
                     places.add(path.relative_to(PACKAGE).as_posix())
     assert places == {"autoencoder/autoencoder.py"}

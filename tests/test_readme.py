@@ -27,11 +27,17 @@ TWO_COMMANDS = [
 def blocks(path: Path, language: str) -> list[str]:
     """The fenced blocks of a page in one language."""
     return re.findall(
-        rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+        rf"^```{language}\n(.*?)^```",
+        path.read_text(encoding="utf-8"),
+        re.DOTALL | re.MULTILINE,
     )
 
 
-SNIPPETS = [pytest.param(s, id=f"{p.stem}-{i}") for p in PAGES for i, s in enumerate(blocks(p, "python"))]
+SNIPPETS = [
+    pytest.param(s, id=f"{p.stem}-{i}")
+    for p in PAGES
+    for i, s in enumerate(blocks(p, "python"))
+]
 
 
 def names_taken(tree: ast.Module) -> dict[str, list[str]]:
@@ -40,14 +46,22 @@ def names_taken(tree: ast.Module) -> dict[str, list[str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("labml_sd"):
             taken.setdefault(str(node.module), []).extend(alias.name for alias in node.names)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "sd":
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "sd"
+        ):
             taken["labml_sd"].append(node.attr)
     return taken
 
 
 def calls(tree: ast.Module) -> list[tuple[Callable[..., Any], ast.Call]]:
     """The package's functions that a snippet calls as `sd.name(...)`."""
-    found = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
+    found = [
+        n
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)
+    ]
     return [
         (getattr(labml_sd, n.func.attr), n)
         for n in found
@@ -77,17 +91,21 @@ def test_snippets_call_with_arguments_that_exist(snippet):
 
 def test_the_two_commands_are_in_the_readme_and_run_by_ci():
     said = [line for block in blocks(README, "bash") for line in block.splitlines()]
-    run = [line.strip() for line in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()]
+    run = [
+        line.strip() for line in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    ]
     assert said == TWO_COMMANDS
     steps = [step for command in TWO_COMMANDS for step in command.split(" && ")]
     assert [line for line in run if line in steps] == steps
 
 
 def test_shell_commands_on_the_pages_are_understood():
-    from labml_sd import cli
+    from labml_sd.cli import main as cli
 
     parser = cli._build_parser(with_train=True)
-    lines = [line for page in PAGES for block in blocks(page, "bash") for line in block.splitlines()]
+    lines = [
+        line for page in PAGES for block in blocks(page, "bash") for line in block.splitlines()
+    ]
     spoken = [part.strip() for line in lines for part in line.split("&&") if "labml-sd" in part]
     assert spoken
     for command in spoken:
@@ -100,7 +118,9 @@ def test_tests_that_the_readme_names_exist():
     named = re.findall(r"\[`(test_\w+)`\]\((\S+?\.py)\)", README.read_text(encoding="utf-8"))
     assert named
     for test, file in named:
-        assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file} has no {test}"
+        assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), (
+            f"{file} has no {test}"
+        )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -24,13 +24,19 @@ def code_block(first: int, lines: list[str]) -> list[nodes.Node]:
     while lines and not lines[0].strip():
         first, lines = first + 1, lines[1:]
     text = "\n".join(lines).rstrip()
-    options = {"language": "annotated-python", "linenos": True, "highlight_args": {"linenostart": first}}
+    options = {
+        "language": "annotated-python",
+        "linenos": True,
+        "highlight_args": {"linenostart": first},
+    }
     return [nodes.literal_block(text, text, force=True, **options)] if text else []
 
 
 def reference(kind: str, candidates: list[str], content: nodes.Node) -> nodes.Node:
     """A link that becomes plain text where there is nothing to link to; `resolve` knows."""
-    pending = addnodes.pending_xref("", content, refdomain="", reftype=kind, refexplicit=True, refwarn=False)
+    pending = addnodes.pending_xref(
+        "", content, refdomain="", reftype=kind, refexplicit=True, refwarn=False
+    )
     pending["reftarget"] = candidates[0]
     pending["candidates"] = candidates
     return pending
@@ -60,7 +66,9 @@ class AnnotatedSource(SphinxDirective):
         top, *rest = rows_of(self.module)
         prose, table = header(top.notes[0].text)
         head = box("", *self.parse(markdown(prose)), classes=["ann-head"], ids=["L1"])
-        head += self.table({key: self.linked(key, value) for key, value in table.items()} | self.links())
+        head += self.table(
+            {key: self.linked(key, value) for key, value in table.items()} | self.links()
+        )
         inner = pages.children(self.module) if self.module != PACKAGE.folder.name else []
         below = self.parse(pages.toctree(inner)) if inner else []
         return [head, box("", *map(self.row, rest), classes=["ann-rows"]), *self.in_c(), *below]
@@ -81,22 +89,30 @@ class AnnotatedSource(SphinxDirective):
 
     def linked(self, key: str, text: str) -> list[nodes.Node]:
         """A cell of the header's table; the files it names are links."""
-        named = files_named(text, self.module) if key in ("Room", "See") else {}
+        named = files_named(text, self.module) if key == "Tests" else {}
         text = re.sub(r"\bdocs/(\w+\.md)", r"[`\g<0>`](/\1)", markdown(text))
         for word, files in named.items():
             links = [pages.link(file, word if len(files) == 1 else file.name) for file in files]
-            text = re.sub(rf"(?<![\w/]){re.escape(word)}(?![\w.])", lambda _, to=links: ", ".join(to), text)
+            text = re.sub(
+                rf"(?<![\w/]){re.escape(word)}(?![\w.])",
+                lambda _, to=links: ", ".join(to),
+                text,
+            )
         return self.parse(text)
 
     def links(self) -> dict[str, list[nodes.Node]]:
         """Further lines of the table: the files of a package, the API entry, the notebooks."""
         found = {}
         if files := pages.children(self.module):
-            found["Files"] = self.parse(" · ".join(pages.link(f, pages.short(f)) for f in files))
+            found["Files"] = self.parse(
+                " · ".join(pages.link(f, pages.short(f)) for f in files)
+            )
         packages = [self.module]
         while packages[-1].count(".") > 1:
             packages.append(packages[-1].rpartition(".")[0])
-        described = re.findall(r"automodule:: (\S+)", (self.env.srcdir / "api.md").read_text("utf-8"))
+        described = re.findall(
+            r"automodule:: (\S+)", (self.env.srcdir / "api.md").read_text("utf-8")
+        )
         if entries := [name for name in packages if name in described]:
             entry = reference("annotated-api", entries, nodes.literal("", entries[0]))
             found["API"] = [nodes.paragraph("", "", entry)]
@@ -136,7 +152,7 @@ class AnnotatedSource(SphinxDirective):
 
 
 class AnnotatedFile(SphinxDirective):
-    """```{annotated-file} tests/test_cli.py```: a file as it is, with its line numbers."""
+    """```{annotated-file} tests/cli/test_main.py```: a file as it is, with its line numbers."""
 
     required_arguments = 1
 
@@ -161,9 +177,14 @@ class AnnotatedIndex(SphinxDirective):
         text = pages.toctree([PACKAGE.files[root], *pages.children(root)])
         for module, path in PACKAGE.files.items():
             if path.name == "__init__.py":
-                files = [path, *(file for file in pages.children(module) if file.name != "__init__.py")]
+                files = [
+                    path,
+                    *(file for file in pages.children(module) if file.name != "__init__.py"),
+                ]
                 name = pages.heading(path)
-                lines = (f"- {pages.link(f, f.name)}: {pages.first_sentence(f)}\n" for f in files)
+                lines = (
+                    f"- {pages.link(f, f.name)}: {pages.first_sentence(f)}\n" for f in files
+                )
                 text += f"\n## {name}\n\n" + "".join(lines)
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 
@@ -173,12 +194,16 @@ def link_from_api(app: Sphinx, doctree: nodes.document) -> None:
     for signature in doctree.findall(addnodes.desc_signature):
         name = f"{signature.get('module')}.{signature.get('fullname')}"
         module, rest = PACKAGE.home(name)
-        anchors = {anchor for row in rows_of(module) for anchor in row.names} if module else set()
+        anchors = (
+            {anchor for row in rows_of(module) for anchor in row.names} if module else set()
+        )
         while rest and rest not in anchors:
             rest = rest.rpartition(".")[0]
         if rest:
             text = nodes.inline("", "[source]", classes=["viewcode-link"])
-            signature += addnodes.only("", reference("annotated-row", [module, rest], text), expr="html")
+            signature += addnodes.only(
+                "", reference("annotated-row", [module, rest], text), expr="html"
+            )
 
 
 def resolve(
@@ -187,12 +212,16 @@ def resolve(
     """To the API entry that exists, or to the row of the annotated source."""
     if node["reftype"] == "annotated-row":
         module, anchor = node["candidates"]
-        return make_refnode(app.builder, node["refdoc"], docname_of(PACKAGE.files[module]), anchor, content)
+        return make_refnode(
+            app.builder, node["refdoc"], docname_of(PACKAGE.files[module]), anchor, content
+        )
     if node["reftype"] == "annotated-api":
         objects = env.domains["py"].data
         for name in node["candidates"]:
             if entry := objects["objects"].get(name) or objects["modules"].get(name):
-                return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content)
+                return make_refnode(
+                    app.builder, node["refdoc"], entry.docname, entry.node_id, content
+                )
     return None
 
 

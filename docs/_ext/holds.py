@@ -36,7 +36,9 @@ class Test:
     name: str
     line: int
     holds: tuple[str, ...]
-    marks: frozenset[str]  # all its markers by name; "skip", too, where its file can skip while it runs
+    marks: frozenset[
+        str
+    ]  # all its markers by name; "skip", too, where its file can skip while it runs
     tolerances: tuple[str, ...]
 
     @property
@@ -56,7 +58,10 @@ def equations(package: Package) -> Iterator[Equation]:
         source = path.read_text("utf-8")
         if "$$" not in source:
             continue
-        spans = [(name, first_line(node), node.end_lineno) for name, node in definitions(ast.parse(source))]
+        spans = [
+            (name, first_line(node), node.end_lineno)
+            for name, node in definitions(ast.parse(source))
+        ]
         for note in [note for row in split(source) for note in row.notes]:
             around = [name for name, first, last in spans if first <= note.first <= last]
             for formula in re.findall(r"\$\$(.+?)\$\$", note.text, re.DOTALL):
@@ -78,18 +83,35 @@ def tests_of(path: Path) -> Iterator[Test]:
     tree = ast.parse(path.read_text("utf-8"))
     defined = dict(definitions(tree))
     checks = {name: node for name, node in defined.items() if name.startswith("assert_")}
-    ways_out = {dotted_name(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)} & WAYS_OUT
+    ways_out = {
+        dotted_name(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)
+    } & WAYS_OUT
     for name, node in defined.items():
         if not node.name.startswith("test_"):
             continue
         parts = name.split(".")
         around = [defined[".".join(parts[:n])] for n in range(1, len(parts) + 1)]
-        given = [*file_marks(tree), *(mark for outer in around for mark in outer.decorator_list)]
-        calls = [(mark.func, mark.args) if isinstance(mark, ast.Call) else (mark, []) for mark in given]
+        given = [
+            *file_marks(tree),
+            *(mark for outer in around for mark in outer.decorator_list),
+        ]
+        calls = [
+            (mark.func, mark.args) if isinstance(mark, ast.Call) else (mark, [])
+            for mark in given
+        ]
         marks = [(dotted_name(mark).removeprefix("pytest.mark."), args) for mark, args in calls]
-        held = [ast.literal_eval(arg) for mark, args in marks if mark == "holds" for arg in args]
+        held = [
+            ast.literal_eval(arg) for mark, args in marks if mark == "holds" for arg in args
+        ]
         found = {mark for mark, _ in marks} | ({"skip"} if ways_out else set())
-        yield Test(path, name, first_line(node), tuple(held), frozenset(found), tolerances(node, checks))
+        yield Test(
+            path,
+            name,
+            first_line(node),
+            tuple(held),
+            frozenset(found),
+            tolerances(node, checks),
+        )
 
 
 def file_marks(tree: ast.Module) -> list[ast.expr]:
@@ -99,7 +121,11 @@ def file_marks(tree: ast.Module) -> list[ast.expr]:
         for node in tree.body
         if isinstance(node, ast.Assign) and dotted_name(node.targets[0]) == "pytestmark"
     ]
-    return [mark for value in given for mark in (value.elts if isinstance(value, ast.List) else [value])]
+    return [
+        mark
+        for value in given
+        for mark in (value.elts if isinstance(value, ast.List) else [value])
+    ]
 
 
 def tolerances(node: ast.AST, checks: dict[str, ast.AST]) -> tuple[str, ...]:
@@ -112,8 +138,12 @@ def tolerances(node: ast.AST, checks: dict[str, ast.AST]) -> tuple[str, ...]:
     called = {dotted_name(call.func) for call in calls}
     if any(isinstance(each.ops[0], ast.Gt) for each in compares):
         return ()
-    given = [each.comparators[0] for each in compares if isinstance(each.ops[0], ast.Lt | ast.LtE)]
-    given += [word.value for call in calls for word in call.keywords if word.arg in ("rtol", "atol")]
+    given = [
+        each.comparators[0] for each in compares if isinstance(each.ops[0], ast.Lt | ast.LtE)
+    ]
+    given += [
+        word.value for call in calls for word in call.keywords if word.arg in ("rtol", "atol")
+    ]
     given += [arg for call in calls if dotted_name(call.func) in checks for arg in call.args]
     if small := sizes(given):
         return small
@@ -125,5 +155,7 @@ def tolerances(node: ast.AST, checks: dict[str, ast.AST]) -> tuple[str, ...]:
 def sizes(nodes: list[ast.AST]) -> tuple[str, ...]:
     """The small numbers among them, in order."""
     numbers = {each.value for each in nodes if isinstance(each, ast.Constant)}
-    small = sorted(number for number in numbers if isinstance(number, float) and 0 < number < 1e-4)
+    small = sorted(
+        number for number in numbers if isinstance(number, float) and 0 < number < 1e-4
+    )
     return tuple(f"{number:.0e}".replace("e-0", "e-") for number in small)

@@ -32,7 +32,9 @@ def keep_translated(app: Sphinx, error: Exception | None) -> None:
                 template.unlink()
 
 
-def add_switch(app: Sphinx, page: str, _template: str, context: dict, tree: nodes.document | None) -> None:
+def add_switch(
+    app: Sphinx, page: str, _template: str, context: dict, tree: nodes.document | None
+) -> None:
     """To the same page in the other language: what `language.html` needs, and a line in the head."""
     chinese = app.config.language == CHINESE
     code, name, folder = ("en", "English", "..") if chinese else ("zh-CN", "简体中文", CHINESE)

@@ -6,12 +6,16 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 
-def name_arrows(app: Sphinx, page: str, _template: str, context: dict, _tree: nodes.document | None) -> None:
+def name_arrows(
+    app: Sphinx, page: str, _template: str, context: dict, _tree: nodes.document | None
+) -> None:
     """An arrow is called after the link that it stands beside. The theme leaves it without a name."""
     draw = context["generate_toctree_html"]
 
     def with_names(**options: object) -> Any:
-        menu = draw(**options)  # kept by the theme under exactly these arguments, as it keeps its own call
+        menu = draw(
+            **options
+        )  # kept by the theme under exactly these arguments, as it keeps its own call
         for arrow in menu.select("a + details > summary"):
             arrow["aria-label"] = arrow.parent.find_previous_sibling("a").get_text()
         return menu

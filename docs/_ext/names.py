@@ -23,7 +23,10 @@ class Package:
     @cached_property
     def imports(self) -> dict[str, dict[str, str]]:
         """Of each module: the names it imports, with what they stand for."""
-        return {name: imported(ast.parse(path.read_text("utf-8"))) for name, path in self.files.items()}
+        return {
+            name: imported(ast.parse(path.read_text("utf-8")))
+            for name, path in self.files.items()
+        }
 
     def home(self, name: str) -> tuple[str, str]:
         """The module that defines a name, and the name in it: `labml_sd.unet.unet` and `UNet`."""
@@ -42,7 +45,11 @@ class Package:
         packages = [module]
         while "." in packages[-1]:
             packages.append(packages[-1].rpartition(".")[0])
-        return [f"{above}.{name}" for above in packages if self.home(f"{above}.{name}") == (module, name)]
+        return [
+            f"{above}.{name}"
+            for above in packages
+            if self.home(f"{above}.{name}") == (module, name)
+        ]
 
     def used_by(self, notebooks: Path) -> dict[str, list[str]]:
         """Of each module: the notebooks that import it or take something defined in it."""
@@ -55,7 +62,9 @@ class Package:
     def used(self, tree: ast.AST) -> set[str]:
         """The modules whose names a program imports, or reaches with dots from what it imports."""
         names = imported(tree)
-        chains = (dotted_name(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+        chains = (
+            dotted_name(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)
+        )
         reached = [*names.values()]
         for chain in filter(None, chains):
             root, _, rest = chain.partition(".")
@@ -70,7 +79,10 @@ def imported(tree: ast.AST) -> dict[str, str]:
     found = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {
+                alias.asname or alias.name: f"{node.module}.{alias.name}"
+                for alias in node.names
+            }
         elif isinstance(node, ast.Import):
             found |= {alias.asname or alias.name: alias.name for alias in node.names}
     return found

@@ -35,7 +35,9 @@ def tests() -> list[holds.Test]:
 
 def title_of(path: Path) -> str:
     """A file's name as its page's: below the package, or below the checkout."""
-    return path.relative_to(PACKAGE.folder if PACKAGE.folder in path.parents else ROOT).as_posix()
+    return path.relative_to(
+        PACKAGE.folder if PACKAGE.folder in path.parents else ROOT
+    ).as_posix()
 
 
 def heading(path: Path) -> str:
@@ -56,7 +58,11 @@ def link(path: Path, text: str = "") -> str:
 def link_to_row(module: str, name: str) -> str:
     """To the row of the annotated source where a name is defined; to the top of the page without one."""
     page = f"/{docname_of(PACKAGE.files[module])}.md"
-    return f"[`{name}`]({page}#{name})" if name else f"[`{title_of(PACKAGE.files[module])}`]({page})"
+    return (
+        f"[`{name}`]({page}#{name})"
+        if name
+        else f"[`{title_of(PACKAGE.files[module])}`]({page})"
+    )
 
 
 def link_to_test(test: holds.Test) -> str:
@@ -78,7 +84,11 @@ def toctree(paths: list[Path]) -> str:
 def children(module: str) -> list[Path]:
     """The files and packages directly below a package."""
     depth = module.count(".") + 1
-    below = [name for name in PACKAGE.files if name.startswith(f"{module}.") and name.count(".") == depth]
+    below = [
+        name
+        for name in PACKAGE.files
+        if name.startswith(f"{module}.") and name.count(".") == depth
+    ]
     return [PACKAGE.files[name] for name in below]
 
 
@@ -87,7 +97,9 @@ def keywords(module: str) -> str:
     tree = ast.parse(PACKAGE.files[module].read_text("utf-8"))
     names = [module, *(name for name, _ in definitions(tree))]
     words = re.split(r"(?<=[a-z0-9])(?=[A-Z])|[._]+", ".".join(names))
-    return ", ".join(dict.fromkeys(word.lower() for word in words if word))  # single words: each is a term
+    return ", ".join(
+        dict.fromkeys(word.lower() for word in words if word)
+    )  # single words: each is a term
 
 
 def files_named(text: str, module: str) -> dict[str, list[Path]]:
@@ -115,12 +127,14 @@ def first_sentence(path: Path) -> str:
 def tests_spoken_of() -> set[Path]:
     """Files of tests that a module or a page names, that hold something, or that compare with a peer."""
     tables = {module: header(rows_of(module)[0].notes[0].text)[1] for module in PACKAGE.files}
-    named = [files_named(table.get("See", ""), module) for module, table in tables.items()]
+    named = [files_named(table.get("Tests", ""), module) for module, table in tables.items()]
     found = {file for words in named for files in words.values() for file in files}
     found |= {test.path for test in tests() if test.holds}
     found |= set((ROOT / "tests/parity").glob("test_*.py"))
     text = "\n".join(page.read_text("utf-8") for page in sorted((ROOT / "docs").glob("*.md")))
-    return found | {ROOT / f"{name}.py" for name in re.findall(r"[</](tests/[\w/]+)(?:>|\.py\))", text)}
+    return found | {
+        ROOT / f"{name}.py" for name in re.findall(r"[</](tests/[\w/]+)(?:>|\.py\))", text)
+    }
 
 
 def write(docs: Path) -> None:
@@ -132,7 +146,9 @@ def write(docs: Path) -> None:
             f"```{{annotated-source}} {module}\n```\n"
         )
     for test in tests_spoken_of():
-        texts[docname_of(test)] = (  # no word of it in the search: the modules are what is looked for
+        texts[
+            docname_of(test)
+        ] = (  # no word of it in the search: the modules are what is looked for
             f"---\norphan: true\nnosearch: true\n---\n\n# {title_of(test)}\n\n"
             f"```{{annotated-file}} {title_of(test)}\n```\n"
         )

@@ -35,7 +35,11 @@ def table(widths: str, *rows: tuple[str, ...]) -> str:
 
 def listed(tests: list[Test]) -> str:
     """Tests, one below the other; names repeat among those that compare with peers, so their file is told."""
-    peers = {test: f" ({words(test.path.stem)})" for test in tests if test.path.parent.name == "parity"}
+    peers = {
+        test: f" ({words(test.path.stem)})"
+        for test in tests
+        if test.path.parent.name == "parity"
+    }
     return "\n".join(f"- {pages.link_to_test(test)}{peers.get(test, '')}" for test in tests)
 
 
@@ -58,7 +62,9 @@ class HeldFacts(Generated):
 
     def text(self) -> str:
         """A row is a fact."""
-        rows = [(fact, listed(holders()[FACT + name])) for name, fact in holds.facts(FACTS).items()]
+        rows = [
+            (fact, listed(holders()[FACT + name])) for name, fact in holds.facts(FACTS).items()
+        ]
         return table("50 50", ("fact", "held by"), *rows)
 
 
@@ -73,7 +79,11 @@ class HeldEquations(Generated):
             rooms.setdefault(room, {}).setdefault(each.thing, []).append(each)
         return "\n".join(
             f"### {pages.heading(PACKAGE.files[room])}\n\n"
-            + table("100", ("equation, and the tests that hold it",), *map(self.row, things.values()))
+            + table(
+                "100",
+                ("equation, and the tests that hold it",),
+                *map(self.row, things.values()),
+            )
             for room, things in rooms.items()
         )
 
@@ -90,10 +100,17 @@ class Comparisons(Generated):
     def text(self) -> str:
         """A row is a file, told by its own docstring."""
         rows = [
-            (f"{pages.link(path, path.name)}\n\n{markdown(pages.docstring(path))}", self.closeness(path))
+            (
+                f"{pages.link(path, path.name)}\n\n{markdown(pages.docstring(path))}",
+                self.closeness(path),
+            )
             for path in sorted((ROOT / "tests/parity").glob("test_*.py"))
         ]
-        return table("45 55", ("what, and against what", "test by test, with the difference allowed"), *rows)
+        return table(
+            "45 55",
+            ("what, and against what", "test by test, with the difference allowed"),
+            *rows,
+        )
 
     def closeness(self, path: Path) -> str:
         """Its tests, each with its tolerance or with the two ends of several."""

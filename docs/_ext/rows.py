@@ -9,7 +9,7 @@ from inspect import cleandoc
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-FIELDS = re.compile(r"(Room|Maps|Paper|Reference|See) {2,}(?=\S)")
+FIELDS = re.compile(r"(Maps|Paper|Reference|Tests) {2,}(?=\S)")
 
 
 @dataclass
@@ -27,9 +27,13 @@ class Row:
 
     first: int
     last: int
-    names: list[str] = field(default_factory=list)  # what is defined with a docstring or at the top level
+    names: list[str] = field(
+        default_factory=list
+    )  # what is defined with a docstring or at the top level
     notes: list[Note] = field(default_factory=list)
-    code: list[tuple[int, list[str]]] = field(default_factory=list)  # runs of lines: first line, texts
+    code: list[tuple[int, list[str]]] = field(
+        default_factory=list
+    )  # runs of lines: first line, texts
 
 
 def split(source: str) -> list[Row]:
@@ -39,15 +43,22 @@ def split(source: str) -> list[Row]:
     notes = sorted([*docstrings(tree, lines), *comments(source)], key=lambda note: note.first)
     names = {first_line(node): name for name, node in definitions(tree)}
     starts = without_comment_above(row_starts(tree, notes), notes, lines)
-    rows = [Row(first, after - 1) for first, after in zip(starts, [*starts[1:], len(lines) + 1], strict=True)]
+    rows = [
+        Row(first, after - 1)
+        for first, after in zip(starts, [*starts[1:], len(lines) + 1], strict=True)
+    ]
     for row in rows:
-        row.names = [name for line, name in sorted(names.items()) if row.first <= line <= row.last]
+        row.names = [
+            name for line, name in sorted(names.items()) if row.first <= line <= row.last
+        ]
         row.notes = [note for note in notes if row.first <= note.first <= row.last]
         row.code = runs(row, lines)
     return rows
 
 
-def definitions(tree: ast.Module | Definition, prefix: str = "") -> list[tuple[str, Definition]]:
+def definitions(
+    tree: ast.Module | Definition, prefix: str = ""
+) -> list[tuple[str, Definition]]:
     """All classes and functions with their dotted names, outer ones first."""
     found = []
     for node in tree.body:
@@ -59,7 +70,9 @@ def definitions(tree: ast.Module | Definition, prefix: str = "") -> list[tuple[s
 
 def first_line(node: ast.stmt) -> int:
     """Decorators belong to what they decorate."""
-    return min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
+    return min(
+        [node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))]
+    )
 
 
 def docstrings(tree: ast.Module, lines: list[str]) -> list[Note]:
@@ -137,7 +150,7 @@ def runs(row: Row, lines: list[str]) -> list[tuple[int, list[str]]]:
 
 
 def header(text: str) -> tuple[str, dict[str, str]]:
-    """A module's docstring, parted: the prose, and the table Room, Maps, Paper, Reference, See."""
+    """A module's docstring, parted: the prose, and the table Maps, Paper, Reference, Tests."""
     prose: list[str] = []
     table: dict[str, str] = {}
     for paragraph in text.split("\n\n"):
@@ -164,5 +177,7 @@ def markdown(text: str) -> str:
         part = re.sub(r"<(?=[A-Za-z/!?])", r"\\<", parts[index])
         part = re.sub(r"(?<=\w)\*+(?=\w)", lambda stars: r"\*" * len(stars[0]), part)
         part = re.sub(r"(?<![-<])->", "→", part).replace("<->", "↔")
-        parts[index] = re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", part)
+        parts[index] = re.sub(
+            r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", part
+        )
     return "".join(parts)

@@ -1,10 +1,9 @@
 r"""The KL autoencoder: image to latent and back.
 
-Room       autoencoder, held by latent_diffusion.py
 Maps       image [b 3 H W] in [-1, 1]  <->  z [b 4 H/8 W/8], about unit variance
 Paper      Rombach et al. 2022, arXiv:2112.10752, section 3.1
 Reference  CompVis ldm/models/autoencoder.py, AutoencoderKL (attribute names kept for the checkpoint)
-See        tests/autoencoder/test_autoencoder.py
+Tests      tests/autoencoder/test_autoencoder.py
 """
 
 from jaxtyping import Float
@@ -21,11 +20,11 @@ class Autoencoder(nn.Module):
 
     $$ z = s \cdot \mathrm{posterior}(image), \qquad image \approx \mathrm{decoder}(z / s) $$
 
-    The scale $s$ (0.18215 in SD v1) stands here and nowhere else. The diffusion adds noise of variance 1;
-    only with latents of variance about 1 does the noise schedule mean what it says.
+    The scale $s$ (0.18215 in SD v1) stands here and nowhere else. The diffusion adds noise of
+    variance 1; only with latents of variance about 1 does the noise schedule mean what it says.
 
-    `quant_conv` and `post_quant_conv` quantise nothing. They are plain 1x1 convolutions; the names come from
-    the VQ autoencoder this class grew from.
+    `quant_conv` and `post_quant_conv` quantise nothing. They are plain 1x1 convolutions; the
+    names come from the VQ autoencoder this class grew from.
     """
 
     def __init__(self, config: AutoencoderConfig) -> None:

@@ -1,10 +1,9 @@
 r"""The blocks of the autoencoder: ResNet block, attention over positions, down- and up-sampling.
 
-Room       autoencoder, called by encoder.py and decoder.py
 Maps       x [b c h w]  ->  [b c' h w], [b c h/2 w/2] or [b c 2h 2w]
 Paper      Esser et al. 2021 (VQGAN), arXiv:2012.09841, appendix A
 Reference  CompVis ldm/modules/diffusionmodules/model.py (attribute names kept for the checkpoint)
-See        tests/autoencoder/test_blocks.py
+Tests      tests/autoencoder/test_blocks.py
 """
 
 from einops import rearrange
@@ -16,8 +15,8 @@ from torch.nn import functional as F
 def norm(channels: int, groups: int) -> nn.GroupNorm:
     """Group norm with eps 1e-6.
 
-    The U-Net's blocks use 1e-5. No checkpoint key tells the two apart, and at unit scale the error hides;
-    it shows where activations are small.
+    The U-Net's blocks use 1e-5. No checkpoint key tells the two apart, and at unit scale the
+    error hides; it shows where activations are small.
     """
     return nn.GroupNorm(groups, channels, eps=1e-6)
 
@@ -28,8 +27,8 @@ class ResnetBlock(nn.Module):
     $$ y = \mathrm{skip}(x) + \mathrm{conv}_2(\mathrm{silu}(\mathrm{norm}_2(
         \mathrm{conv}_1(\mathrm{silu}(\mathrm{norm}_1(x)))))) $$
 
-    Norm and activation stand before the convolution, so the way around stays a plain sum from end to end
-    (He et al. 2016, arXiv:1603.05027). Unlike the U-Net's ResBlock it knows no time.
+    Norm and activation stand before the convolution, so the way around stays a plain sum from
+    end to end (He et al. 2016, arXiv:1603.05027). Unlike the U-Net's ResBlock it knows no time.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, norm_groups: int = 32) -> None:
@@ -55,9 +54,10 @@ class AttnBlock(nn.Module):
 
     $$ y = x + W_o\, V\, \mathrm{softmax}\!\left(\frac{Q^\top K}{\sqrt{c}}\right)^{\!\top} $$
 
-    The tokens are the h*w positions, the features are the channels. The softmax runs over the positions that
-    are looked at, so every position takes a weighted mean of all values. A 1x1 convolution is a linear layer
-    applied at each position, which is why `q`, `k`, `v` are convolutions here.
+    The tokens are the h*w positions, the features are the channels. The softmax runs over the
+    positions that are looked at, so every position takes a weighted mean of all values. A 1x1
+    convolution is a linear layer applied at each position, which is why `q`, `k`, `v` are
+    convolutions here.
     """
 
     def __init__(self, channels: int, *, norm_groups: int = 32) -> None:
@@ -82,8 +82,9 @@ class AttnBlock(nn.Module):
 class DownSample(nn.Module):
     """Halve both sides with a strided convolution.
 
-    The pad is one row at the bottom and one column at the right, and none at the top and left. The U-Net's
-    down-sampling pads all four sides. With the wrong pad every shape still fits, and the picture moves.
+    The pad is one row at the bottom and one column at the right, and none at the top and left.
+    The U-Net's down-sampling pads all four sides. With the wrong pad every shape still fits,
+    and the picture moves.
     """
 
     def __init__(self, channels: int) -> None:

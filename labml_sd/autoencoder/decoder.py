@@ -1,10 +1,9 @@
 r"""Decoder: a latent becomes an image.
 
-Room       autoencoder, called by autoencoder.py
 Maps       z [b z h w]  ->  image [b 3 f*h f*w], about [-1, 1]
 Paper      Rombach et al. 2022, arXiv:2112.10752, section 3.1 and appendix G
 Reference  CompVis ldm/modules/diffusionmodules/model.py, Decoder (attribute names kept for the checkpoint)
-See        tests/autoencoder/test_decoder.py
+Tests      tests/autoencoder/test_decoder.py
 """
 
 from itertools import pairwise
@@ -20,9 +19,12 @@ from labml_sd.config import AutoencoderConfig
 class UpLevel(nn.Module):
     """The blocks of one size, and the way up to the next. Level 0, the largest, has no way up."""
 
-    def __init__(self, in_channels: int, out_channels: int, config: AutoencoderConfig, *, last: bool) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, config: AutoencoderConfig, *, last: bool
+    ) -> None:
         super().__init__()
-        # One block more than the encoder's level: making up detail takes more work than dropping it.
+        # One block more than the encoder's level: making up detail takes more work than
+        # dropping it.
         widths = [in_channels] + [out_channels] * (config.n_res_blocks + 1)
         self.block = nn.ModuleList(
             ResnetBlock(a, b, norm_groups=config.norm_groups) for a, b in pairwise(widths)

@@ -1,10 +1,9 @@
 r"""Encoder: an image becomes the moments of a small latent.
 
-Room       autoencoder, called by autoencoder.py
 Maps       image [b 3 H W] in [-1, 1]  ->  moments [b 2z H/f W/f]
 Paper      Rombach et al. 2022, arXiv:2112.10752, section 3.1 and appendix G
 Reference  CompVis ldm/modules/diffusionmodules/model.py, Encoder (attribute names kept for the checkpoint)
-See        tests/autoencoder/test_encoder.py
+Tests      tests/autoencoder/test_encoder.py
 """
 
 from itertools import pairwise
@@ -20,7 +19,9 @@ from labml_sd.config import AutoencoderConfig
 class DownLevel(nn.Module):
     """The blocks of one size, and the way down to the next. The last level has no way down."""
 
-    def __init__(self, in_channels: int, out_channels: int, config: AutoencoderConfig, *, last: bool) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, config: AutoencoderConfig, *, last: bool
+    ) -> None:
         super().__init__()
         widths = [in_channels] + [out_channels] * config.n_res_blocks
         self.block = nn.ModuleList(
@@ -38,8 +39,8 @@ class DownLevel(nn.Module):
 class Encoder(nn.Module):
     """Widen while shrinking.
 
-    Each level halves both sides, so a quarter of the positions is left. More channels make up for part of it:
-    what was place becomes feature.
+    Each level halves both sides, so a quarter of the positions is left. More channels make up
+    for part of it: what was place becomes feature.
     """
 
     def __init__(self, config: AutoencoderConfig) -> None:
@@ -48,7 +49,9 @@ class Encoder(nn.Module):
         self.conv_in = nn.Conv2d(config.image_channels, config.channels, 3, padding=1)
         self.down = nn.ModuleList(
             DownLevel(a, b, config, last=level == len(widths) - 1)
-            for level, (a, b) in enumerate(zip([config.channels, *widths], widths, strict=False))
+            for level, (a, b) in enumerate(
+                zip([config.channels, *widths], widths, strict=False)
+            )
         )
         self.mid = MidBlock(widths[-1], norm_groups=config.norm_groups)
         self.norm_out = norm(widths[-1], config.norm_groups)

@@ -1,10 +1,9 @@
 r"""Gaussian posterior: the encoder answers with a small cloud, not with a point.
 
-Room       autoencoder, called by autoencoder.py
 Maps       moments [b 2z h w]  ->  samples, mean, KL divergence
 Paper      Kingma and Welling 2014, arXiv:1312.6114, section 2.4 and appendix B
 Reference  CompVis ldm/modules/distributions/distributions.py, DiagonalGaussianDistribution
-See        tests/autoencoder/test_gaussian.py
+Tests      tests/autoencoder/test_gaussian.py
 """
 
 import torch
@@ -17,8 +16,9 @@ class GaussianPosterior:
 
     $$ q(z \mid image) = \mathcal{N}(\mu, \sigma^2) $$
 
-    The encoder gives twice as many channels as the latent has: the first half is the mean $\mu$,
-    the second half $\log \sigma^2$. The logarithm lets the network answer with any real number.
+    The encoder gives twice as many channels as the latent has: the first half is the mean
+    $\mu$, the second half $\log \sigma^2$. The logarithm lets the network answer with any real
+    number.
     """
 
     mean: Float[Tensor, "b z h w"]
@@ -37,8 +37,8 @@ class GaussianPosterior:
     def sample(self, generator: Generator) -> Float[Tensor, "b z h w"]:
         r"""Draw $z = \mu + \sigma\,\epsilon$, $\epsilon \sim \mathcal{N}(0, 1)$.
 
-        Written so, the draw can be differentiated by $\mu$ and $\sigma$. The noise comes from a CPU generator
-        in float32, so that a seed means the same on every device.
+        Written so, the draw can be differentiated by $\mu$ and $\sigma$. The noise comes from a
+        CPU generator in float32, so that a seed means the same on every device.
         """
         noise = torch.randn(self.mean.shape, generator=generator, dtype=torch.float32)
         return self.mean + self.std * noise.to(self.mean)

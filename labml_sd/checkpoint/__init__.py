@@ -4,7 +4,8 @@ weights.py           what a file holds, before its numbers are read
 open_file.py         a file -> Weights, by its content
 read_safetensors.py    ... of safetensors
 read_torch.py          ... of torch checkpoints, with zip_members.py and read_pickle.py (a pickle reader that
-                       executes nothing: pickle_opcodes.py, _machine.py, _names.py and _values.py)
+                       executes nothing: pickle_opcodes.py, _machine.py, _names.py and
+                       _values.py)
 mapped.py            numbers as views of their file
 kind.py              which kind of model, or what else
 keys_compvis.py      our names <-> names in a single file
@@ -29,4 +30,12 @@ from labml_sd.checkpoint.load import check, load_model
 from labml_sd.checkpoint.report import LoadReport, PartReport
 from labml_sd.checkpoint.save import save_model
 
-__all__ = ["LoadReport", "PartReport", "check", "inspect_file", "load_model", "model_hash", "save_model"]
+__all__ = [
+    "LoadReport",
+    "PartReport",
+    "check",
+    "inspect_file",
+    "load_model",
+    "model_hash",
+    "save_model",
+]

@@ -1,8 +1,7 @@
 r"""The hash under which other tools know a model, and a note of it, so that a large file is read for it once.
 
-Room       checkpoint, called by pipeline and the shell
 Maps       a weights file or folder -> ten hex digits
-See        tests/checkpoint/test_hashes.py
+Tests      tests/checkpoint/test_hashes.py
 """
 
 import hashlib
@@ -13,8 +12,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from labml_sd.checkpoint.open_folder import find_weights
-from labml_sd.checkpoint.replace import whole_file
+from labml_sd.checkpoint.files.replace import whole_file
+from labml_sd.checkpoint.layouts.open_folder import find_weights
 from labml_sd.errors import CheckpointError
 
 NOTED_FROM = 100_000_000  # bytes; a smaller file is read about as soon as a note
@@ -24,9 +23,9 @@ NOTES_AT_MOST = 1_000
 def model_hash(path: str | PathLike[str]) -> str:
     """The "Model hash" of A1111: ten hex digits of the file's SHA-256. Of a folder, that of its U-Net's file.
 
-    A large file is read whole the first time, for some seconds. Its hash is then noted in the user's cache
-    with its size and the time of its last change: while both are the same, the note answers. Raises
-    CheckpointError when there is no file.
+    A large file is read whole the first time, for some seconds. Its hash is then noted in the
+    user's cache with its size and the time of its last change: while both are the same, the
+    note answers. Raises CheckpointError when there is no file.
     """
     file = Path(path)
     if file.is_dir():
@@ -67,7 +66,12 @@ def _notes() -> dict[str, Any]:
     """What is noted; nothing when there is no file, or a damaged one."""
     try:
         notes = json.loads(_place().read_text("utf-8"))
-    except (OSError, ValueError, RuntimeError, RecursionError):  # RuntimeError: there is no home
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+        RecursionError,
+    ):  # RuntimeError: there is no home
         return {}
     return notes if isinstance(notes, dict) else {}
 

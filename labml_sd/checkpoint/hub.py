@@ -1,15 +1,14 @@
 r"""Models by name from the Hugging Face hub, through its own client: its cache, its offline switch.
 
-Room       checkpoint, called by sources.py and tokenizer_files.py
 Maps       a hub id ("owner/name") -> a folder on this disk, with the files of a model and no others
-See        tests/checkpoint/test_hub.py
+Tests      tests/checkpoint/test_hub.py
 """
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from labml_sd.checkpoint.open_folder import FOLDERS, STEMS, find_weights
+from labml_sd.checkpoint.layouts.open_folder import FOLDERS, STEMS, find_weights
 from labml_sd.errors import CheckpointError
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -22,12 +21,23 @@ SETTINGS = (
     "tokenizer/*",
 )
 CLIP_L = "openai/clip-vit-large-patch14"
-TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
+TOKENIZER_FILES = (
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+)
 
-# Repositories hold the same weights up to four times. The first of these sets that is complete is taken.
+# Repositories hold the same weights up to four times. The first of these sets that is complete
+# is taken.
 ENDINGS = (
     (".safetensors", "-*.safetensors", ".safetensors.index.json"),
-    (".fp16.safetensors", ".fp16-*.safetensors", "-*.fp16.safetensors", ".safetensors.index.fp16.json"),
+    (
+        ".fp16.safetensors",
+        ".fp16-*.safetensors",
+        "-*.fp16.safetensors",
+        ".safetensors.index.fp16.json",
+    ),
     (".bin", "-*.bin", ".bin.index.json"),
     (".fp16.bin",),
 )
@@ -43,23 +53,32 @@ def fetch_model(hub_id: str) -> Path:
 
     Raises CheckpointError when it cannot be had, with the command that gets it.
     """
-    command = (
-        f"hf download {hub_id} --include '*.json' --include 'tokenizer/*' --include '*/*model.safetensors'"
-    )
+    command = f"hf download {hub_id} --include '*.json' --include 'tokenizer/*' --include '*/*model.safetensors'"
     for endings in ENDINGS:
-        patterns = [f"{f}/{stem}{e}" for part, f in FOLDERS.items() for stem in STEMS[part] for e in endings]
+        patterns = [
+            f"{f}/{stem}{e}"
+            for part, f in FOLDERS.items()
+            for stem in STEMS[part]
+            for e in endings
+        ]
         folder = _snapshot(hub_id, [*SETTINGS, *patterns], command)
         if all(find_weights(folder, part) for part in FOLDERS):
             return folder
-    raise CheckpointError(f"{hub_id}: no whole diffusers model there; to get all of it: hf download {hub_id}")
+    raise CheckpointError(
+        f"{hub_id}: no whole diffusers model there; to get all of it: hf download {hub_id}"
+    )
 
 
 def fetch_tokenizer() -> Path:
     """Return the folder of CLIP ViT-L/14's tokenizer, which every SD v1 model shares."""
     try:
-        return _snapshot(CLIP_L, TOKENIZER_FILES, f"hf download {CLIP_L} {' '.join(TOKENIZER_FILES)}")
+        return _snapshot(
+            CLIP_L, TOKENIZER_FILES, f"hf download {CLIP_L} {' '.join(TOKENIZER_FILES)}"
+        )
     except CheckpointError as error:
-        raise CheckpointError(f"no tokenizer: {error}; or give its folder with tokenizer=<folder>") from error
+        raise CheckpointError(
+            f"no tokenizer: {error}; or give its folder with tokenizer=<folder>"
+        ) from error
 
 
 def _snapshot(hub_id: str, patterns: Sequence[str], command: str) -> Path:
@@ -70,4 +89,6 @@ def _snapshot(hub_id: str, patterns: Sequence[str], command: str) -> Path:
         return Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=list(patterns)))
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise CheckpointError(f"{hub_id}: not to be had ({reason}); when online, run: {command}") from error
+        raise CheckpointError(
+            f"{hub_id}: not to be had ({reason}); when online, run: {command}"
+        ) from error

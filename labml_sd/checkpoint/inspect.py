@@ -1,19 +1,18 @@
 r"""Say what a weights file holds, for `labml-sd inspect`.
 
-Room       checkpoint, called by cli_show.py
 Maps       a file or folder -> text; the numbers in it are not read
-See        tests/checkpoint/test_inspect.py
+Tests      tests/checkpoint/test_inspect.py
 """
 
 from collections import Counter
 from os import PathLike
 from pathlib import Path
 
+from labml_sd.checkpoint.files.open_file import open_weights
+from labml_sd.checkpoint.files.weights import Weights
 from labml_sd.checkpoint.kind import Kind, recognise
 from labml_sd.checkpoint.load import check
-from labml_sd.checkpoint.open_file import open_weights
 from labml_sd.checkpoint.sources import locate
-from labml_sd.checkpoint.weights import Weights
 
 
 def inspect_file(path: str | PathLike[str]) -> str:

@@ -1,15 +1,14 @@
 r"""Say what a file is from the names and shapes in it, never from its own name.
 
-Room       checkpoint, called by sources.py and inspect.py
 Maps       Weights -> Kind
 Reference  names and shapes in the first releases of each family (CompVis, Stability AI, kohya, ...)
-See        tests/checkpoint/test_kind.py
+Tests      tests/checkpoint/test_kind.py
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from labml_sd.checkpoint.weights import TensorInfo, Weights
+from labml_sd.checkpoint.files.weights import TensorInfo, Weights
 
 Tensors = Mapping[str, TensorInfo]
 
@@ -38,7 +37,9 @@ ADD_ON = "expected a whole model; load the model that it belongs to"
 PART = "one part of a model; expected a whole one, as a single file or as a diffusers folder"
 
 SD1 = Kind("sd1", "Stable Diffusion v1 model")
-OTHER_SIZE = Kind("latent-diffusion", "latent diffusion model built as Stable Diffusion v1, of another size")
+OTHER_SIZE = Kind(
+    "latent-diffusion", "latent diffusion model built as Stable Diffusion v1, of another size"
+)
 SD2 = Kind("sd2", "Stable Diffusion v2 model", LATER)
 SDXL = Kind("sdxl", "Stable Diffusion XL model", LATER)
 DEPTH = Kind("depth", "Stable Diffusion depth-to-image model (5 input channels)", LATER)
@@ -52,13 +53,38 @@ LORA = Kind("lora", "LoRA", ADD_ON)
 CONTROLNET = Kind("controlnet", "ControlNet", ADD_ON)
 T2I_ADAPTER = Kind("t2i-adapter", "T2I-Adapter", ADD_ON)
 EMBEDDING = Kind("embedding", "textual-inversion embedding", ADD_ON)
-ESRGAN = Kind("esrgan", "ESRGAN upscaler", "no latent diffusion model; expected a Stable Diffusion v1 model")
-UNKNOWN = Kind("unknown", "weights of a kind that is not known here", "expected a Stable Diffusion v1 model")
+ESRGAN = Kind(
+    "esrgan",
+    "ESRGAN upscaler",
+    "no latent diffusion model; expected a Stable Diffusion v1 model",
+)
+UNKNOWN = Kind(
+    "unknown",
+    "weights of a kind that is not known here",
+    "expected a Stable Diffusion v1 model",
+)
 
 BY_CHANNELS = {5: DEPTH, 7: UPSCALER, 8: PIX2PIX, 9: INPAINTING}
-LORA_SIGNS = (".lora_down.", ".lora_up.", ".lora_A.", ".lora_B.", "_lora.", ".hada_w1_a", ".lokr_w1")
-CONTROL_SIGNS = ("control_model.", "zero_convs.", "input_hint_block.", "controlnet_cond_embedding.")
-ESRGAN_SIGNS = ("conv_first.weight", "model.1.sub.0.RDB1.conv1.0.weight", "RRDB_trunk.0.RDB1.conv1.weight")
+LORA_SIGNS = (
+    ".lora_down.",
+    ".lora_up.",
+    ".lora_A.",
+    ".lora_B.",
+    "_lora.",
+    ".hada_w1_a",
+    ".lokr_w1",
+)
+CONTROL_SIGNS = (
+    "control_model.",
+    "zero_convs.",
+    "input_hint_block.",
+    "controlnet_cond_embedding.",
+)
+ESRGAN_SIGNS = (
+    "conv_first.weight",
+    "model.1.sub.0.RDB1.conv1.0.weight",
+    "RRDB_trunk.0.RDB1.conv1.weight",
+)
 
 
 def recognise(weights: Weights) -> Kind:
@@ -87,7 +113,9 @@ def recognise_unet(tensors: Tensors) -> Kind:
         return SDXL
     if channels in BY_CHANNELS:
         return BY_CHANNELS[channels]
-    linear = any(n.endswith("proj_in.weight") and len(info.shape) == 2 for n, info in tensors.items())
+    linear = any(
+        n.endswith("proj_in.weight") and len(info.shape) == 2 for n, info in tensors.items()
+    )
     if linear:
         return SD2 if d_cond == 1024 else UNKNOWN
     return SD1 if d_cond == 768 else OTHER_SIZE
@@ -95,7 +123,9 @@ def recognise_unet(tensors: Tensors) -> Kind:
 
 def _model(tensors: Tensors) -> Kind:
     """Look at the U-Net inside a whole model, and at the text encoder when the U-Net leaves it open."""
-    kind = recognise_unet({n: info for n, info in tensors.items() if n.startswith("model.diffusion_model.")})
+    kind = recognise_unet(
+        {n: info for n, info in tensors.items() if n.startswith("model.diffusion_model.")}
+    )
     if kind.loadable and any(n.startswith("cond_stage_model.model.") for n in tensors):
         return SD2
     return kind
@@ -109,7 +139,10 @@ def _part(tensors: Tensors) -> Kind | None:
     ):
         kind = recognise_unet(tensors)
         return UNET if kind.loadable else Kind("unet", f"{UNET.title}, of a {kind.title}", PART)
-    if any(f"{prefix}decoder.conv_in.weight" in tensors for prefix in ("", "first_stage_model.", "vae.")):
+    if any(
+        f"{prefix}decoder.conv_in.weight" in tensors
+        for prefix in ("", "first_stage_model.", "vae.")
+    ):
         return AUTOENCODER
     if any(n.endswith("embeddings.token_embedding.weight") for n in tensors):
         return TEXT_ENCODER
@@ -130,8 +163,9 @@ def _small_file(tensors: Tensors, entries: frozenset[str]) -> Kind:
         or single in ((768,), (1024,))
     ):
         return EMBEDDING
-    if {n.removeprefix("params_ema.").removeprefix("params.").removeprefix("module.") for n in plain} & {
-        *ESRGAN_SIGNS
-    }:
+    if {
+        n.removeprefix("params_ema.").removeprefix("params.").removeprefix("module.")
+        for n in plain
+    } & {*ESRGAN_SIGNS}:
         return ESRGAN
     return UNKNOWN

@@ -1,8 +1,7 @@
 r"""The three networks of a model by part, and the shapes of their weights, without making a number.
 
-Room       checkpoint, called by everything here that needs to know what a model consists of
 Maps       ModelConfig -> {part: {name: shape}}
-See        tests/checkpoint/test_networks.py
+Tests      tests/checkpoint/test_networks.py
 """
 
 from collections.abc import Mapping
@@ -13,9 +12,9 @@ from torch import nn
 from labml_sd.autoencoder import Autoencoder
 from labml_sd.config import ModelConfig
 from labml_sd.latent_diffusion import LatentDiffusion
-from labml_sd.shapes_only import shapes_only
 from labml_sd.text_encoder import CLIPTextTransformer
 from labml_sd.unet import UNet
+from labml_sd.utilities.shapes_only import shapes_only
 
 
 def networks(model: LatentDiffusion) -> dict[str, nn.Module]:
@@ -33,7 +32,10 @@ Shapes = dict[str, dict[str, tuple[int, ...]]]
 
 def shapes(parts: Mapping[str, nn.Module]) -> Shapes:
     """Name and shape of every weight."""
-    return {part: {k: tuple(v.shape) for k, v in net.state_dict().items()} for part, net in parts.items()}
+    return {
+        part: {k: tuple(v.shape) for k, v in net.state_dict().items()}
+        for part, net in parts.items()
+    }
 
 
 @cache

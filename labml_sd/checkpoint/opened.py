@@ -1,18 +1,17 @@
 r"""A model on disk, opened and sorted into parts, before a number of it is read.
 
-Room       checkpoint, made by open_folder.py and open_single.py, used by load.py
 Maps       nothing; a frozen dataclass, and the refusal of kinds that are no model
-See        tests/checkpoint/test_load.py
+Tests      tests/checkpoint/test_load.py
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from labml_sd.checkpoint.files.weights import Stored
 from labml_sd.checkpoint.kind import Kind
 from labml_sd.checkpoint.networks import Shapes, wanted_shapes
 from labml_sd.checkpoint.report import LoadReport, compare
-from labml_sd.checkpoint.weights import Stored
 from labml_sd.config import ModelConfig
 from labml_sd.errors import CheckpointError
 
@@ -33,7 +32,9 @@ class Opened:
     def report(self, needed: Shapes | None = None) -> LoadReport:
         """Hold what was found against what the networks need: those there are, else those of the numbers."""
         needed = wanted_shapes(self.config) if needed is None else needed
-        parts = tuple(compare(part, wanted, self.found[part]) for part, wanted in needed.items())
+        parts = tuple(
+            compare(part, wanted, self.found[part]) for part, wanted in needed.items()
+        )
         return LoadReport(
             source=str(self.path),
             kind=self.kind,

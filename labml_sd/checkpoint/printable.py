@@ -1,8 +1,7 @@
 r"""Show a text out of a stranger's file in an error: it may hold line breaks, escape codes, or a megabyte.
 
-Room       checkpoint, called by the readers
 Maps       text -> text without control characters, of at most 200 characters
-See        tests/checkpoint/test_printable.py
+Tests      tests/checkpoint/test_printable.py
 """
 
 from labml_sd.errors import one_line

@@ -1,15 +1,14 @@
 r"""What a load matched and what it did not: nothing is passed over in silence.
 
-Room       checkpoint, called by load.py and inspect.py
 Maps       the weights that a model needs, the tensors that a file holds -> LoadReport
-See        tests/checkpoint/test_report.py
+Tests      tests/checkpoint/test_report.py
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from labml_sd.checkpoint.files.weights import Stored, TensorInfo
 from labml_sd.checkpoint.kind import Kind
-from labml_sd.checkpoint.weights import Stored, TensorInfo
 
 Shape = tuple[int, ...]
 SHOWN = 3  # names of each kind in an error's one line
@@ -69,7 +68,9 @@ class LoadReport:
     def wrong_shape(self) -> tuple[tuple[str, Shape, Shape], ...]:
         """Names whose tensor has another shape: (name, expected, found)."""
         return tuple(
-            (f"{p.part}.{name}", want, found) for p in self.parts for name, want, found in p.wrong_shape
+            (f"{p.part}.{name}", want, found)
+            for p in self.parts
+            for name, want, found in p.wrong_shape
         )
 
     @property
@@ -84,13 +85,20 @@ class LoadReport:
 
     def short(self) -> str:
         """What is wrong, on one line, with the first names of each kind; empty when all is well."""
-        return "; ".join(_few(title, names, SHOWN, ", ") for title, names in self._faults() if names)
+        return "; ".join(
+            _few(title, names, SHOWN, ", ") for title, names in self._faults() if names
+        )
 
     def _faults(self) -> list[tuple[str, list[str]]]:
         shapes = [
-            f"{name} (expected {list(want)}, found {list(found)})" for name, want, found in self.wrong_shape
+            f"{name} (expected {list(want)}, found {list(found)})"
+            for name, want, found in self.wrong_shape
         ]
-        return [("wrong shape", shapes), ("missing", list(self.missing)), ("extra", list(self.extra))]
+        return [
+            ("wrong shape", shapes),
+            ("missing", list(self.missing)),
+            ("extra", list(self.extra)),
+        ]
 
     def __str__(self) -> str:
         """One line for each part, then everything that did not match."""
@@ -102,14 +110,18 @@ class LoadReport:
                 f"  {dtypes}  missing {len(part.missing)}, extra {len(part.extra)}, "
                 f"wrong shape {len(part.wrong_shape)}"
             )
-        lines.append(f"  {'all':<13}{self.n_tensors:>5} tensors {self.n_parameters:>13,} parameters")
+        lines.append(
+            f"  {'all':<13}{self.n_tensors:>5} tensors {self.n_parameters:>13,} parameters"
+        )
         notes = [
             ("ignored, no weights of the model", list(self.ignored)),
             ("not built from the pickle", list(self.refused)),
         ]
         for title, names in [*self._faults(), *notes]:
             if names:
-                lines.append("  " + _few(title, sorted(names), SHOWN_IN_FULL, "\n    ", first="\n    "))
+                lines.append(
+                    "  " + _few(title, sorted(names), SHOWN_IN_FULL, "\n    ", first="\n    ")
+                )
         return "\n".join(lines)
 
 
@@ -118,7 +130,11 @@ def compare(part: str, wanted: Mapping[str, Shape], found: Mapping[str, Stored])
     missing = tuple(key for key in wanted if key not in found)
     extra = tuple(key for key in found if key not in wanted)
     shared = [key for key in wanted if key in found]
-    wrong = tuple((k, wanted[k], found[k].info.shape) for k in shared if not fits(wanted[k], found[k].info))
+    wrong = tuple(
+        (k, wanted[k], found[k].info.shape)
+        for k in shared
+        if not fits(wanted[k], found[k].info)
+    )
     refused = {key for key, _, _ in wrong}
     matched = tuple(key for key in shared if key not in refused)
     return PartReport(

@@ -1,9 +1,8 @@
 r"""Save a model: as a folder that diffusers opens, or as a single file that CompVis' tools open.
 
-Room       checkpoint; `save_model` is one of the package's public names
 Maps       LatentDiffusion -> a folder or a .safetensors file
 Reference  diffusers StableDiffusionPipeline.save_pretrained; CompVis' names in one state dict
-See        tests/checkpoint/test_save.py
+Tests      tests/checkpoint/test_save.py
 """
 
 import json
@@ -15,24 +14,27 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from labml_sd.checkpoint import write_configs
-from labml_sd.checkpoint.keys_compvis import file_name
-from labml_sd.checkpoint.keys_diffusers import name_map
+from labml_sd.checkpoint.files.replace import whole_file, whole_folder
+from labml_sd.checkpoint.layouts import write_configs
+from labml_sd.checkpoint.layouts.compvis import file_name
+from labml_sd.checkpoint.layouts.diffusers import name_map
+from labml_sd.checkpoint.layouts.open_folder import FOLDERS, OWN_SETTINGS, STEMS
+from labml_sd.checkpoint.layouts.open_single import CONFIG, TOKENIZER
 from labml_sd.checkpoint.networks import networks
-from labml_sd.checkpoint.open_folder import FOLDERS, OWN_SETTINGS, STEMS
-from labml_sd.checkpoint.open_single import CONFIG, TOKENIZER
-from labml_sd.checkpoint.replace import whole_file, whole_folder
 from labml_sd.checkpoint.tokenizer_files import CLIP_L_VOCAB, tokenizer_text, write_tokenizer
 from labml_sd.errors import CheckpointError
 from labml_sd.latent_diffusion import LatentDiffusion
 
 
-def save_model(model: LatentDiffusion, path: str | PathLike[str], layout: str = "diffusers") -> None:
+def save_model(
+    model: LatentDiffusion, path: str | PathLike[str], layout: str = "diffusers"
+) -> None:
     """Write the model with its weights' own dtype; `load_model` reads both layouts back, bit for bit.
 
-    `"diffusers"` writes a folder, `"compvis"` one .safetensors file with the configuration (and a tokenizer
-    other than SD v1's) in its metadata. A model that stood there is replaced when the new one is complete.
-    Raises CheckpointError when the place is taken by something else or cannot be written.
+    `"diffusers"` writes a folder, `"compvis"` one .safetensors file with the configuration (and
+    a tokenizer other than SD v1's) in its metadata. A model that stood there is replaced when
+    the new one is complete. Raises CheckpointError when the place is taken by something else or
+    cannot be written.
     """
     place = Path(path).expanduser().resolve()
     try:
@@ -41,7 +43,9 @@ def save_model(model: LatentDiffusion, path: str | PathLike[str], layout: str = 
         elif layout == "compvis":
             _save_file(model, place)
         else:
-            raise CheckpointError(f"layout {layout!r} is unknown; expected 'diffusers' or 'compvis'")
+            raise CheckpointError(
+                f"layout {layout!r} is unknown; expected 'diffusers' or 'compvis'"
+            )
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CheckpointError(
@@ -55,7 +59,9 @@ def _save_file(model: LatentDiffusion, path: Path) -> None:
             f"{path}: layout 'compvis' writes one file; give a name that ends in .safetensors"
         )
     if path.is_dir():
-        raise CheckpointError(f"{path}: is a folder; layout 'compvis' writes one file, so give another name")
+        raise CheckpointError(
+            f"{path}: is a folder; layout 'compvis' writes one file, so give another name"
+        )
     tensors = {
         file_name(part, key): _plain(tensor)
         for part, network in networks(model).items()
@@ -72,9 +78,13 @@ def _save_file(model: LatentDiffusion, path: Path) -> None:
 
 def _save_folder(model: LatentDiffusion, path: Path) -> None:
     if path.exists() and not path.is_dir():
-        raise CheckpointError(f"{path}: is a file; layout 'diffusers' writes a folder, so give another name")
+        raise CheckpointError(
+            f"{path}: is a file; layout 'diffusers' writes a folder, so give another name"
+        )
     if path.exists() and any(path.iterdir()) and not (path / "model_index.json").is_file():
-        raise CheckpointError(f"{path}: is a folder with other things in it; give a new or empty one")
+        raise CheckpointError(
+            f"{path}: is a folder with other things in it; give a new or empty one"
+        )
     words = tokenizer_text(model.text_encoder.tokenizer)
     config = model.config
     settings = {
@@ -94,13 +104,18 @@ def _save_folder(model: LatentDiffusion, path: Path) -> None:
             with whole_file(new / FOLDERS[part] / f"{STEMS[part][0]}.safetensors") as file:
                 state = network.state_dict()
                 names = name_map(part, state, config)
-                tensors = {names[key]: _as_diffusers(names[key], tensor) for key, tensor in state.items()}
+                tensors = {
+                    names[key]: _as_diffusers(names[key], tensor)
+                    for key, tensor in state.items()
+                }
                 save_file(tensors, file, metadata={"format": "pt"})
 
 
 def _as_diffusers(name: str, tensor: Tensor) -> Tensor:
     """The autoencoder's attention: diffusers holds its 1x1 convolutions as the matrices that they are."""
-    in_attention = ".mid_block.attentions." in name and name.startswith(("encoder.", "decoder."))
+    in_attention = ".mid_block.attentions." in name and name.startswith(
+        ("encoder.", "decoder.")
+    )
     return _plain(tensor.flatten(1) if in_attention and tensor.ndim == 4 else tensor)
 
 

@@ -1,8 +1,7 @@
 r"""Where a model comes from: the bundled one, a file, a folder, or the hub.
 
-Room       checkpoint, called by load.py and inspect.py
 Maps       "tiny" | path | hub id -> Opened
-See        tests/checkpoint/test_sources.py
+Tests      tests/checkpoint/test_sources.py
 """
 
 from importlib.resources import files
@@ -10,8 +9,8 @@ from os import PathLike
 from pathlib import Path
 
 from labml_sd.checkpoint.hub import fetch_model, is_hub_id
-from labml_sd.checkpoint.open_folder import open_folder
-from labml_sd.checkpoint.open_single import open_single
+from labml_sd.checkpoint.layouts.open_folder import open_folder
+from labml_sd.checkpoint.layouts.open_single import open_single
 from labml_sd.checkpoint.opened import Opened
 from labml_sd.config import ModelConfig
 from labml_sd.errors import CheckpointError, quoted
@@ -22,15 +21,24 @@ TINY = "tiny"
 def locate(source: str | PathLike[str]) -> Path:
     """The file or folder that a source stands for. What lies on this disk goes before the hub."""
     if not isinstance(source, str | PathLike) or not str(source):
-        raise CheckpointError(f"source is {quoted(source)}; give a file, a folder, a hub id or {TINY!r}")
+        raise CheckpointError(
+            f"source is {quoted(source)}; give a file, a folder, a hub id or {TINY!r}"
+        )
     if source == TINY:
         return Path(str(files("labml_sd"))) / "models" / "tiny"
     try:
         path = Path(source).expanduser()
         if path.exists():
             return path
-    except (OSError, ValueError, TypeError, RuntimeError) as error:  # too long, no text, ~somebody
-        raise CheckpointError(f"{source}: is no path ({error}); give the path of a file or folder") from error
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        RuntimeError,
+    ) as error:  # too long, no text, ~somebody
+        raise CheckpointError(
+            f"{source}: is no path ({error}); give the path of a file or folder"
+        ) from error
     if isinstance(source, str) and is_hub_id(source):
         return fetch_model(source)
     raise CheckpointError(

@@ -1,9 +1,8 @@
 r"""The tokenizer that travels with a model: as a folder, inside a single file, or by name from the hub.
 
-Room       checkpoint, called by load.py and the savers
 Maps       a tokenizer <-> vocab.json and merges.txt, or one JSON text
 Reference  the tokenizer folder of SD v1; tokenizers' own JSON for vocabulary and merges
-See        tests/checkpoint/test_tokenizer_files.py
+Tests      tests/checkpoint/test_tokenizer_files.py
 """
 
 import json
@@ -17,7 +16,9 @@ from labml_sd.config import TextEncoderConfig
 from labml_sd.errors import CheckpointError, quoted
 from labml_sd.text_encoder import load_tokenizer, save_tokenizer
 
-CLIP_L_VOCAB = 49408  # every SD v1 file was trained with this one tokenizer, so files leave it out
+CLIP_L_VOCAB = (
+    49408  # every SD v1 file was trained with this one tokenizer, so files leave it out
+)
 
 
 def find_tokenizer(
@@ -28,7 +29,9 @@ def find_tokenizer(
     Raises CheckpointError when there is none, or when its size is not the text encoder's.
     """
     if not isinstance(given, str | PathLike | None):
-        raise CheckpointError(f"tokenizer is {quoted(given)}; give the folder of a CLIP tokenizer")
+        raise CheckpointError(
+            f"tokenizer is {quoted(given)}; give the folder of a CLIP tokenizer"
+        )
     if given is not None:
         place, tokenizer = str(given), _from_folder(given)
     elif isinstance(inside, Path):
@@ -39,7 +42,9 @@ def find_tokenizer(
         place = str(fetch_tokenizer())
         tokenizer = load_tokenizer(place)
     else:
-        raise CheckpointError("this file holds no tokenizer; give its folder with tokenizer=<folder>")
+        raise CheckpointError(
+            "this file holds no tokenizer; give its folder with tokenizer=<folder>"
+        )
     if len(tokenizer) != config.vocab_size:
         n, wanted = len(tokenizer), config.vocab_size
         raise CheckpointError(
@@ -64,9 +69,15 @@ def tokenizer_text(tokenizer: Any) -> str:
             "the model has no tokenizer, so nobody could prompt the saved one; set it first"
         )
     whole = json.loads(tokenizer.backend_tokenizer.to_str())
-    vocab = whole["model"]["vocab"] | {token["content"]: token["id"] for token in whole["added_tokens"]}
-    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in whole["model"]["merges"]]
-    return json.dumps({"vocab": dict(sorted(vocab.items(), key=lambda item: item[1])), "merges": merges})
+    vocab = whole["model"]["vocab"] | {
+        token["content"]: token["id"] for token in whole["added_tokens"]
+    }
+    merges = [
+        pair if isinstance(pair, str) else " ".join(pair) for pair in whole["model"]["merges"]
+    ]
+    return json.dumps(
+        {"vocab": dict(sorted(vocab.items(), key=lambda item: item[1])), "merges": merges}
+    )
 
 
 def write_tokenizer(text: str, folder: Path, n_positions: int) -> None:
@@ -74,7 +85,9 @@ def write_tokenizer(text: str, folder: Path, n_positions: int) -> None:
     try:
         parts = json.loads(text)
         vocab = dict(parts["vocab"])
-        merges = [(left, right) for left, right in (pair.split(" ") for pair in parts["merges"])]
+        merges = [
+            (left, right) for left, right in (pair.split(" ") for pair in parts["merges"])
+        ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             "the tokenizer inside the file is damaged; give one with tokenizer=<folder>"

@@ -1,8 +1,7 @@
 r"""Pictures of what happens inside: for the notebooks, the documentation and the tests.
 
-Room       figures; nothing in the package imports it
 Maps       images, tensors, curves  ->  Picture, shown by a notebook and saved by `.save(path)`
-See        tests/figures/test_general.py
+Tests      tests/figures/test_general.py
 
 It needs matplotlib: `pip install matplotlib`, or the extra `[notebooks]`.
 """
@@ -11,7 +10,14 @@ from labml_sd.figures.aims import eps_aims
 from labml_sd.figures.attention import look_at, weight_tables
 from labml_sd.figures.blocks import layer_orders, windows
 from labml_sd.figures.checkpoints import part_sizes
-from labml_sd.figures.edits import outlined, painted_cells, parts_chart, show_sizes, step_film, strength_chart
+from labml_sd.figures.edits import (
+    outlined,
+    painted_cells,
+    parts_chart,
+    show_sizes,
+    step_film,
+    strength_chart,
+)
 from labml_sd.figures.features import Stage, feature_maps, map_and_sequence, unet_shape
 from labml_sd.figures.flow import data_flow
 from labml_sd.figures.grids import captioned_grid, show_images, show_rows
@@ -22,7 +28,13 @@ from labml_sd.figures.picture import COLOURS, Picture, film, from_figure, from_i
 from labml_sd.figures.plots import axes, curves, heat
 from labml_sd.figures.posterior import posterior_plane
 from labml_sd.figures.samplers import distance_map, error_lines, level_rows, walks
-from labml_sd.figures.text import captions_and_pictures, position_bars, share_bars, token_matrix, token_strip
+from labml_sd.figures.text import (
+    captions_and_pictures,
+    position_bars,
+    share_bars,
+    token_matrix,
+    token_strip,
+)
 from labml_sd.figures.training import kept_picture, learning_curve
 
 __all__ = [

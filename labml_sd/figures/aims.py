@@ -1,8 +1,7 @@
 r"""Where the predicted noise leads, in a world of two dimensions where everything can be seen.
 
-Room       figures, called by notebooks
 Maps       noisy points, predictions [n 2]  ->  Picture
-See        tests/figures/test_aims.py
+Tests      tests/figures/test_aims.py
 """
 
 from collections.abc import Mapping
@@ -22,22 +21,33 @@ def eps_aims(
 ) -> Picture:
     """The data as stars; in each panel noisy points (x, x less its noise, predicted x0), each [n 2].
 
-    A blue arrow takes the noise away, an orange dotted line leads on to the predicted x0, a ring.
+    A blue arrow takes the noise away, an orange dotted line leads on to the predicted x0, a
+    ring.
     """
     everything = [data, *(points for panel in panels.values() for points in panel)]
     reach = 1.1 * max(float(points.abs().max()) for points in everything)
     with axes(len(panels), size=(3.5, 3.6)) as (figure, (row,)):
         for panel, (title, (x, cleaned, x0)) in zip(row, panels.items(), strict=True):
-            for start, middle, end in zip(x.tolist(), cleaned.tolist(), x0.tolist(), strict=True):
+            for start, middle, end in zip(
+                x.tolist(), cleaned.tolist(), x0.tolist(), strict=True
+            ):
                 _path(panel, start, middle, end)
-            panel.scatter(*x0.T.tolist(), s=34, facecolors="none", edgecolors=COLOURS[1], zorder=3)
+            panel.scatter(
+                *x0.T.tolist(), s=34, facecolors="none", edgecolors=COLOURS[1], zorder=3
+            )
             panel.scatter(*data.T.tolist(), s=90, marker="*", color=COLOURS[6], zorder=4)
             panel.set(title=title, xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
         return from_figure(figure, alt)
 
 
 def _path(panel: Any, start: list[float], middle: list[float], end: list[float]) -> None:
-    arrow = {"arrowstyle": "-|>", "color": COLOURS[0], "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0}
+    arrow = {
+        "arrowstyle": "-|>",
+        "color": COLOURS[0],
+        "linewidth": 1.1,
+        "shrinkA": 0,
+        "shrinkB": 0,
+    }
     panel.annotate("", middle, start, arrowprops=arrow)
     panel.plot(*zip(middle, end, strict=True), color=COLOURS[1], linewidth=1.1, linestyle=":")
     panel.plot(*start, marker=".", color=COLOURS[0])

@@ -1,8 +1,7 @@
 r"""Who looks where: attention weights as a table of numbers, and as light on a picture.
 
-Room       figures, called by notebooks and docs
 Maps       weights [n m], or maps [k h w] over a picture  ->  Picture
-See        tests/figures/test_attention.py
+Tests      tests/figures/test_attention.py
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +30,9 @@ def weight_tables(
     """Small matrices: each number in its cell, names at both sides, the sum of each row at the right."""
     with axes(len(tables), size=size) as (figure, panels):
         for (title, table), panel in zip(tables.items(), panels.flat, strict=True):
-            panel.imshow(table.detach().double().cpu().numpy(), cmap="cividis", vmin=0, aspect="auto")
+            panel.imshow(
+                table.detach().double().cpu().numpy(), cmap="cividis", vmin=0, aspect="auto"
+            )
             panel.set(title=title, xticks=range(len(columns)), yticks=range(len(rows)))
             panel.set_xticklabels(columns)
             panel.set_yticklabels(rows)
@@ -41,7 +42,9 @@ def weight_tables(
                 for j, value in enumerate(values):
                     ink = "black" if value > 0.6 * top else "white"
                     panel.text(j, i, f"{value:.2f}", ha="center", va="center", color=ink)
-                panel.text(len(values) - 0.4, i, f"sum {sum(values):.2f}", ha="left", va="center")
+                panel.text(
+                    len(values) - 0.4, i, f"sum {sum(values):.2f}", ha="left", va="center"
+                )
         return from_figure(figure, alt)
 
 
@@ -57,8 +60,8 @@ def look_at(
 ) -> Picture:
     """The picture, then once for each map in grey with the map as light over it: amber where it is highest.
 
-    Each map has its own scale, from its lowest to its highest value. `marked` frames one cell (row, column)
-    in each of them: the position that looks.
+    Each map has its own scale, from its lowest to its highest value. `marked` frames one cell
+    (row, column) in each of them: the position that looks.
     """
     large = image.resize((image.width * scale, image.height * scale), Image.Resampling.LANCZOS)
     cells = [large.convert("RGB"), *(_lit(large, m) for m in maps)]
@@ -66,14 +69,18 @@ def look_at(
         _frame(cell, row, column, maps.shape[-2:])
     captions = ["the picture", *titles] if titles else [""] * len(cells)
     n_lines = 1 if titles else 0
-    return from_image(captioned_grid(cells, captions, columns=columns or len(cells), n_lines=n_lines), alt)
+    return from_image(
+        captioned_grid(cells, captions, columns=columns or len(cells), n_lines=n_lines), alt
+    )
 
 
 def _lit(image: Image.Image, values: Float[Tensor, "h w"]) -> Image.Image:
     """Smoothed between the cells, since a cell of 16 pixels would hide what is below it."""
     span = float(values.max() - values.min()) or 1.0
     unit = ((values - values.min()) / span).detach().float().cpu()
-    fine = F.interpolate(unit[None, None], size=(image.height, image.width), mode="bicubic")[0, 0]
+    fine = F.interpolate(unit[None, None], size=(image.height, image.width), mode="bicubic")[
+        0, 0
+    ]
     light = Image.fromarray((fine.clamp(0, 1) * 0.85 * 255).byte().numpy())
     grey = image.convert("L").point(lambda value: value * DIMMED).convert("RGB")
     return Image.composite(Image.new("RGB", image.size, GLOW), grey, light)

@@ -1,8 +1,7 @@
 r"""What a block does to its input: the cells that each output sees, and the order of its layers.
 
-Room       figures, called by notebooks and docs
 Maps       weights [out in] of a strided layer, names of layers in order  ->  Picture
-See        tests/figures/test_blocks.py
+Tests      tests/figures/test_blocks.py
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,10 +52,12 @@ def windows_of(seen: Float[Tensor, "out in"], kernel: int = 3) -> list[Window]:
 def windows(seen: Mapping[str, Float[Tensor, "out in"]], *, alt: str) -> Picture:
     """One panel each: the input cells in a row, below them a bar for each output over the cells that it sees.
 
-    The window's pad cells are pale. A dot marks the middle of the window, a line the middle of the pair of
-    cells (2i, 2i + 1) that output i should stand for.
+    The window's pad cells are pale. A dot marks the middle of the window, a line the middle of
+    the pair of cells (2i, 2i + 1) that output i should stand for.
     """
-    panels = [_panel(title, windows_of(weights), weights.shape[1]) for title, weights in seen.items()]
+    panels = [
+        _panel(title, windows_of(weights), weights.shape[1]) for title, weights in seen.items()
+    ]
     width = sum(panel.width for panel in panels) + GAP * (len(panels) + 1)
     page = Image.new("RGB", (width, panels[0].height + 2 * FONT_SIZE + 2 * GAP), PAPER)
     left = GAP
@@ -123,7 +124,12 @@ def _row(panel: Any, y: int, name: str, layers: Sequence[str], longest: int) -> 
     line = {"arrowstyle": "-|>", "color": "#555555", "shrinkA": 0, "shrinkB": 0}
     panel.annotate("", (longest + 0.6, y), (-0.5, y), arrowprops=line, zorder=1)
     plus = layers.index("+")
-    panel.plot([-0.25, -0.25, plus + 0.5, plus + 0.5], [y, y + 0.45, y + 0.45, y], color="#555555", zorder=1)
+    panel.plot(
+        [-0.25, -0.25, plus + 0.5, plus + 0.5],
+        [y, y + 0.45, y + 0.45, y],
+        color="#555555",
+        zorder=1,
+    )
     panel.text(-0.2, y + 0.5, name, ha="left", va="bottom", fontsize=10, weight="bold")
     for k, layer in enumerate(layers):
         fill = "white" if layer == "+" else KINDS[layer]

@@ -1,8 +1,7 @@
 r"""What a model is made of, in numbers.
 
-Room       figures, called by notebooks
 Maps       sizes of a model's parts  ->  Picture
-See        tests/figures/test_checkpoints.py
+Tests      tests/figures/test_checkpoints.py
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,9 @@ from labml_sd.figures.picture import COLOURS, Picture, from_figure
 from labml_sd.figures.plots import axes
 
 
-def part_sizes(models: Mapping[str, Sequence[float]], parts: Sequence[str], *, alt: str) -> Picture:
+def part_sizes(
+    models: Mapping[str, Sequence[float]], parts: Sequence[str], *, alt: str
+) -> Picture:
     """One group of bars for each model, one bar a part, in millions of parameters on a log axis."""
     height = 0.8 / len(parts)
     with axes(size=(6.4, 0.8 + 0.9 * len(models))) as (figure, ((panel,),)):
@@ -19,7 +20,12 @@ def part_sizes(models: Mapping[str, Sequence[float]], parts: Sequence[str], *, a
             places = [row + k * height for row in range(len(models))]
             sizes = [values[k] for values in models.values()]
             bars = panel.barh(
-                places, sizes, 0.9 * height, color=COLOURS[k], label=part.replace("_", " "), log=True
+                places,
+                sizes,
+                0.9 * height,
+                color=COLOURS[k],
+                label=part.replace("_", " "),
+                log=True,
             )
             panel.bar_label(bars, [f"{size:.1f}" for size in sizes], padding=3, fontsize=9)
         panel.set_yticks([row + 0.4 - height / 2 for row in range(len(models))], list(models))

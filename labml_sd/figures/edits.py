@@ -1,8 +1,7 @@
 r"""Assembled runs: the parts of a model, steps as a film, where strength starts, where a mask lets paint.
 
-Room       figures, called by notebooks 00 and 12 to 14
 Maps       parameter counts | PIL images | levels | masks  ->  Picture
-See        tests/figures/test_edits.py
+Tests      tests/figures/test_edits.py
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +28,9 @@ Marked = npt.NDArray[np.bool_]
 def parts_chart(counts: Mapping[str, int], *, alt: str) -> Picture:
     """One bar for each part of a model, as long as it has parameters, with the number at its end."""
     with axes(size=(7.4, 0.6 + 0.42 * len(counts))) as (figure, ((panel,),)):
-        bars = panel.barh(list(counts), list(counts.values()), color=COLOURS[: len(counts)], height=0.6)
+        bars = panel.barh(
+            list(counts), list(counts.values()), color=COLOURS[: len(counts)], height=0.6
+        )
         panel.bar_label(bars, [f"{n / 1e6:.2f} M" for n in counts.values()], padding=4)
         panel.invert_yaxis()
         panel.grid(visible=False)
@@ -38,10 +39,13 @@ def parts_chart(counts: Mapping[str, int], *, alt: str) -> Picture:
         return from_figure(figure, alt)
 
 
-def strength_chart(levels: Sequence[Level], strengths: Sequence[float | int], *, alt: str) -> Picture:
+def strength_chart(
+    levels: Sequence[Level], strengths: Sequence[float | int], *, alt: str
+) -> Picture:
     """One row for each strength: the steps of a whole run, those that are run filled, the others hollow.
 
-    At the right stand the number of steps, the time t of the first, and how much of the picture it leaves.
+    At the right stand the number of steps, the time t of the first, and how much of the picture
+    it leaves.
     """
     n = len(levels) - 1
     with axes(size=(10.2, 0.8 + 0.34 * len(strengths))) as (figure, ((panel,),)):
@@ -51,7 +55,13 @@ def strength_chart(levels: Sequence[Level], strengths: Sequence[float | int], *,
                 filled = k > n - len(run)
                 colour = COLOURS[0] if filled else "white"
                 panel.add_patch(
-                    Rectangle((k + 0.08, row - 0.36), 0.84, 0.72, facecolor=colour, edgecolor="#999999")
+                    Rectangle(
+                        (k + 0.08, row - 0.36),
+                        0.84,
+                        0.72,
+                        facecolor=colour,
+                        edgecolor="#999999",
+                    )
                 )
             panel.text(n + 0.6, row, _start(run), va="center", fontsize=9.5)
         panel.set(xlim=(-0.2, 1.62 * n), ylim=(len(strengths) - 0.4, -0.6), ylabel="strength")
@@ -74,7 +84,12 @@ def _start(run: Sequence[Level]) -> str:
 
 
 def show_sizes(
-    images: Sequence[Image.Image], titles: Sequence[str], *, alt: str, width: int = 960, scale: int = 1
+    images: Sequence[Image.Image],
+    titles: Sequence[str],
+    *,
+    alt: str,
+    width: int = 960,
+    scale: int = 1,
 ) -> Picture:
     """Pictures of different sizes, each pixel `scale` pixels wide, in rows of at most `width` pixels.
 
@@ -90,8 +105,13 @@ def show_sizes(
             left, top, tallest = GAP, top + tallest + LINE + GAP, 0
         placed.append((large, title, left, top))
         left, tallest = left + cell + 2 * GAP, max(tallest, large.height)
-    ends = [(x + max(im.width, int(font.getlength(t)) + 1), y + LINE + im.height) for im, t, x, y in placed]
-    page = Image.new("RGB", (max(x for x, _ in ends) + GAP, max(y for _, y in ends) + GAP), PAPER)
+    ends = [
+        (x + max(im.width, int(font.getlength(t)) + 1), y + LINE + im.height)
+        for im, t, x, y in placed
+    ]
+    page = Image.new(
+        "RGB", (max(x for x, _ in ends) + GAP, max(y for _, y in ends) + GAP), PAPER
+    )
     pen = ImageDraw.Draw(page)
     for image, title, x, y in placed:
         pen.text((x, y), title, INK, font)
@@ -113,7 +133,9 @@ def step_film(
     for k, caption in enumerate(captions):
         shown = [row[k] for row in columns.values()]
         width, height = shown[0].width * scale, shown[0].height * scale
-        page = Image.new("RGB", (len(shown) * (width + GAP) + GAP, HEAD + height + LINE + 4), PAPER)
+        page = Image.new(
+            "RGB", (len(shown) * (width + GAP) + GAP, HEAD + height + LINE + 4), PAPER
+        )
         pen = ImageDraw.Draw(page)
         for i, (name, image) in enumerate(zip(columns, shown, strict=True)):
             x = GAP + i * (width + GAP)
@@ -130,7 +152,12 @@ def outlined(picture: Image.Image, mask: Image.Image, *, scale: int = 1) -> Imag
 
 
 def painted_cells(
-    picture: Image.Image, mask: Image.Image, cells: Float[Tensor, "1 1 h w"], *, scale: int = 3, alt: str
+    picture: Image.Image,
+    mask: Image.Image,
+    cells: Float[Tensor, "1 1 h w"],
+    *,
+    scale: int = 3,
+    alt: str,
 ) -> Picture:
     """The latent's cells over the picture: those to paint in orange, and the mask's own line over them."""
     page = enlarged(picture.convert("RGB"), scale)
@@ -156,5 +183,7 @@ def _with_line(page: Image.Image, mask: Image.Image, scale: int) -> Image.Image:
 def _grown(area: Marked) -> Marked:
     """The area and its four neighbours on every side."""
     wide = np.pad(area, 1)
-    grown: Marked = wide[1:-1, 1:-1] | wide[:-2, 1:-1] | wide[2:, 1:-1] | wide[1:-1, :-2] | wide[1:-1, 2:]
+    grown: Marked = (
+        wide[1:-1, 1:-1] | wide[:-2, 1:-1] | wide[2:, 1:-1] | wide[1:-1, :-2] | wide[1:-1, 2:]
+    )
     return grown

@@ -1,8 +1,7 @@
 r"""What stands between the layers: feature maps, a map read as a sequence, the shapes of a U-Net.
 
-Room       figures, called by notebooks and docs
 Maps       features [c h w], shapes of blocks  ->  Picture
-See        tests/figures/test_features.py
+Tests      tests/figures/test_features.py
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,11 +17,15 @@ from torch import Tensor
 from labml_sd.figures.grids import FONT_SIZE, GAP, INK, PAPER, Images, show_rows
 from labml_sd.figures.picture import COLOURS, Picture, from_figure, from_image
 from labml_sd.figures.plots import axes
-from labml_sd.image import to_pil
+from labml_sd.images.tensors import to_pil
 
 
 def feature_maps(
-    stages: Mapping[str, Float[Tensor, "c h w"]], *, n_channels: int = 8, cell: int = 72, alt: str
+    stages: Mapping[str, Float[Tensor, "c h w"]],
+    *,
+    n_channels: int = 8,
+    cell: int = 72,
+    alt: str,
 ) -> Picture:
     """A row for each stage: its `n_channels` liveliest channels, each on its own scale, dark to bright.
 
@@ -31,8 +34,12 @@ def feature_maps(
     rows: dict[str, Images] = {}
     for name, features in stages.items():
         c, h, w = features.shape
-        liveliest = features.flatten(1).std(dim=1).topk(min(n_channels, c)).indices.sort().values
-        rows[f"{name}: {c} maps of {h} x {w}"] = [_coloured(features[i], cell) for i in liveliest]
+        liveliest = (
+            features.flatten(1).std(dim=1).topk(min(n_channels, c)).indices.sort().values
+        )
+        rows[f"{name}: {c} maps of {h} x {w}"] = [
+            _coloured(features[i], cell) for i in liveliest
+        ]
     return show_rows(rows, alt=alt)
 
 
@@ -40,24 +47,34 @@ def _coloured(values: Float[Tensor, "h w"], cell: int) -> Image.Image:
     span = float(values.max() - values.min()) or 1.0
     unit = ((values - values.min()) / span).detach().double().cpu().numpy()
     colours = Image.fromarray(colormaps["viridis"](unit, bytes=True)[..., :3])
-    return colours.resize((cell * values.shape[1] // values.shape[0], cell), Image.Resampling.NEAREST)
+    return colours.resize(
+        (cell * values.shape[1] // values.shape[0], cell), Image.Resampling.NEAREST
+    )
 
 
 def map_and_sequence(
-    maps: Mapping[str, Float[Tensor, "3 h w"]], sequences: Mapping[str, Float[Tensor, "n 3"]], *, alt: str
+    maps: Mapping[str, Float[Tensor, "3 h w"]],
+    sequences: Mapping[str, Float[Tensor, "n 3"]],
+    *,
+    alt: str,
 ) -> Picture:
     """Coloured maps side by side, and coloured sequences as long strips below; values in [-1, 1]."""
     font, side = ImageFont.load_default(FONT_SIZE), 144
     square = max(4, 900 // max(len(s) for s in sequences.values()))
     widths = [side * colours.shape[2] // colours.shape[1] for colours in maps.values()]
-    width = max(max(len(s) for s in sequences.values()) * square, sum(widths) + 3 * GAP * len(widths))
+    width = max(
+        max(len(s) for s in sequences.values()) * square, sum(widths) + 3 * GAP * len(widths)
+    )
     strip = FONT_SIZE + 2 * square + 2 * GAP
     page = Image.new("RGB", (width + 2 * GAP, side + 4 * GAP + len(sequences) * strip), PAPER)
     pen = ImageDraw.Draw(page)
     left = GAP
     for (name, colours), wide in zip(maps.items(), widths, strict=True):
         pen.text((left, 4), name, INK, font)
-        page.paste(to_pil(colours[None])[0].resize((wide, side), Image.Resampling.NEAREST), (left, 2 * GAP))
+        page.paste(
+            to_pil(colours[None])[0].resize((wide, side), Image.Resampling.NEAREST),
+            (left, 2 * GAP),
+        )
         left += wide + 3 * GAP
     for k, (name, tokens) in enumerate(sequences.items()):
         top = side + 3 * GAP + k * strip
@@ -90,8 +107,8 @@ def unet_shape(
 ) -> Picture:
     """The U: lower for each halving; layers as coloured boxes, the output's shape below, bridges above.
 
-    Block i of the way up stands on the level where it starts: that of block -i of the way down, whose result
-    it takes over the bridge.
+    Block i of the way up stands on the level where it starts: that of block -i of the way down,
+    whose result it takes over the bridge.
     """
     stages, n = [*down, middle, *up], len(down)
     sides = [s.shape[1] for s in down]
@@ -103,13 +120,21 @@ def unet_shape(
         for x, (stage, y) in enumerate(zip(stages, heights, strict=True)):
             _block(panel, x, y, stage)
             if x != n:
-                panel.text(x, y, str(x % (n + 1)), ha="center", va="center", fontsize=9, weight="bold")
+                panel.text(
+                    x, y, str(x % (n + 1)), ha="center", va="center", fontsize=9, weight="bold"
+                )
         for i in range(n) if bridges else ():
             _bridge(panel, i, 2 * n - i, heights[i])
         used = {layer for stage in stages for layer in stage.layers}
         for name in (name for name in LAYER_COLOURS if name in used):
             panel.scatter(
-                [], [], marker="s", s=90, color=LAYER_COLOURS[name], edgecolor="#444444", label=name
+                [],
+                [],
+                marker="s",
+                s=90,
+                color=LAYER_COLOURS[name],
+                edgecolor="#444444",
+                label=name,
             )
         panel.legend(loc="lower left", ncols=1, fontsize=9)
         return from_figure(figure, alt)
@@ -128,5 +153,10 @@ def _block(panel: Any, x: int, y: float, stage: Stage) -> None:
 
 
 def _bridge(panel: Any, start: int, end: int, y: float) -> None:
-    bend = {"arrowstyle": "-|>", "color": "#777777", "connectionstyle": "arc3,rad=-0.07", "lw": 1.1}
+    bend = {
+        "arrowstyle": "-|>",
+        "color": "#777777",
+        "connectionstyle": "arc3,rad=-0.07",
+        "lw": 1.1,
+    }
     panel.annotate("", (end, y + 0.27), (start, y + 0.27), arrowprops=bend)

@@ -1,8 +1,7 @@
 r"""The data flow from prompt to picture, with one room lit: the first picture of every notebook.
 
-Room       figures, called by notebooks
 Maps       names of rooms  ->  Picture
-See        tests/figures/test_general.py
+Tests      tests/figures/test_general.py
 """
 
 from dataclasses import dataclass
@@ -79,7 +78,8 @@ def data_flow(*lit: str) -> Picture:
             _box(panel, box, LIT if chosen else UNLIT, INK, "bold" if chosen else "normal")
         what = " and ".join(name.replace("_", " ") for name in lit)
         return from_figure(
-            figure, "The way from prompt and noise to a picture" + (f"; lit: {what}" if lit else "")
+            figure,
+            "The way from prompt and noise to a picture" + (f"; lit: {what}" if lit else ""),
         )
 
 
@@ -94,7 +94,9 @@ def _box(panel: Any, box: Box, fill: str, edge: str, weight: str) -> None:
         edgecolor=edge,
     )
     panel.add_patch(shape)
-    panel.text(box.x, box.y, box.text, ha="center", va="center", fontsize=9, weight=weight, color=INK)
+    panel.text(
+        box.x, box.y, box.text, ha="center", va="center", fontsize=9, weight=weight, color=INK
+    )
 
 
 def _arrow(panel: Any, corners: list[tuple[float, float]], label: str) -> None:
@@ -102,8 +104,13 @@ def _arrow(panel: Any, corners: list[tuple[float, float]], label: str) -> None:
     xs, ys = zip(*corners, strict=True)
     panel.plot(xs[:-1], ys[:-1], color=PALE, linewidth=1.2)
     panel.annotate(
-        "", end, before, arrowprops={"arrowstyle": "-|>", "color": PALE, "shrinkA": 0, "shrinkB": 0}
+        "",
+        end,
+        before,
+        arrowprops={"arrowstyle": "-|>", "color": PALE, "shrinkA": 0, "shrinkB": 0},
     )
     (x0, y0), (x1, _) = corners[:2]
     if label:
-        panel.text((x0 + x1) / 2, y0 + 0.08, label, ha="center", va="bottom", fontsize=8.5, color=INK)
+        panel.text(
+            (x0 + x1) / 2, y0 + 0.08, label, ha="center", va="bottom", fontsize=8.5, color=INK
+        )

@@ -1,8 +1,7 @@
 r"""Pictures side by side: with titles, with captions, as rows of a table.
 
-Room       figures, called by notebooks and docs
 Maps       PIL images or tensors [b 3 h w] in [-1, 1]  ->  Picture
-See        tests/figures/test_general.py
+Tests      tests/figures/test_general.py
 """
 
 import textwrap
@@ -14,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from labml_sd.figures.picture import Picture, from_image
-from labml_sd.image import to_pil
+from labml_sd.images.tensors import to_pil
 
 FONT_SIZE = 11
 GAP = 10  # pixels between cells
@@ -30,18 +29,26 @@ def show_images(
     drawn = [enlarged(image, scale) for image in as_images(images)]
     captions = [title for title, _ in zip_longest(titles, drawn, fillvalue="")][: len(drawn)]
     n_lines = max((_n_lines(c, drawn[0].width) for c in captions), default=0)
-    return from_image(captioned_grid(drawn, captions, columns=columns or len(drawn), n_lines=n_lines), alt)
+    return from_image(
+        captioned_grid(drawn, captions, columns=columns or len(drawn), n_lines=n_lines), alt
+    )
 
 
-def show_rows(rows: dict[str, Images], titles: Sequence[str] = (), *, scale: int = 1, alt: str) -> Picture:
+def show_rows(
+    rows: dict[str, Images], titles: Sequence[str] = (), *, scale: int = 1, alt: str
+) -> Picture:
     """A table of images: each row has a name at its left, each column a title above."""
-    table = {name: [enlarged(image, scale) for image in as_images(row)] for name, row in rows.items()}
+    table = {
+        name: [enlarged(image, scale) for image in as_images(row)] for name, row in rows.items()
+    }
     font = ImageFont.load_default(FONT_SIZE)
     width, height = next(iter(table.values()))[0].size
     margin = GAP + int(max(font.getlength(name) for name in table)) + GAP
     head = GAP + (FONT_SIZE + 6 if titles else 0)
     n = max(len(row) for row in table.values())
-    page = Image.new("RGB", (margin + n * (width + 4) + GAP, head + len(table) * (height + 4) + GAP), PAPER)
+    page = Image.new(
+        "RGB", (margin + n * (width + 4) + GAP, head + len(table) * (height + 4) + GAP), PAPER
+    )
     pen = ImageDraw.Draw(page)
     for k, title in enumerate(titles):
         pen.text((margin + k * (width + 4) + width / 2, GAP), title, INK, font, anchor="ma")
@@ -55,7 +62,11 @@ def show_rows(rows: dict[str, Images], titles: Sequence[str] = (), *, scale: int
 
 def as_images(images: Images) -> list[Image.Image]:
     """PIL images, whatever came in."""
-    return to_pil(images) if isinstance(images, Tensor) else [image.convert("RGB") for image in images]
+    return (
+        to_pil(images)
+        if isinstance(images, Tensor)
+        else [image.convert("RGB") for image in images]
+    )
 
 
 def captioned_grid(
@@ -63,7 +74,8 @@ def captioned_grid(
 ) -> Image.Image:
     """Pictures of one size in rows, each with its caption below, wrapped to `n_lines` lines or fewer.
 
-    Raises ValueError when a caption needs more lines: a caption that is cut off would be a wrong one.
+    Raises ValueError when a caption needs more lines: a caption that is cut off would be a
+    wrong one.
     """
     font = ImageFont.load_default(FONT_SIZE)
     width, height = images[0].size

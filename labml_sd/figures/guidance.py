@@ -1,8 +1,7 @@
 r"""Guidance as pictures: the doubled batch, the arrows of two answers, where guided samples land.
 
-Room       figures, called by notebooks and docs
 Maps       latents [b 4 h w], or points and arrows in the plane  ->  Picture
-See        tests/figures/test_guidance.py
+Tests      tests/figures/test_guidance.py
 """
 
 from collections.abc import Mapping
@@ -30,7 +29,8 @@ def doubled_batch(
 ) -> Picture:
     """One network call on twice the batch: x stacked on itself, its two halves of answers, and their mixture.
 
-    Latents are shown by their first channel. The upper half was asked without words, the lower with them.
+    Latents are shown by their first channel. The upper half was asked without words, the lower
+    with them.
     """
     n = len(x)
     limit = max(float(part[:, 0].abs().max()) for part in (x, eps_uncond, eps_cond, eps)) or 1.0
@@ -38,29 +38,48 @@ def doubled_batch(
         panel.set(xlim=(-0.1, 10.7), ylim=(2 * n + 0.25, -0.75), aspect="equal")
         panel.set_axis_off()
         _column(panel, x, 0.0, n / 2, limit, "x")
-        for column, halves, title in ((2.4, (x, x), "cat [x, x]"), (6.4, (eps_uncond, eps_cond), "chunk(2)")):
+        for column, halves, title in (
+            (2.4, (x, x), "cat [x, x]"),
+            (6.4, (eps_uncond, eps_cond), "chunk(2)"),
+        ):
             for half, colour, top in zip(halves, (WITHOUT, WITH), (0, n), strict=True):
                 _column(panel, half, column, top, limit, title if top == 0 else "", colour)
         for top, name, colour in ((0, "no words", WITHOUT), (n, "the prompt", WITH)):
-            panel.text(3.45, top + n / 2, name, color=colour, va="center", fontsize=10, weight="bold")
+            panel.text(
+                3.45, top + n / 2, name, color=colour, va="center", fontsize=10, weight="bold"
+            )
         panel.add_patch(Rectangle((5.0, 0), 0.85, 2 * n, facecolor="#F3F1EC", edgecolor=INK))
-        panel.text(5.42, n, "one U-Net call", rotation=90, ha="center", va="center", fontsize=10)
+        panel.text(
+            5.42, n, "one U-Net call", rotation=90, ha="center", va="center", fontsize=10
+        )
         _column(panel, eps, 9.7, n / 2, limit, "guided", GUIDED)
         panel.text(8.5, n, "eps_u +\ns (eps_c - eps_u)", ha="center", va="center", fontsize=9.5)
         return from_figure(figure, alt)
 
 
 def _column(
-    panel: Any, latents: Tensor, left: float, top: float | int, limit: float, title: str, edge: str = PALE
+    panel: Any,
+    latents: Tensor,
+    left: float,
+    top: float | int,
+    limit: float,
+    title: str,
+    edge: str = PALE,
 ) -> None:
     """Latents below one another, framed."""
     for k, latent in enumerate(latents):
         y = top + k
         values = latent[0].detach().double().cpu().numpy()
         panel.imshow(
-            values, extent=(left, left + 0.92, y + 0.96, y + 0.04), cmap="RdBu_r", vmin=-limit, vmax=limit
+            values,
+            extent=(left, left + 0.92, y + 0.96, y + 0.04),
+            cmap="RdBu_r",
+            vmin=-limit,
+            vmax=limit,
         )
-        panel.add_patch(Rectangle((left, y + 0.04), 0.92, 0.92, fill=False, edgecolor=edge, linewidth=2.2))
+        panel.add_patch(
+            Rectangle((left, y + 0.04), 0.92, 0.92, fill=False, edgecolor=edge, linewidth=2.2)
+        )
     panel.text(left + 0.46, top - 0.15, title, ha="center", va="bottom", fontsize=10)
 
 
@@ -105,20 +124,31 @@ def guidance_arrows(
 
 
 def clouds(
-    samples: Mapping[str, Float[Tensor, "n 2"]], modes: Mapping[str, Float[Tensor, "k 3"]], *, alt: str
+    samples: Mapping[str, Float[Tensor, "n 2"]],
+    modes: Mapping[str, Float[Tensor, "k 3"]],
+    *,
+    alt: str,
 ) -> Picture:
     """Samples in the plane, one panel a set, on the same axes, with rings around the blobs of the data.
 
     A row of `modes` is a blob: x, y, standard deviation. Its ring holds 95% of it.
     """
     with axes(len(samples), size=(9.9 / len(samples), 2.9)) as (figure, panels):
-        rings = [blobs[:, :2] + sign * RING * blobs[:, 2:] for blobs in modes.values() for sign in (-1, 1)]
-        everything = np.concatenate([points.double().numpy() for points in (*samples.values(), *rings)])
+        rings = [
+            blobs[:, :2] + sign * RING * blobs[:, 2:]
+            for blobs in modes.values()
+            for sign in (-1, 1)
+        ]
+        everything = np.concatenate(
+            [points.double().numpy() for points in (*samples.values(), *rings)]
+        )
         low, high = everything.min(axis=0) - 0.1, everything.max(axis=0) + 0.1
         for (title, points), panel in zip(samples.items(), panels.flat, strict=True):
             _modes(panel, modes)
             panel.plot(*points.double().numpy().T, ".", color=GUIDED, markersize=3, alpha=0.5)
-            panel.set(title=title, xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
+            panel.set(
+                title=title, xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal"
+            )
         return from_figure(figure, alt)
 
 
@@ -134,4 +164,14 @@ def _modes(panel: Any, modes: Mapping[str, Float[Tensor, "k 3"]]) -> None:
                 linewidth=1.2,
                 zorder=3,
             )
-            panel.text(x, y, name, ha="center", va="center", fontsize=14, weight="bold", color=INK, zorder=4)
+            panel.text(
+                x,
+                y,
+                name,
+                ha="center",
+                va="center",
+                fontsize=14,
+                weight="bold",
+                color=INK,
+                zorder=4,
+            )

@@ -1,8 +1,7 @@
 r"""What the autoencoder keeps, and where: levels as bars, fields of view, round trips, the reach of one cell.
 
-Room       figures, called by notebooks and docs
 Maps       images [b 3 H W] in [-1, 1], numbers for each level  ->  Picture
-See        tests/figures/test_latents.py
+Tests      tests/figures/test_latents.py
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,23 +12,38 @@ from matplotlib import colormaps
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from torch import Tensor
 
-from labml_sd.figures.grids import FONT_SIZE, GAP, INK, PAPER, Images, enlarged, show_images, show_rows
+from labml_sd.figures.grids import (
+    FONT_SIZE,
+    GAP,
+    INK,
+    PAPER,
+    Images,
+    enlarged,
+    show_images,
+    show_rows,
+)
 from labml_sd.figures.picture import COLOURS, Picture, from_figure, from_image
 from labml_sd.figures.plots import axes
-from labml_sd.image import to_pil
+from labml_sd.images.tensors import to_pil
 
 GRID = (110, 110, 110)
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels; the last two are outside
 
 
-def level_bars(names: Sequence[str], measures: Mapping[str, Sequence[float | int]], *, alt: str) -> Picture:
+def level_bars(
+    names: Sequence[str], measures: Mapping[str, Sequence[float | int]], *, alt: str
+) -> Picture:
     """A panel for each measure with one bar a level, top to bottom, and the number at its end."""
     with axes(len(measures), size=(3.1, 0.35 + 0.38 * len(names))) as (figure, panels):
-        for (title, values), panel, colour in zip(measures.items(), panels.flat, COLOURS, strict=False):
+        for (title, values), panel, colour in zip(
+            measures.items(), panels.flat, COLOURS, strict=False
+        ):
             bars = panel.barh(range(len(names)), values, color=colour, height=0.65)
             panel.bar_label(bars, [f"{value:,.0f}" for value in values], padding=3)
-            panel.set(title=title, yticks=range(len(names)), xlim=(0, 1.35 * max(values)), xticks=[])
+            panel.set(
+                title=title, yticks=range(len(names)), xlim=(0, 1.35 * max(values)), xticks=[]
+            )
             panel.set_yticklabels(names if panel is panels.flat[0] else [""] * len(names))
             panel.tick_params(left=False)
             panel.spines["bottom"].set_visible(False)
@@ -38,12 +52,16 @@ def level_bars(names: Sequence[str], measures: Mapping[str, Sequence[float | int
         return from_figure(figure, alt)
 
 
-def fields_of_view(image: Image.Image, boxes: Mapping[str, Box], *, scale: int = 3, alt: str) -> Picture:
+def fields_of_view(
+    image: Image.Image, boxes: Mapping[str, Box], *, scale: int = 3, alt: str
+) -> Picture:
     """Named frames on a picture, and a list of their names in their colours at the right."""
     font = ImageFont.load_default(FONT_SIZE)
     large = image.resize((image.width * scale, image.height * scale), Image.Resampling.LANCZOS)
     names_width = int(max(font.getlength(name) for name in boxes)) + 40
-    page = Image.new("RGB", (GAP + large.width + GAP + names_width, large.height + 2 * GAP), PAPER)
+    page = Image.new(
+        "RGB", (GAP + large.width + GAP + names_width, large.height + 2 * GAP), PAPER
+    )
     page.paste(large, (GAP, GAP))
     pen = ImageDraw.Draw(page)
     for k, (name, box) in enumerate(boxes.items()):
@@ -65,11 +83,16 @@ def round_trips(
 ) -> Picture:
     """Pictures, what comes back, and where the two differ.
 
-    The error is the mean over the colours of |difference|, from 0 (black) to `limit` of the range 0..2.
+    The error is the mean over the colours of |difference|, from 0 (black) to `limit` of the
+    range 0..2.
     """
     results = results.clamp(-1, 1)
     errors = [_heated(e, limit) for e in (results - images).abs().mean(dim=1)]
-    rows: dict[str, Images] = {"picture": to_pil(images), "back": to_pil(results), "error": errors}
+    rows: dict[str, Images] = {
+        "picture": to_pil(images),
+        "back": to_pil(results),
+        "error": errors,
+    }
     return show_rows(rows, titles, alt=alt)
 
 
@@ -85,27 +108,41 @@ def cell_reach(
 ) -> Picture:
     """Two pictures and their difference near one latent cell: its patch and `around` patches on each side.
 
-    The patch of `cell` (row, column) is framed; the cell must lie at least `around` cells inside. The
-    difference has a grid of all patches, and its largest value is white.
+    The patch of `cell` (row, column) is framed; the cell must lie at least `around` cells
+    inside. The difference has a grid of all patches, and its largest value is white.
     """
     top, left = (factor * (index - around) for index in cell)
     side = factor * (2 * around + 1)
     part = (slice(top, top + side), slice(left, left + side))
     change = (after - before).abs().mean(dim=0)[part]
     pictures = to_pil(torch.stack([before[:, *part], after[:, *part]]).clamp(-1, 1))
-    cells = [enlarged(picture, scale) for picture in [*pictures, _heated(change, float(change.max()))]]
+    cells = [
+        enlarged(picture, scale)
+        for picture in [*pictures, _heated(change, float(change.max()))]
+    ]
     pen = ImageDraw.Draw(cells[-1])
     for line in range(scale * factor, scale * side, scale * factor):
         pen.line((line, 0, line, scale * side), fill=GRID)
         pen.line((0, line, scale * side, line), fill=GRID)
     edges = factor * around, factor * (around + 1)
     for picture in cells:
-        _frame(ImageDraw.Draw(picture), (edges[0], edges[0], edges[1], edges[1]), scale, PAPER, offset=0)
+        _frame(
+            ImageDraw.Draw(picture),
+            (edges[0], edges[0], edges[1], edges[1]),
+            scale,
+            PAPER,
+            offset=0,
+        )
     return show_images(cells, ["before", "after", "what changed"], alt=alt)
 
 
 def _frame(
-    pen: ImageDraw.ImageDraw, box: Box, scale: int, colour: tuple[int, ...], *, offset: int = GAP
+    pen: ImageDraw.ImageDraw,
+    box: Box,
+    scale: int,
+    colour: tuple[int, ...],
+    *,
+    offset: int = GAP,
 ) -> None:
     """A frame in `colour` between two thin dark ones, so it can be seen on every picture."""
     left, top, right, bottom = (offset + scale * side for side in box)

@@ -1,8 +1,7 @@
 r"""Noise as pictures: latents as colours, numbers that wander, and where they end.
 
-Room       figures, called by notebooks
 Maps       latents [b c h w], walks [n t], samples [n]  ->  PIL images, Picture
-See        tests/figures/test_noise.py
+Tests      tests/figures/test_noise.py
 """
 
 import math
@@ -22,11 +21,13 @@ N_DRAWN = 40  # walks that are drawn; the histogram counts all of them
 N_POINTS = 250  # of each walk: more than the pixels can show only makes the file larger
 
 
-def latent_colours(z: Float[Tensor, "b c h w"], *, scale: int = 8, limit: float = 3.0) -> list[Image.Image]:
+def latent_colours(
+    z: Float[Tensor, "b c h w"], *, scale: int = 8, limit: float = 3.0
+) -> list[Image.Image]:
     """Latents as they are, one square a cell: channels 0, 1, 2 as red, green, blue; the others are not shown.
 
-    `-limit` is dark, `limit` is bright, the same for every latent, so two pictures can be compared. At the
-    scale 8 a latent of SD is as large as its picture.
+    `-limit` is dark, `limit` is bright, the same for every latent, so two pictures can be
+    compared. At the scale 8 a latent of SD is as large as its picture.
     """
     rgb = ((z[:, :3].detach().float().cpu() + limit) / (2 * limit)).clamp(0, 1)
     pixels = (255 * rgb).round().byte().permute(0, 2, 3, 1).numpy()
@@ -53,7 +54,13 @@ def fan(
         panel.get_gridspec().set_width_ratios([3, 1])
         side.sharey(panel)
         stride = max(1, len(times) // N_POINTS)
-        panel.plot(times[::stride], paths[:N_DRAWN, ::stride].T, color=COLOURS[5], linewidth=0.5, alpha=0.7)
+        panel.plot(
+            times[::stride],
+            paths[:N_DRAWN, ::stride].T,
+            color=COLOURS[5],
+            linewidth=0.5,
+            alpha=0.7,
+        )
         panel.fill_between(
             times,
             middle - 2 * spread,
@@ -65,7 +72,9 @@ def fan(
         panel.plot(times, middle, color=COLOURS[1], label="mean")
         panel.set(xlabel=x, ylabel=y)
         panel.legend(loc="upper right")
-        side.hist(paths[:, -1], bins=40, density=True, orientation="horizontal", color=COLOURS[5])
+        side.hist(
+            paths[:, -1], bins=40, density=True, orientation="horizontal", color=COLOURS[5]
+        )
         values, density = _normal(float(middle[-1]), float(spread[-1]))
         side.plot(density, values, color=COLOURS[1])
         side.set(title=f"where {len(paths):,} walks end", xticks=[])
@@ -86,7 +95,9 @@ def histograms(
     `line` stands upright where something is decided.
     """
     with axes(size=(6.4, 3.2)) as (figure, ((panel,),)):
-        arrays = {name: values.detach().double().cpu().numpy() for name, values in samples.items()}
+        arrays = {
+            name: values.detach().double().cpu().numpy() for name, values in samples.items()
+        }
         everything = np.concatenate(list(arrays.values()))
         bins = np.linspace(everything.min(), everything.max(), 60)
         for (name, values), colour in zip(arrays.items(), COLOURS, strict=False):

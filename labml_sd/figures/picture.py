@@ -1,8 +1,7 @@
 r"""What every figure is: a PNG with a text that says what it shows.
 
-Room       figures, called by the other files of this folder
 Maps       matplotlib figure | PIL images  ->  Picture
-See        tests/figures/test_general.py
+Tests      tests/figures/test_general.py
 """
 
 import io
@@ -28,7 +27,16 @@ STYLE: dict[str, Any] = {
 }
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+COLOURS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+    "#F0E442",
+)
 INK, PALE = "#222222", "#8A8A8A"  # of frames and letters in plots; of what stands back
 
 
@@ -55,7 +63,9 @@ class Picture:
 def from_figure(figure: Any, alt: str) -> Picture:
     """A matplotlib figure, drawn once. The same figure gives the same bytes: no date, no version inside."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
+    figure.savefig(
+        buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None}
+    )
     return Picture(buffer.getvalue(), alt)
 
 
@@ -66,7 +76,9 @@ def from_image(image: Image.Image, alt: str) -> Picture:
     return Picture(buffer.getvalue(), alt)
 
 
-def film(frames: Sequence[Image.Image], alt: str, *, milliseconds: int = 120, hold: int = 1200) -> Picture:
+def film(
+    frames: Sequence[Image.Image], alt: str, *, milliseconds: int = 120, hold: int = 1200
+) -> Picture:
     """An animated PNG that runs for ever; the last frame stays `hold` milliseconds."""
     buffer = io.BytesIO()
     times = [milliseconds] * (len(frames) - 1) + [hold]

@@ -1,8 +1,7 @@
 r"""Curves and heat maps.
 
-Room       figures, called by notebooks and docs
 Maps       numbers  ->  Picture
-See        tests/figures/test_general.py
+Tests      tests/figures/test_general.py
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +20,9 @@ Numbers = Sequence[float] | Tensor
 
 
 @contextmanager
-def axes(columns: int = 1, rows: int = 1, *, size: tuple[float, float] = (5.0, 3.0)) -> Iterator[Any]:
+def axes(
+    columns: int = 1, rows: int = 1, *, size: tuple[float, float] = (5.0, 3.0)
+) -> Iterator[Any]:
     """A figure in the house style with `rows` x `columns` axes of `size` inches each; no pyplot, no state."""
     with rc_context(STYLE):
         figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
@@ -42,7 +43,9 @@ def curves(
     """Named lines (x values, y values) in one plot; `x` and `y` are the labels of the axes."""
     with axes(size=(6.0, 3.4)) as (figure, ((panel,),)):
         for (name, (xs, ys)), colour in zip(lines.items(), _endless(COLOURS), strict=False):
-            panel.plot(_array(xs), _array(ys), color=colour, label=name, marker="o" if markers else "")
+            panel.plot(
+                _array(xs), _array(ys), color=colour, label=name, marker="o" if markers else ""
+            )
         panel.set(xlabel=x, ylabel=y, title=title)
         if log_x:
             panel.set_xscale("log")
@@ -81,7 +84,11 @@ def heat(
 
 
 def _array(values: Numbers | Float[Tensor, "h w"]) -> np.ndarray:
-    return values.detach().double().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values, float)
+    return (
+        values.detach().double().cpu().numpy()
+        if isinstance(values, Tensor)
+        else np.asarray(values, float)
+    )
 
 
 def _endless(colours: Sequence[str]) -> Iterator[str]:

@@ -1,8 +1,7 @@
 r"""The autoencoder's posterior in the plane of two channels: clouds, draws, and the standard normal.
 
-Room       figures, called by notebooks
 Maps       mean, std [n 2], draws [n k 2]  ->  Picture
-See        tests/figures/test_posterior.py
+Tests      tests/figures/test_posterior.py
 """
 
 from typing import Any
@@ -26,23 +25,34 @@ def posterior_plane(
 ) -> Picture:
     """All clouds as ellipses of two stds beside the standard normal's, and a close look at cloud `zoom`.
 
-    The frame at the left is what the right panel shows: draws as dots, ellipses of one and two stds.
+    The frame at the left is what the right panel shows: draws as dots, ellipses of one and two
+    stds.
     """
     half = 4 * float(std[zoom].max())
     left, bottom = (float(value) - half for value in mean[zoom])
     with axes(2, size=(4.3, 4.0)) as (figure, ((panel, close),)):
         _ellipses(panel, mean, std, n_stds=2.0, color=COLOURS[0])
-        panel.add_patch(Ellipse((0, 0), 4, 4, fill=False, color=COLOURS[1], linestyle="--", linewidth=1.5))
-        panel.annotate("standard normal,\n2 std", (1.45, 1.45), ha="left", va="bottom", color=COLOURS[1])
-        panel.add_patch(Rectangle((left, bottom), 2 * half, 2 * half, fill=False, color=INK, linewidth=1.2))
+        panel.add_patch(
+            Ellipse((0, 0), 4, 4, fill=False, color=COLOURS[1], linestyle="--", linewidth=1.5)
+        )
+        panel.annotate(
+            "standard normal,\n2 std", (1.45, 1.45), ha="left", va="bottom", color=COLOURS[1]
+        )
+        panel.add_patch(
+            Rectangle((left, bottom), 2 * half, 2 * half, fill=False, color=INK, linewidth=1.2)
+        )
         reach = 1.1 * max(2.4, float(mean.abs().max()))
-        panel.set(xlim=(-reach, reach), ylim=(-reach, reach), title=f"the clouds of {len(mean)} cells")
+        panel.set(
+            xlim=(-reach, reach), ylim=(-reach, reach), title=f"the clouds of {len(mean)} cells"
+        )
         dots = draws[zoom].detach().double().cpu()
         close.scatter(dots[:, 0], dots[:, 1], s=4, color=COLOURS[5])
         for n_stds in (1.0, 2.0):
             _ellipses(close, mean, std, n_stds=n_stds, color=COLOURS[0])
         close.set(
-            xlim=(left, left + 2 * half), ylim=(bottom, bottom + 2 * half), title="the framed one, enlarged"
+            xlim=(left, left + 2 * half),
+            ylim=(bottom, bottom + 2 * half),
+            title="the framed one, enlarged",
         )
         for one in (panel, close):
             one.set(xlabel=names[0], ylabel=names[1], aspect="equal")

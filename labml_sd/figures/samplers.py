@@ -1,8 +1,7 @@
 r"""How samplers walk: paths through a noisy density, errors against cost, lists of levels, distances.
 
-Room       figures, called by notebooks
 Maps       paths, errors, levels, matrices  ->  Picture
-See        tests/figures/test_samplers.py
+Tests      tests/figures/test_samplers.py
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,15 +29,20 @@ def walks(
 ) -> Picture:
     """Paths of numbers from noise (left, t high) to data (right), over the density of every level.
 
-    Every panel has its own paths [n_paths n_levels]; the columns of all of them stand at the times `t`, as do
-    the columns of `density`, whose rows stand at `places`. Every column is scaled to its own highest value.
+    Every panel has its own paths [n_paths n_levels]; the columns of all of them stand at the
+    times `t`, as do the columns of `density`, whose rows stand at `places`. Every column is
+    scaled to its own highest value.
     """
     with axes(len(panels), size=(4.6, 3.6)) as (figure, (row,)):
         shade = (density / density.amax(dim=0)).numpy()
         for panel, (title, paths) in zip(row, panels.items(), strict=True):
-            panel.pcolormesh(t, places.numpy(), shade, cmap="Greys", vmin=0, vmax=1.6, shading="nearest")
+            panel.pcolormesh(
+                t, places.numpy(), shade, cmap="Greys", vmin=0, vmax=1.6, shading="nearest"
+            )
             for k, path in enumerate(paths):
-                panel.plot(t, path.numpy(), color=COLOURS[k % len(COLOURS)], linewidth=1.1, alpha=0.9)
+                panel.plot(
+                    t, path.numpy(), color=COLOURS[k % len(COLOURS)], linewidth=1.1, alpha=0.9
+                )
             panel.set(title=title, xlabel="time t", ylim=(float(places[0]), float(places[-1])))
             panel.set_xlim(max(t), min(t))
             panel.grid(visible=False)
@@ -47,14 +51,21 @@ def walks(
 
 
 def error_lines(
-    errors: Mapping[str, tuple[Sequence[int], Sequence[float]]], slopes: Mapping[str, float], *, alt: str
+    errors: Mapping[str, tuple[Sequence[int], Sequence[float]]],
+    slopes: Mapping[str, float],
+    *,
+    alt: str,
 ) -> Picture:
     """Error against the number of network evaluations, both on log axes; the legend tells each slope."""
     with axes(size=(6.2, 4.0)) as (figure, ((panel,),)):
-        for (name, (counts, values)), colour, marker in zip(errors.items(), COLOURS, MARKERS, strict=False):
+        for (name, (counts, values)), colour, marker in zip(
+            errors.items(), COLOURS, MARKERS, strict=False
+        ):
             label = f"{name}: slope {slopes[name]:.1f}"
             panel.plot(counts, values, color=colour, marker=marker, markersize=5, label=label)
-        panel.set(xscale="log", yscale="log", xlabel="network evaluations", ylabel="largest error")
+        panel.set(
+            xscale="log", yscale="log", xlabel="network evaluations", ylabel="largest error"
+        )
         ticks = sorted({count for counts, _ in errors.values() for count in counts})
         panel.set_xticks(ticks, [str(tick) for tick in ticks])
         panel.minorticks_off()
@@ -71,7 +82,14 @@ def level_rows(lists: Mapping[str, Sequence[Level]], *, alt: str) -> Picture:
         for panel, (read, label) in zip(row, _SCALES, strict=True):
             for k, levels in enumerate(lists.values()):
                 values = [getattr(level, read) for level in levels if level.sigma > 0]
-                panel.plot(values, [k] * len(values), "|", color=COLOURS[k], markersize=14, markeredgewidth=2)
+                panel.plot(
+                    values,
+                    [k] * len(values),
+                    "|",
+                    color=COLOURS[k],
+                    markersize=14,
+                    markeredgewidth=2,
+                )
             panel.set_yticks(range(len(lists)), list(lists))
             panel.set(xlabel=label, ylim=(len(lists) - 0.5, -0.5))
         row[1].set_xscale("log")
@@ -83,14 +101,19 @@ def level_rows(lists: Mapping[str, Sequence[Level]], *, alt: str) -> Picture:
         return from_figure(figure, alt)
 
 
-_SCALES = (("t", "time t: noisy at the left, clean at the right"), ("sigma", "sigma, on a log axis"))
+_SCALES = (
+    ("t", "time t: noisy at the left, clean at the right"),
+    ("sigma", "sigma, on a log axis"),
+)
 
 
 def distance_map(names: Sequence[str], distances: Float[Tensor, "n n"], *, alt: str) -> Picture:
     """A square of pairwise distances with names at both sides; dark is near, and 0 on the diagonal."""
     with axes(size=(6.6, 5.6)) as (figure, ((panel,),)):
         shown: Any = panel.imshow(distances.double().numpy(), vmin=0, interpolation="nearest")
-        panel.set_xticks(np.arange(len(names)), names, rotation=60, ha="right", rotation_mode="anchor")
+        panel.set_xticks(
+            np.arange(len(names)), names, rotation=60, ha="right", rotation_mode="anchor"
+        )
         panel.set_yticks(np.arange(len(names)), names)
         panel.grid(visible=False)
         figure.colorbar(shown, ax=panel, shrink=0.8, label="distance (root mean square)")

@@ -1,8 +1,7 @@
 r"""Words as the networks get them: tokens in boxes, who hears whom, which positions carry what.
 
-Room       figures, called by notebooks and docs
 Maps       tokens | matrices [n m] | numbers for each position  ->  Picture
-See        tests/figures/test_text.py
+Tests      tests/figures/test_text.py
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +41,9 @@ def token_kinds(tokens: Sequence[str]) -> list[str]:
     """What each token is for: start mark, word, first end mark, or padding, which is all that follows."""
     first_end = tokens.index(END) if END in tokens else len(tokens)
     kinds = ["word"] * first_end + ["end"] + ["padding"] * len(tokens)
-    return ["start" if token == START else kind for token, kind in zip(tokens, kinds, strict=False)]
+    return [
+        "start" if token == START else kind for token, kind in zip(tokens, kinds, strict=False)
+    ]
 
 
 def lay_out(tokens: Sequence[str], ids: Sequence[int], line: int) -> list[TokenBox]:
@@ -50,7 +51,10 @@ def lay_out(tokens: Sequence[str], ids: Sequence[int], line: int) -> list[TokenB
     boxes: list[TokenBox] = []
     left = 0.0
     for k, (token, kind) in enumerate(zip(tokens, token_kinds(tokens), strict=True)):
-        text, number = SPECIAL.get(kind, token.removesuffix(END_OF_WORD)), str(ids[k]) if ids else ""
+        text, number = (
+            SPECIAL.get(kind, token.removesuffix(END_OF_WORD)),
+            str(ids[k]) if ids else "",
+        )
         width = LETTER * max(len(text), 0.8 * len(number)) + 0.12
         if left > 0 and left + width > WIDTH:
             left, line = 0.0, line + 1
@@ -60,7 +64,10 @@ def lay_out(tokens: Sequence[str], ids: Sequence[int], line: int) -> list[TokenB
 
 
 def token_strip(
-    rows: Mapping[str, Sequence[str]], ids: Mapping[str, Sequence[int]] | None = None, *, alt: str
+    rows: Mapping[str, Sequence[str]],
+    ids: Mapping[str, Sequence[int]] | None = None,
+    *,
+    alt: str,
 ) -> Picture:
     """Each row's tokens as boxes, coloured by kind, its name at the left; `ids` puts numbers below them."""
     laid: dict[str, list[TokenBox]] = {}
@@ -75,7 +82,14 @@ def token_strip(
         panel.set(xlim=(-margin, right + 0.05), ylim=(height * line, -0.05))
         panel.set_axis_off()
         for name, boxes in laid.items():
-            panel.text(-0.12, height * boxes[0].line + 0.17, name, ha="right", va="center", fontsize=9.5)
+            panel.text(
+                -0.12,
+                height * boxes[0].line + 0.17,
+                name,
+                ha="right",
+                va="center",
+                fontsize=9.5,
+            )
             for box in boxes:
                 _draw_box(panel, box, height * box.line)
         return from_figure(figure, alt)
@@ -83,24 +97,38 @@ def token_strip(
 
 def _draw_box(panel: Any, box: TokenBox, top: float) -> None:
     corner, middle = (box.left, top + 0.03), box.left + box.width / 2
-    panel.add_patch(Rectangle(corner, box.width, 0.28, facecolor=KINDS[box.kind], edgecolor="white", lw=1.2))
+    panel.add_patch(
+        Rectangle(corner, box.width, 0.28, facecolor=KINDS[box.kind], edgecolor="white", lw=1.2)
+    )
     centred = {"x": middle, "ha": "center", "va": "center"}
     panel.text(y=top + 0.175, s=box.text, fontsize=9.5, family="DejaVu Sans Mono", **centred)
     panel.text(y=top + 0.4, s=box.number, fontsize=7.5, color="#555555", **centred)
 
 
 def token_matrix(
-    tables: Mapping[str, Float[Tensor, "n m"]], tokens: Sequence[str], *, alt: str, x: str = "", y: str = ""
+    tables: Mapping[str, Float[Tensor, "n m"]],
+    tokens: Sequence[str],
+    *,
+    alt: str,
+    x: str = "",
+    y: str = "",
 ) -> Picture:
     """Matrices between positions, each with its own scale, the tokens at both axes."""
     names = [
-        SPECIAL.get(k, t.removesuffix(END_OF_WORD)) for k, t in zip(token_kinds(tokens), tokens, strict=True)
+        SPECIAL.get(k, t.removesuffix(END_OF_WORD))
+        for k, t in zip(token_kinds(tokens), tokens, strict=True)
     ]
     with axes(len(tables), size=(4.6, 4.3)) as (figure, panels):
         for (title, table), panel in zip(tables.items(), panels.flat, strict=True):
             values = table.detach().double().cpu().numpy()
             shown = panel.imshow(values, cmap="cividis", vmin=0)
-            panel.set(title=title, xlabel=x, ylabel=y, xticks=range(len(names)), yticks=range(len(names)))
+            panel.set(
+                title=title,
+                xlabel=x,
+                ylabel=y,
+                xticks=range(len(names)),
+                yticks=range(len(names)),
+            )
             panel.set_xticklabels(names, rotation=90, fontsize=8.5)
             panel.set_yticklabels(names, fontsize=8.5)
             panel.grid(visible=False)
@@ -117,7 +145,9 @@ def position_bars(
         top = 1.08 * max(float(values.max()) for values in rows.values())
         for (title, values), panel in zip(rows.items(), panels.flat, strict=True):
             heights = values.detach().double().cpu().numpy()
-            panel.bar(range(len(kinds)), heights, color=[KINDS[kind] for kind in kinds], width=0.9)
+            panel.bar(
+                range(len(kinds)), heights, color=[KINDS[kind] for kind in kinds], width=0.9
+            )
             panel.set(title=title, ylabel=y, xlim=(-1, len(kinds)), ylim=(0, top))
         panels.flat[-1].set_xlabel("position")
         handles = [Patch(color=colour, label=kind) for kind, colour in KINDS.items()]
@@ -125,7 +155,9 @@ def position_bars(
         return from_figure(figure, alt)
 
 
-def share_bars(rows: Mapping[str, Sequence[float] | Float[Tensor, " k"]], *, alt: str) -> Picture:
+def share_bars(
+    rows: Mapping[str, Sequence[float] | Float[Tensor, " k"]], *, alt: str
+) -> Picture:
     """How four shares add up to all, one bar a row: start, words, end, padding, in the colours of tokens."""
     with axes(size=(8.2, 0.7 + 0.42 * len(rows))) as (figure, ((panel,),)):
         for at, shares in enumerate(rows.values()):
@@ -133,7 +165,14 @@ def share_bars(rows: Mapping[str, Sequence[float] | Float[Tensor, " k"]], *, alt
             for share, colour in zip(map(float, shares), KINDS.values(), strict=True):
                 panel.barh(at, share, left=left, color=colour, height=0.7)
                 if share > 0.045:
-                    panel.text(left + share / 2, at, f"{share:.0%}", ha="center", va="center", fontsize=9)
+                    panel.text(
+                        left + share / 2,
+                        at,
+                        f"{share:.0%}",
+                        ha="center",
+                        va="center",
+                        fontsize=9,
+                    )
                 left += share
         panel.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xticks=[])
         panel.grid(visible=False)
@@ -156,7 +195,9 @@ def captions_and_pictures(
     n, m = len(captions), len(images)
     longest = max(map(len, captions))
     with axes(len(tables), size=(CELL * m, CELL * (n + 1.3))) as (figure, panels):
-        figure.set_size_inches(CELL * m * len(tables) + 0.07 * longest + 0.4, CELL * (n + 1.3) + 0.3)
+        figure.set_size_inches(
+            CELL * m * len(tables) + 0.07 * longest + 0.4, CELL * (n + 1.3) + 0.3
+        )
         for (title, table), panel in zip(tables.items(), panels.flat, strict=True):
             values = table.detach().double().cpu().numpy()
             panel.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1, aspect="equal")
@@ -173,10 +214,14 @@ def captions_and_pictures(
                 )
             for j, image in enumerate(images):
                 panel.imshow(
-                    np.asarray(image), extent=(j - 0.47, j + 0.47, -0.6, -1.54), interpolation="antialiased"
+                    np.asarray(image),
+                    extent=(j - 0.47, j + 0.47, -0.6, -1.54),
+                    interpolation="antialiased",
                 )
             panel.set(title=title, xlim=(-0.5, m - 0.5), ylim=(n - 0.5, -1.6), xticks=[])
-            panel.set_yticks(range(n), captions if panel is panels.flat[0] else [""] * n, fontsize=9)
+            panel.set_yticks(
+                range(n), captions if panel is panels.flat[0] else [""] * n, fontsize=9
+            )
             panel.tick_params(length=0)
             panel.spines[["bottom", "left"]].set_visible(False)
             panel.grid(visible=False)

@@ -1,8 +1,7 @@
 r"""How a network learns: its curve, and pictures that were kept on the way.
 
-Room       figures, called by notebooks
 Maps       losses, a PNG file  ->  Picture
-See        tests/figures/test_training.py
+Tests      tests/figures/test_training.py
 """
 
 from collections.abc import Sequence
@@ -19,13 +18,19 @@ PALE = COLOURS[5]
 
 
 def learning_curve(
-    steps: Sequence[float | int], loss: Sequence[float], *, alt: str, marks: Sequence[float | int] = ()
+    steps: Sequence[float | int],
+    loss: Sequence[float],
+    *,
+    alt: str,
+    marks: Sequence[float | int] = (),
 ) -> Picture:
     """The loss of every step, pale, and its running mean; dotted lines at the steps in `marks`."""
     with axes(size=(6.4, 3.4)) as (figure, ((panel,),)):
         values = np.asarray(loss, float)
         panel.plot(steps, values, color=PALE, linewidth=0.8, label="loss of a step")
-        panel.plot(steps, smoothed(values), color=COLOURS[0], linewidth=2.0, label="running mean")
+        panel.plot(
+            steps, smoothed(values), color=COLOURS[0], linewidth=2.0, label="running mean"
+        )
         for mark in marks:
             panel.axvline(mark, color=COLOURS[6], linewidth=1, linestyle=":")
         panel.set(xlabel="step", ylabel="loss, log scale", yscale="log")

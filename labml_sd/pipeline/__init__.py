@@ -1,8 +1,7 @@
 r"""The rooms assembled: a prompt, and perhaps a picture, becomes pictures.
 
-Room       pipeline, called by users and the command line
 Maps       model, prompt (, image (, mask)) -> list of PIL images
-See        tests/pipeline/
+Tests      tests/pipeline/
 """
 
 from labml_sd.pipeline.img2img import img2img

@@ -1,8 +1,7 @@
 r"""The steps that all three tasks share, each a few lines.
 
-Room       pipeline, called by txt2img.py, img2img.py and inpaint.py
 Maps       prompts -> evaluate; image -> z; z -> PIL images with their parameters
-See        tests/pipeline/
+Tests      tests/pipeline/
 """
 
 import copy
@@ -20,13 +19,20 @@ from PIL import Image
 from torch import Tensor
 
 import labml_sd
-from labml_sd import fast
+from labml_sd import acceleration as fast
 from labml_sd.autoencoder import Autoencoder
 from labml_sd.checkpoint import model_hash
 from labml_sd.errors import GenerationError
-from labml_sd.image import crop, latent_mask, mask_to_tensor, pad_to_multiple, to_pil, to_tensor
+from labml_sd.images.parameters import GenerationParameters, attach
+from labml_sd.images.tensors import (
+    crop,
+    latent_mask,
+    mask_to_tensor,
+    pad_to_multiple,
+    to_pil,
+    to_tensor,
+)
 from labml_sd.latent_diffusion import LatentDiffusion
-from labml_sd.metadata import GenerationParameters, attach
 from labml_sd.pipeline.memory import Parts, retried
 from labml_sd.pipeline.request import Request, sampler_name
 from labml_sd.sampler import Level, NoiseSource
@@ -66,7 +72,10 @@ def prompted(model: LatentDiffusion, request: Request) -> Evaluate:
             key = (some.start, some.stop)
             if key not in bound:
                 bound[key] = fast.evaluate_with(
-                    model, cond[some], None if uncond is None else uncond[some], request.guidance
+                    model,
+                    cond[some],
+                    None if uncond is None else uncond[some],
+                    request.guidance,
                 )
             return bound[key](x[some], level)
 
@@ -100,7 +109,9 @@ def noise_source(model: LatentDiffusion, request: Request, h: int, w: int) -> No
     )
 
 
-def encode(model: LatentDiffusion, image: Image.Image, n_images: int) -> Float[Tensor, "b z h w"]:
+def encode(
+    model: LatentDiffusion, image: Image.Image, n_images: int
+) -> Float[Tensor, "b z h w"]:
     """Pad by reflection to what the networks need, and take the mean of the posterior, once per picture.
 
     Raises `GenerationError` for NaN.
@@ -125,11 +136,15 @@ def cells_to_paint(model: LatentDiffusion, mask: Image.Image) -> Float[Tensor, "
     return cells.to(model.device, state_dtype(model))
 
 
-def decode(model: LatentDiffusion, z: Float[Tensor, "b z h w"], height: int, width: int) -> list[Image.Image]:
+def decode(
+    model: LatentDiffusion, z: Float[Tensor, "b z h w"], height: int, width: int
+) -> list[Image.Image]:
     """Decode and cut the padding off. Raises `GenerationError` for NaN."""
 
     def decoded(autoencoder: Autoencoder) -> Float[Tensor, "b 3 H W"]:
-        return Parts(len(z)).run(lambda some: fast.decode(autoencoder, z[some], fast=model.fast))
+        return Parts(len(z)).run(
+            lambda some: fast.decode(autoencoder, z[some], fast=model.fast)
+        )
 
     return to_pil(crop(in_range(model, "decode", decoded), height, width), stage="decode")
 
@@ -139,8 +154,8 @@ def in_range(
 ) -> Float[Tensor, "b c h w"]:
     """Run the autoencoder; where its numbers pass the range of float16, once more in float32, with a warning.
 
-    The activations of SD's decoder come close to 65504, the largest float16; some pictures go beyond, and
-    would come out black.
+    The activations of SD's decoder come close to 65504, the largest float16; some pictures go
+    beyond, and would come out black.
     """
     answer = run(model.autoencoder)
     if answer.dtype != torch.float16 or torch.isfinite(answer).all():
@@ -182,7 +197,9 @@ def sign(
         version=labml_sd.__version__,
     )
     varied = (None,) * len(images) if variation is None else variation.seeds
-    rows = zip(images, request.prompts, request.negative_prompts, request.seeds, varied, strict=True)
+    rows = zip(
+        images, request.prompts, request.negative_prompts, request.seeds, varied, strict=True
+    )
     return [
         attach(i, replace(shared, prompt=p, negative_prompt=n, seed=s, variation_seed=v))
         for i, p, n, s, v in rows

@@ -1,9 +1,8 @@
 r"""Image to image: a picture is noised part of the way and drawn again under a prompt.
 
-Room       pipeline, called by users and the command line
 Maps       model, prompt, image -> list of PIL images of the image's size
 Paper      Meng et al. 2022 (SDEdit), arXiv:2108.01073, section 3
-See        tests/pipeline/test_img2img.py
+Tests      tests/pipeline/test_img2img.py
 """
 
 from collections.abc import Callable, Sequence
@@ -11,8 +10,8 @@ from collections.abc import Callable, Sequence
 import torch
 from PIL import Image
 
-from labml_sd.image import open_image, resize_to
-from labml_sd.image_reading import PathLike
+from labml_sd.images.reading import PathLike
+from labml_sd.images.tensors import open_image, resize_to
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline.common import decode, encode, noise_source, prompted, sign
 from labml_sd.pipeline.memory import memory_errors_explained
@@ -48,12 +47,13 @@ def img2img(
 
     $$ x_t = \sqrt{\bar\alpha_t}\, z + \sqrt{1 - \bar\alpha_t}\, \epsilon $$
 
-    is the start, at the level of the first of these steps. Strength 0 returns the autoencoder's round trip.
-    Strength 1 noises to the highest level, where $\sqrt{\bar\alpha_T} = 0.068$ of the picture's amplitude is
-    left: 1 does not mean that nothing is kept. The picture keeps its size; `height` and `width` resize it
-    first, and with one of them the proportions are kept. With `compat` strength means what it means to that
-    tool, except that 0 and 1 are never an error. The rest is as in `txt2img`.
-    Raises `ImageError`, `PromptError` and `GenerationError`.
+    is the start, at the level of the first of these steps. Strength 0 returns the autoencoder's
+    round trip. Strength 1 noises to the highest level, where $\sqrt{\bar\alpha_T} = 0.068$ of
+    the picture's amplitude is left: 1 does not mean that nothing is kept. The picture keeps its
+    size; `height` and `width` resize it first, and with one of them the proportions are kept.
+    With `compat` strength means what it means to that tool, except that 0 and 1 are never an
+    error. The rest is as in `txt2img`. Raises `ImageError`, `PromptError` and
+    `GenerationError`.
     """
     check_call(model, on_step, progress)
     request = make_request(
@@ -70,6 +70,14 @@ def img2img(
             evaluate = prompted(model, request)
             draw = noise_source(model, request, z.shape[2], z.shape[3]).draw
             x = add_noise(z, draw(), noised_to)
-            z = sample(request.sampler, evaluate, x, levels, draw=draw, on_step=on_step, progress=progress)
+            z = sample(
+                request.sampler,
+                evaluate,
+                x,
+                levels,
+                draw=draw,
+                on_step=on_step,
+                progress=progress,
+            )
         drawn = decode(model, z, picture.height, picture.width)
     return sign(model, request, drawn, "img2img", picture)

@@ -1,9 +1,8 @@
 r"""In-painting: what is white in a mask is drawn again, what is black keeps its very bits.
 
-Room       pipeline, called by users and the command line
 Maps       model, prompt, image, mask -> list of PIL images of the image's size
 Paper      Lugmayr et al. 2022 (RePaint), arXiv:2201.09865, section 4.1 (without resampling)
-See        tests/pipeline/test_inpaint.py
+Tests      tests/pipeline/test_inpaint.py
 """
 
 from collections.abc import Callable, Sequence
@@ -13,10 +12,17 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from labml_sd.image import blend_pixels, load_mask, open_image, resize_to
-from labml_sd.image_reading import PathLike
+from labml_sd.images.reading import PathLike
+from labml_sd.images.tensors import blend_pixels, load_mask, open_image, resize_to
 from labml_sd.latent_diffusion import LatentDiffusion
-from labml_sd.pipeline.common import cells_to_paint, decode, encode, noise_source, prompted, sign
+from labml_sd.pipeline.common import (
+    cells_to_paint,
+    decode,
+    encode,
+    noise_source,
+    prompted,
+    sign,
+)
 from labml_sd.pipeline.memory import memory_errors_explained
 from labml_sd.pipeline.request import Request, check_call, make_request
 from labml_sd.sampler import Sampler, Step, add_noise, inpaint_blend, sample
@@ -49,11 +55,11 @@ def inpaint(
 ) -> list[Image.Image]:
     """Draw the white parts of `mask` again; black parts keep `image`'s pixels bit for bit, grey blends.
 
-    `mask` has the size of `image`. At strength 1 the painted area starts from pure noise, below 1 from the
-    noised picture; 0 paints the autoencoder's round trip. A latent cell is painted where any of its pixels
-    is. After every step the other cells are put back at the noise level just reached. `height` and `width`
-    resize picture and mask first; the rest is as in `img2img`.
-    Raises `ImageError`, `PromptError` and `GenerationError`.
+    `mask` has the size of `image`. At strength 1 the painted area starts from pure noise, below
+    1 from the noised picture; 0 paints the autoencoder's round trip. A latent cell is painted
+    where any of its pixels is. After every step the other cells are put back at the noise level
+    just reached. `height` and `width` resize picture and mask first; the rest is as in
+    `img2img`. Raises `ImageError`, `PromptError` and `GenerationError`.
     """
     check_call(model, on_step, progress)
     request = make_request(
@@ -70,7 +76,14 @@ def inpaint(
         if request.strength > 0:
             z = _paint(model, request, z, cells_to_paint(model, grey), on_step, progress)
         painted = decode(model, z, picture.height, picture.width)
-    return sign(model, request, [blend_pixels(picture, p, grey) for p in painted], "inpaint", picture, grey)
+    return sign(
+        model,
+        request,
+        [blend_pixels(picture, p, grey) for p in painted],
+        "inpaint",
+        picture,
+        grey,
+    )
 
 
 def _paint(
@@ -88,5 +101,12 @@ def _paint(
     x = request.noise_scale * noise if request.strength == 1 else add_noise(z, noise, noised_to)
     keep = inpaint_blend(z, noise, cells)  # on x too, before the first step
     return sample(
-        request.sampler, evaluate, x, levels, draw=draw, blend=keep, on_step=on_step, progress=progress
+        request.sampler,
+        evaluate,
+        x,
+        levels,
+        draw=draw,
+        blend=keep,
+        on_step=on_step,
+        progress=progress,
     )

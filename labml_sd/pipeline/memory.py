@@ -1,8 +1,7 @@
 r"""When memory runs out: a batch is run in parts, and what cannot be run says so in one line.
 
-Room       pipeline, called by common.py and the three tasks
 Maps       a call for a batch -> the same call for parts of it; an error of PyTorch -> GenerationError
-See        tests/pipeline/test_memory.py
+Tests      tests/pipeline/test_memory.py
 """
 
 import gc
@@ -18,9 +17,18 @@ from torch import Tensor
 
 from labml_sd.errors import GenerationError
 
-ONEDNN = "could not create a primitive"  # no memory for a kernel of PyTorch's library for the CPU
+ONEDNN = (
+    "could not create a primitive"  # no memory for a kernel of PyTorch's library for the CPU
+)
 # of the CPU, of MPS, of CUDA's libraries, of C++, and of a thread that cannot start
-WORDS = ("allocate memory", "out of memory", "ALLOC_FAILED", "bad_alloc", "start new thread", ONEDNN)
+WORDS = (
+    "allocate memory",
+    "out of memory",
+    "ALLOC_FAILED",
+    "bad_alloc",
+    "start new thread",
+    ONEDNN,
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -33,15 +41,17 @@ def is_out_of_memory(error: BaseException) -> bool:
 class Parts:
     """Run calls on `n` pictures at once; where they do not fit, on half as many, and so on down to one.
 
-    The size that fits is kept for the calls that follow. Pictures do not know their neighbours, so nothing
-    but the time changes.
+    The size that fits is kept for the calls that follow. Pictures do not know their neighbours,
+    so nothing but the time changes.
     """
 
     def __init__(self, n: int) -> None:
         self.n = n
         self.size = n
 
-    def run(self, call: Callable[[slice], Float[Tensor, "b *rest"]]) -> Float[Tensor, "n *rest"]:
+    def run(
+        self, call: Callable[[slice], Float[Tensor, "b *rest"]]
+    ) -> Float[Tensor, "n *rest"]:
         """`call` gets the part to run. A part of one picture that does not fit raises what it raised."""
         while True:
             try:
@@ -51,20 +61,25 @@ class Parts:
                     raise
             self._halve()  # out here the error is gone, and with it the tensors its traceback held
 
-    def _run(self, call: Callable[[slice], Float[Tensor, "b *rest"]]) -> Float[Tensor, "n *rest"]:
+    def _run(
+        self, call: Callable[[slice], Float[Tensor, "b *rest"]]
+    ) -> Float[Tensor, "n *rest"]:
         return torch.cat([call(slice(i, i + self.size)) for i in range(0, self.n, self.size)])
 
     def _halve(self) -> None:
         self.size = (self.size + 1) // 2
-        warnings.warn(f"{self.n} pictures do not fit in memory at once: {self.size} at a time", stacklevel=2)
+        warnings.warn(
+            f"{self.n} pictures do not fit in memory at once: {self.size} at a time",
+            stacklevel=2,
+        )
         free()
 
 
 def retried(run: Callable[[], Float[Tensor, "*shape"]]) -> Float[Tensor, "*shape"]:
     """Where oneDNN could not make a kernel, run once more in another thread.
 
-    It remembers in each thread that memory ran out there, for good, and makes no new kernel in it again,
-    however much memory there is by then. Kernels that are made serve all threads.
+    It remembers in each thread that memory ran out there, for good, and makes no new kernel in
+    it again, however much memory there is by then. Kernels that are made serve all threads.
     """
     try:
         return run()
@@ -92,7 +107,9 @@ def memory_errors_explained(n: int, width: int, height: int) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        traceback.clear_frames(error.__traceback__)  # whoever keeps the error must not keep their tensors
+        traceback.clear_frames(
+            error.__traceback__
+        )  # whoever keeps the error must not keep their tensors
         free()
         raise GenerationError(
             f"out of memory with {n} picture{'s' * (n > 1)} of {width}x{height}: draw smaller pictures, "

@@ -1,8 +1,7 @@
 r"""What a call asks for, checked before any network runs.
 
-Room       pipeline, called by txt2img.py, img2img.py and inpaint.py
 Maps       the arguments of a call -> Request: one prompt, negative prompt and seed per picture
-See        tests/pipeline/test_request.py
+Tests      tests/pipeline/test_request.py
 """
 
 import secrets
@@ -12,7 +11,7 @@ from typing import TypeGuard
 
 from labml_sd.config import ModelConfig
 from labml_sd.errors import GenerationError, PromptError, quoted
-from labml_sd.image_reading import MAX_PIXELS
+from labml_sd.images.reading import MAX_PIXELS
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.sampler import (
     SAMPLERS,
@@ -32,7 +31,9 @@ from labml_sd.sampler.schedule import Schedule
 from labml_sd.sampler.variation import check_variation_strength
 from labml_sd.text_encoder.tokenizer import check_prompts
 
-MAX_PICTURES = 10_000  # of one call: more would wait for hours, and nothing is returned before the last
+MAX_PICTURES = (
+    10_000  # of one call: more would wait for hours, and nothing is returned before the last
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,9 @@ class Request:
     noise: str  # "cpu" or "cuda": whose random numbers
     sampler: Sampler
     steps: int
-    levels: tuple[Level, ...]  # of a whole run, the noisiest first: steps + 1, with compat as many as theirs
+    levels: tuple[
+        Level, ...
+    ]  # of a whole run, the noisiest first: steps + 1, with compat as many as theirs
     guidance: Guidance
     strength: float
 
@@ -58,7 +61,9 @@ class Request:
     @property
     def noise_scale(self) -> float:
         """What pure noise is multiplied by to start from it."""
-        return self.sampler.noise_scale(self.levels[0]) if isinstance(self.sampler, AsIn) else 1.0
+        return (
+            self.sampler.noise_scale(self.levels[0]) if isinstance(self.sampler, AsIn) else 1.0
+        )
 
     def start(self) -> tuple[Level, list[Level]]:
         """The level a picture is noised to, and the levels that are run on it, as far as strength goes."""
@@ -71,9 +76,13 @@ class Request:
 def check_call(model: object, on_step: object, progress: object) -> None:
     """Raise `GenerationError` for what would else fail in the middle of a run."""
     if not isinstance(model, LatentDiffusion):
-        raise GenerationError(f"model is of type {type(model).__name__}: give what load_model returns")
+        raise GenerationError(
+            f"model is of type {type(model).__name__}: give what load_model returns"
+        )
     if on_step is not None and not callable(on_step):
-        raise GenerationError(f"on_step is {quoted(on_step)}: give a function that takes a Step, or None")
+        raise GenerationError(
+            f"on_step is {quoted(on_step)}: give a function that takes a Step, or None"
+        )
     if not isinstance(progress, int):
         raise GenerationError(f"progress is {quoted(progress)}: give True or False")
 
@@ -107,7 +116,9 @@ def make_request(
     chosen = ours if compat is None else as_in(compat, sampler)
     n_steps = _whole(steps, "steps")
     if count * len(prompts) > MAX_PICTURES:
-        raise GenerationError(f"n_images is {quoted(count)}: a call draws {MAX_PICTURES:,} pictures at most")
+        raise GenerationError(
+            f"n_images is {quoted(count)}: a call draws {MAX_PICTURES:,} pictures at most"
+        )
     variation = _variation(variation_seed, variation_strength, count * len(prompts))
     scale = config.guidance_scale if guidance_scale is None else _real(guidance_scale)
     return Request(
@@ -127,7 +138,8 @@ def make_request(
 def check_size(config: ModelConfig, height: object, width: object) -> tuple[int, int]:
     """(height, width) in pixels of a picture drawn from nothing; the model's own where one is left out.
 
-    Raises `GenerationError` naming the two nearest sizes when the networks cannot make this one.
+    Raises `GenerationError` naming the two nearest sizes when the networks cannot make this
+    one.
     """
     multiple = config.size_multiple
     tall = config.image_size if height is None else _side(height, "height", multiple)
@@ -165,7 +177,9 @@ def _paired_prompts(prompt: object, negative_prompt: object) -> tuple[list[str],
 
 def _real(scale: object) -> float:
     if not _is_finite(scale):
-        raise GenerationError(f"guidance_scale is {quoted(scale)}: give a finite number, 1 for no guidance")
+        raise GenerationError(
+            f"guidance_scale is {quoted(scale)}: give a finite number, 1 for no guidance"
+        )
     return float(scale)
 
 
@@ -182,12 +196,18 @@ def _guidance(scale: float, rescale: object, interval: object) -> Guidance:
         )
     if interval is None:
         return Guidance(scale, rescale=float(rescale))
-    if not isinstance(interval, list | tuple) or len(interval) != 2 or not all(map(_is_finite, interval)):
+    if (
+        not isinstance(interval, list | tuple)
+        or len(interval) != 2
+        or not all(map(_is_finite, interval))
+    ):
         raise GenerationError(
             f"guidance_interval is {quoted(interval)}: "
             "give two noise levels sigma, the lower first, as in (0.3, 5)"
         )
-    return Guidance(scale, low=float(interval[0]), high=float(interval[1]), rescale=float(rescale))
+    return Guidance(
+        scale, low=float(interval[0]), high=float(interval[1]), rescale=float(rescale)
+    )
 
 
 def _seeds(seed: object, count: int, counting: bool) -> tuple[int, ...]:
@@ -204,7 +224,9 @@ def _variation(seed: object, strength: object, count: int) -> Variation | None:
     if share == 0:
         return None
     if first is None:
-        raise GenerationError(f"variation_strength is {strength} without a variation_seed: give one")
+        raise GenerationError(
+            f"variation_strength is {strength} without a variation_seed: give one"
+        )
     check_seed(first + count - 1, "variation_seed")
     return Variation(tuple(range(first, first + count)), share)
 

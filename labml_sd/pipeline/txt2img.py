@@ -1,9 +1,8 @@
 r"""Text to image: pure noise becomes a picture of the prompt.
 
-Room       pipeline, called by users and the command line
 Maps       model, prompt -> list of PIL images
 Paper      Rombach et al. 2022, arXiv:2112.10752, section 3.3
-See        tests/pipeline/test_txt2img.py
+Tests      tests/pipeline/test_txt2img.py
 """
 
 from collections.abc import Callable, Sequence
@@ -42,19 +41,21 @@ def txt2img(
 ) -> list[Image.Image]:
     """Draw `n_images` pictures of every prompt.
 
-    Sizes and guidance scale are the model's own if left out. `guidance_interval`, two noise levels sigma with
-    the lower first, guides between them only; a run of SD goes from 14.6 to 0.03. `guidance_rescale`, from 0
-    to 1, corrects the contrast of a large scale.
+    Sizes and guidance scale are the model's own if left out. `guidance_interval`, two noise
+    levels sigma with the lower first, guides between them only; a run of SD goes from 14.6 to
+    0.03. `guidance_rescale`, from 0 to 1, corrects the contrast of a large scale.
 
-    Picture `i` of the call uses `seed + i` and depends on nothing else; `seed=None` draws a seed. With a
-    `variation_strength` above 0 all pictures use `seed`, and the first noise of picture `i` is moved by that
-    share towards the noise of `variation_seed + i`. `noise="cuda"` takes the random numbers of an NVIDIA GPU.
+    Picture `i` of the call uses `seed + i` and depends on nothing else; `seed=None` draws a
+    seed. With a `variation_strength` above 0 all pictures use `seed`, and the first noise of
+    picture `i` is moved by that share towards the noise of `variation_seed + i`. `noise="cuda"`
+    takes the random numbers of an NVIDIA GPU.
 
-    `compat` ("compvis", "labml", "diffusers" or "a1111") runs the named sampler over the noise levels of that
-    tool, which may be another number of steps than `steps`; the sampler must then be a name.
+    `compat` ("compvis", "labml", "diffusers" or "a1111") runs the named sampler over the noise
+    levels of that tool, which may be another number of steps than `steps`; the sampler must
+    then be a name.
 
-    All settings are stored in each picture. `on_step` sees every step; raising from it ends the run.
-    Raises `PromptError` and `GenerationError`.
+    All settings are stored in each picture. `on_step` sees every step; raising from it ends the
+    run. Raises `PromptError` and `GenerationError`.
     """
     check_call(model, on_step, progress)
     request = make_request(
@@ -70,7 +71,13 @@ def txt2img(
         draw = noise_source(model, request, height // factor, width // factor).draw
         x = request.noise_scale * draw()
         z = sample(
-            request.sampler, evaluate, x, request.levels, draw=draw, on_step=on_step, progress=progress
+            request.sampler,
+            evaluate,
+            x,
+            request.levels,
+            draw=draw,
+            on_step=on_step,
+            progress=progress,
         )
         drawn = decode(model, z, height, width)
     return sign(model, request, drawn, "txt2img")

@@ -9,9 +9,11 @@ variation  two noises -> one in between         for pictures that are much alike
 guidance   network, prompts -> (x, level) -> eps
 blend      z, noise, mask -> (x, level) -> x    the kept area of in-painting
 ddpm, ddim, plms, euler, heun, dpm_2, lms, dpmpp_2m, unipc
-                                                (x, eps) at one level -> x at the next: one file each
+                                                (x, eps) at one level -> x at the next: one file
+                                                each
 euler_a, dpm_2_a, dpmpp_2s_a, dpmpp_sde, dpmpp_2m_sde, dpmpp_3m_sde
-                                                the same, with fresh noise; ancestral: how it is put in
+                                                the same, with fresh noise; ancestral: how it is
+                                                put in
 compat     a tool's name -> sampler             our steps on another tool's levels; compat_levels: its lists
 loop       x at the first level -> z            runs them all; protocol says what it asks of a sampler
 """
@@ -31,22 +33,22 @@ from labml_sd.sampler.noise import NOISES, NoiseSource, check_noise, check_seed
 from labml_sd.sampler.guidance import Guidance, guide, guided, guided_by, rescale_std
 from labml_sd.sampler.blend import inpaint_blend
 from labml_sd.sampler.protocol import Evaluation, Sampler
-from labml_sd.sampler.ddpm import DDPM, ddpm_step
-from labml_sd.sampler.ddim import DDIM, ddim_step
-from labml_sd.sampler.dpmpp_2m import DPMpp2M, dpmpp_2m_step
-from labml_sd.sampler.plms import PLMS, plms_step
-from labml_sd.sampler.euler import Euler, euler_step
-from labml_sd.sampler.heun import Heun, heun_step
-from labml_sd.sampler.dpm_2 import DPM2, dpm_2_step
-from labml_sd.sampler.lms import LMS, lms_step
-from labml_sd.sampler.unipc import UniPC, unic_step, unip_step
-from labml_sd.sampler.euler_a import EulerA, euler_a_step
-from labml_sd.sampler.dpm_2_a import DPM2A, dpm_2_a_step
-from labml_sd.sampler.dpmpp_2s_a import DPMpp2SA, dpmpp_2s_a_step
-from labml_sd.sampler.dpmpp_sde import DPMppSDE, dpmpp_sde_step
-from labml_sd.sampler.dpmpp_2m_sde import DPMpp2MSDE, dpmpp_2m_sde_step
-from labml_sd.sampler.dpmpp_3m_sde import DPMpp3MSDE, dpmpp_3m_sde_step
-from labml_sd.sampler.compat import TOOLS, AsIn, as_in, check_compat
+from labml_sd.sampler.solvers.ddpm import DDPM, ddpm_step
+from labml_sd.sampler.solvers.ddim import DDIM, ddim_step
+from labml_sd.sampler.solvers.dpmpp_2m import DPMpp2M, dpmpp_2m_step
+from labml_sd.sampler.solvers.plms import PLMS, plms_step
+from labml_sd.sampler.solvers.euler import Euler, euler_step
+from labml_sd.sampler.solvers.heun import Heun, heun_step
+from labml_sd.sampler.solvers.dpm_2 import DPM2, dpm_2_step
+from labml_sd.sampler.solvers.lms import LMS, lms_step
+from labml_sd.sampler.solvers.unipc import UniPC, unic_step, unip_step
+from labml_sd.sampler.solvers.euler_a import EulerA, euler_a_step
+from labml_sd.sampler.solvers.dpm_2_a import DPM2A, dpm_2_a_step
+from labml_sd.sampler.solvers.dpmpp_2s_a import DPMpp2SA, dpmpp_2s_a_step
+from labml_sd.sampler.solvers.dpmpp_sde import DPMppSDE, dpmpp_sde_step
+from labml_sd.sampler.solvers.dpmpp_2m_sde import DPMpp2MSDE, dpmpp_2m_sde_step
+from labml_sd.sampler.solvers.dpmpp_3m_sde import DPMpp3MSDE, dpmpp_3m_sde_step
+from labml_sd.sampler.compat.tools import TOOLS, AsIn, as_in, check_compat
 from labml_sd.sampler.loop import Step, sample
 
 SAMPLERS: dict[str, Callable[[], Sampler]] = {

@@ -1,8 +1,7 @@
 r"""A level that knows one more: where a sampler evaluates a second time, between two visited levels.
 
-Room       sampler, called by the `levels` of the samplers that look at a point in between
 Maps       levels [n + 1]  ->  the same levels, each but the last with the one between it and the next
-See        tests/sampler/test_between.py
+Tests      tests/sampler/test_between.py
 """
 
 import math
@@ -20,11 +19,14 @@ class LevelWithBetween(Level):
     between: Level
 
 
-def with_between(schedule: Schedule, levels: Sequence[Level], share: float = 0.5) -> list[Level]:
+def with_between(
+    schedule: Schedule, levels: Sequence[Level], share: float = 0.5
+) -> list[Level]:
     r"""Put a level between each two, a share of the way in log sigma: $\sigma_b = \sigma_t^{1-r}\sigma_s^r$.
 
-    Before a level without noise there is no such point (its log is infinite): that step gets none, and a
-    sampler takes it in one evaluation. The network is told the fractional time of `Schedule.at_sigma`.
+    Before a level without noise there is no such point (its log is infinite): that step gets
+    none, and a sampler takes it in one evaluation. The network is told the fractional time of
+    `Schedule.at_sigma`.
     """
     listed: list[Level] = []
     for here, there in pairwise(levels):
@@ -32,5 +34,7 @@ def with_between(schedule: Schedule, levels: Sequence[Level], share: float = 0.5
             listed.append(here)
             continue
         sigma = math.exp((1 - share) * math.log(here.sigma) + share * math.log(there.sigma))
-        listed.append(LevelWithBetween(here.t, here.alpha_bar, between=schedule.at_sigma(sigma)))
+        listed.append(
+            LevelWithBetween(here.t, here.alpha_bar, between=schedule.at_sigma(sigma))
+        )
     return [*listed, levels[-1]]

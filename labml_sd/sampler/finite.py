@@ -1,8 +1,7 @@
 r"""Watching for NaN and infinity: a run that broke down says where, and a GPU is not kept waiting for it.
 
-Room       sampler, called by loop.py
 Maps       tensors of a run, each with the place it was made at  ->  nothing, or GenerationError
-See        tests/sampler/test_finite.py
+Tests      tests/sampler/test_finite.py
 """
 
 import torch
@@ -15,8 +14,9 @@ from labml_sd.errors import GenerationError
 class FiniteWatch:
     """Look at every tensor of a run; complain about the first that is not finite.
 
-    With `at_once` the answer is read at each look. Without it the answers stay on the device until `report`:
-    reading one would make the CPU wait until the GPU has caught up, at every step.
+    With `at_once` the answer is read at each look. Without it the answers stay on the device
+    until `report`: reading one would make the CPU wait until the GPU has caught up, at every
+    step.
     """
 
     def __init__(self, n_steps: int, at_once: bool) -> None:

@@ -1,10 +1,10 @@
 r"""Classifier-free guidance: how far to go from "any picture" to "this prompt's picture", and beyond.
 
-Room       sampler, called by the pipelines, which hand the result to loop.py
 Maps       a network (x, t, c) -> eps, two prompt embeddings [b n d], a scale  ->  (x, level) -> eps [b c h w]
 Paper      Ho and Salimans 2022, arXiv:2207.12598, equation 6 (our scale is their w + 1); Kynkäänniemi et al.
-           2024, arXiv:2404.07724 (interval); Lin et al. 2023, arXiv:2305.08891, section 3.4 (rescale)
-See        tests/sampler/test_guidance.py
+           2024, arXiv:2404.07724 (interval); Lin et al. 2023, arXiv:2305.08891, section 3.4
+           (rescale)
+Tests      tests/sampler/test_guidance.py
 """
 
 import math
@@ -44,8 +44,8 @@ def rescale_std(
     $$ \epsilon \leftarrow \phi\, \frac{\mathrm{std}(\epsilon_c)}{\mathrm{std}(\epsilon)}\, \epsilon
        + (1 - \phi)\, \epsilon $$
 
-    A large scale makes it too great, and pictures too bright. share is phi: 0 changes nothing, 1 corrects in
-    full and makes pictures plain; the paper takes 0.7.
+    A large scale makes it too great, and pictures too bright. share is phi: 0 changes nothing,
+    1 corrects in full and makes pictures plain; the paper takes 0.7.
     """
     std, std_cond = (e.std(dim=(1, 2, 3), keepdim=True) for e in (eps, eps_cond))
     return share * (std_cond / std) * eps + (1 - share) * eps
@@ -55,8 +55,9 @@ def rescale_std(
 class Guidance:
     r"""How strongly a prompt guides, and where: `scale` at levels with low <= sigma <= high, 1 elsewhere.
 
-    `sigma` is that of `Level`: 0.03 to 14.6 over SD's schedule. `rescale` is the share of `rescale_std`.
-    The defaults guide everywhere and rescale nothing. GenerationError when a number is out of range.
+    `sigma` is that of `Level`: 0.03 to 14.6 over SD's schedule. `rescale` is the share of
+    `rescale_std`. The defaults guide everywhere and rescale nothing. GenerationError when a
+    number is out of range.
     """
 
     scale: float | int
@@ -67,7 +68,9 @@ class Guidance:
     def __post_init__(self) -> None:
         """Refuse a scale that is not finite, an interval the wrong way round, a share outside 0..1."""
         if not math.isfinite(self.scale):
-            raise GenerationError(f"guidance_scale is {self.scale}; give a finite number, 1 for none")
+            raise GenerationError(
+                f"guidance_scale is {self.scale}; give a finite number, 1 for none"
+            )
         if not 0 <= self.low <= self.high:
             raise GenerationError(
                 f"guidance_interval is {self.low} to {self.high}; "
@@ -115,19 +118,25 @@ def guided_by(
 ) -> Evaluate:
     """Bind prompt and guidance to a way of asking. A plain number as `scale` is the same at every level.
 
-    `cond` has one row an image. `uncond` has one row an image, or one row for all; it may be None at scale 1.
-    Where the scale is 1 cond runs alone, else both run as one batch, uncond first.
-    The network gets x in cond's dtype, which is its own. eps comes back in x's dtype, and guidance is
-    computed in it. GenerationError when the scale or the embeddings do not fit.
+    `cond` has one row an image. `uncond` has one row an image, or one row for all; it may be
+    None at scale 1. Where the scale is 1 cond runs alone, else both run as one batch, uncond
+    first. The network gets x in cond's dtype, which is its own. eps comes back in x's dtype,
+    and guidance is computed in it. GenerationError when the scale or the embeddings do not fit.
     """
     guidance = scale if isinstance(scale, Guidance) else Guidance(scale)
     _check_uncond(guidance, cond, uncond)
-    asked: dict[bool, Asked] = {}  # alone or both: bound when first needed, then for the whole run
+    asked: dict[
+        bool, Asked
+    ] = {}  # alone or both: bound when first needed, then for the whole run
 
-    def run(x: Float[Tensor, "b c h w"], level: Level, both: bool) -> Float[Tensor, "rows c h w"]:
+    def run(
+        x: Float[Tensor, "b c h w"], level: Level, both: bool
+    ) -> Float[Tensor, "rows c h w"]:
         if both not in asked:
             asked[both] = ask(
-                cond if uncond is None or not both else torch.cat([uncond.expand_as(cond), cond])
+                cond
+                if uncond is None or not both
+                else torch.cat([uncond.expand_as(cond), cond])
             )
         return asked[both](x.to(cond.dtype), level.t).to(x.dtype)
 

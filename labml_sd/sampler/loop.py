@@ -1,8 +1,7 @@
 r"""The sampling loop, written once for every sampler: blend, callbacks, progress, interruption, checks.
 
-Room       sampler, called by the pipelines
 Maps       x at levels[0] [b c h w]  ->  z at levels[-1] [b c h w]
-See        tests/sampler/test_loop.py
+Tests      tests/sampler/test_loop.py
 """
 
 from collections.abc import Callable, Sequence
@@ -25,8 +24,9 @@ N_PAST = 3  # enough for fourth order: this step and three before it
 class Step:
     """What `on_step` is told after a step. The tensors are copies: changing them does not change the run.
 
-    `index` counts from 0. `t` is the level the step started from; `eps` is what the network answered there,
-    and `x0` the clean latent it implies. `x` is the latent after the step, at the next level, blended.
+    `index` counts from 0. `t` is the level the step started from; `eps` is what the network
+    answered there, and `x0` the clean latent it implies. `x` is the latent after the step, at
+    the next level, blended.
     """
 
     index: int
@@ -51,10 +51,11 @@ def sample(
 ) -> Float[Tensor, "b c h w"]:
     """Run the sampler's step from each level to the next: len(levels) - 1 steps, none for a single level.
 
-    x must be at levels[0]; it is not changed. The state has x's dtype, or float32 where that is narrower.
-    `blend` is applied to the starting x and after every step. `on_step` gets a Step after every step; what it
-    raises ends the run and closes the progress bar, as Ctrl-C does.
-    GenerationError when x or an eps is not finite: at once on the CPU, at the end of the run elsewhere.
+    x must be at levels[0]; it is not changed. The state has x's dtype, or float32 where that is
+    narrower. `blend` is applied to the starting x and after every step. `on_step` gets a Step
+    after every step; what it raises ends the run and closes the progress bar, as Ctrl-C does.
+    GenerationError when x or an eps is not finite: at once on the CPU, at the end of the run
+    elsewhere.
     """
     n_steps = len(levels) - 1
     watch = FiniteWatch(n_steps, at_once=x.device.type == "cpu")

@@ -1,8 +1,7 @@
 r"""Noise: one generator an image, so an image depends on its seed and on nothing else.
 
-Room       sampler, called by the pipelines
 Maps       seeds, a latent's shape  ->  standard normal noise [b c h w], a fresh one each draw
-See        tests/sampler/test_noise.py
+Tests      tests/sampler/test_noise.py
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,9 @@ from labml_sd.sampler.variation import Variation, varied
 def check_seed(seed: object, what: str = "seed") -> int:
     """Give a seed back, or raise GenerationError when it is no whole number in 0..2**63-1."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise GenerationError(f"{what} is {quoted(seed)}; give a whole number from 0 to {2**63 - 1}")
+        raise GenerationError(
+            f"{what} is {quoted(seed)}; give a whole number from 0 to {2**63 - 1}"
+        )
     return seed
 
 
@@ -49,9 +50,9 @@ def check_noise(noise: object) -> str:
 class NoiseSource:
     """Draw noise for a batch whose image i is seeded with seeds[i].
 
-    Always computed on the CPU in float32, one image at a time, then moved and cast: neither batch size nor
-    neighbours nor device change a number. `noise` says whose numbers they are: "cpu" are those of PyTorch's
-    CPU generator, "cuda" those that it draws on an NVIDIA GPU.
+    Always computed on the CPU in float32, one image at a time, then moved and cast: neither
+    batch size nor neighbours nor device change a number. `noise` says whose numbers they are:
+    "cpu" are those of PyTorch's CPU generator, "cuda" those that it draws on an NVIDIA GPU.
     """
 
     def __init__(
@@ -71,9 +72,13 @@ class NoiseSource:
         start = NOISES[check_noise(noise)]
         self.streams = [start(check_seed(seed), shape) for seed in seeds]
         if variation is not None:
-            others = [start(check_seed(seed, "variation_seed"), shape) for seed in variation.seeds]
+            others = [
+                start(check_seed(seed, "variation_seed"), shape) for seed in variation.seeds
+            ]
             pairs = zip(self.streams, others, strict=True)
-            self.streams = [varied(stream, other, variation.strength) for stream, other in pairs]
+            self.streams = [
+                varied(stream, other, variation.strength) for stream, other in pairs
+            ]
         self.device = torch.device(device)
         self.dtype = dtype
 
@@ -81,6 +86,7 @@ class NoiseSource:
         """Fresh standard normal noise for the whole batch."""
         noise = torch.stack([next(stream) for stream in self.streams])
         if self.device.type == "cuda":
-            # Only a copy from pinned memory queues up behind the GPU's work; any other waits for it.
+            # Only a copy from pinned memory queues up behind the GPU's work; any other waits
+            # for it.
             noise = noise.pin_memory()
         return noise.to(device=self.device, non_blocking=True).to(self.dtype)

@@ -1,10 +1,9 @@
 r"""CUDA's noise on any machine: what torch.randn draws on an NVIDIA GPU, computed on the CPU.
 
-Room       sampler, called by noise.py
 Maps       a seed, a latent's shape  ->  standard normal noise [c h w], a fresh one each draw
 Paper      Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", sections 3.3 and 5.2 (Philox)
 Reference  CUDA's cuRAND, whose Philox generator and Box-Muller transform PyTorch uses
-See        tests/sampler/test_philox.py
+Tests      tests/sampler/test_philox.py
 """
 
 import math
@@ -20,18 +19,24 @@ _KEY_STEPS = 0x9E3779B9, 0xBB67AE85  # fractions of the golden ratio and of sqrt
 _LOW, _SHIFT = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
-def philox_4x32_10(counter: UInt64[np.ndarray, "4 n"], key: tuple[int, int]) -> UInt64[np.ndarray, "4 n"]:
+def philox_4x32_10(
+    counter: UInt64[np.ndarray, "4 n"], key: tuple[int, int]
+) -> UInt64[np.ndarray, "4 n"]:
     r"""Turn every column of four 32-bit numbers into four random ones: ten rounds of Philox 4x32.
 
     $$ (c_0, c_1, c_2, c_3) \leftarrow
        (\mathrm{hi}(M_1 c_2) \oplus c_1 \oplus k_0,\ \mathrm{lo}(M_1 c_2),\
         \mathrm{hi}(M_0 c_0) \oplus c_3 \oplus k_1,\ \mathrm{lo}(M_0 c_0)) $$
 
-    Each round has its own key: both halves grow by a constant. Numbers are 32 bits in 64, for the products.
+    Each round has its own key: both halves grow by a constant. Numbers are 32 bits in 64, for
+    the products.
     """
     c0, c1, c2, c3 = counter
     for i in range(10):
-        k0, k1 = (np.uint64((k + i * step) & 0xFFFFFFFF) for k, step in zip(key, _KEY_STEPS, strict=True))
+        k0, k1 = (
+            np.uint64((k + i * step) & 0xFFFFFFFF)
+            for k, step in zip(key, _KEY_STEPS, strict=True)
+        )
         product0, product1 = _MULTIPLIERS[0] * c0, _MULTIPLIERS[1] * c2
         c0, c1, c2, c3 = (
             (product1 >> _SHIFT) ^ c1 ^ k0,
@@ -42,14 +47,16 @@ def philox_4x32_10(counter: UInt64[np.ndarray, "4 n"], key: tuple[int, int]) -> 
     return np.stack([c0, c1, c2, c3])
 
 
-def box_muller(x: UInt64[np.ndarray, " n"], y: UInt64[np.ndarray, " n"]) -> Float32[np.ndarray, " n"]:
+def box_muller(
+    x: UInt64[np.ndarray, " n"], y: UInt64[np.ndarray, " n"]
+) -> Float32[np.ndarray, " n"]:
     r"""One normal number from two random 32-bit ones, the sine half of the Box-Muller transform.
 
     $$ \sqrt{-2 \ln u}\, \sin v, \qquad u = 2^{-32} (x + \tfrac12),
        \quad v = 2\pi \cdot 2^{-32} (y + \tfrac12) $$
 
-    u and v are rounded to float32 where the GPU rounds them. Root, logarithm and sine are float64 here; the
-    GPU has a fast sine in float32, so the last digits differ.
+    u and v are rounded to float32 where the GPU rounds them. Root, logarithm and sine are
+    float64 here; the GPU has a fast sine in float32, so the last digits differ.
     """
     u = _on_grid(x, 2.0**-32)
     v = _on_grid(y, float(np.float32(2 * math.pi * 2.0**-32)))
@@ -65,10 +72,10 @@ def _on_grid(numbers: UInt64[np.ndarray, " n"], width: float) -> Float[np.ndarra
 def cuda_noise(seed: int, shape: tuple[int, int, int]) -> Iterator[Float[Tensor, "c h w"]]:
     """Draw again and again what torch.randn(shape) gives on a GPU after torch.manual_seed(seed), in float32.
 
-    The seed, all 64 bits of it, is the key. The counter holds the number of the draw and the place in the
-    latent, for every GPU thread counts for itself. A GPU with fewer threads than the latent has numbers lets
-    a thread draw more than once, and then differs. Large GPUs have more than 100,000 threads; the latent of
-    1024 x 1024 pixels has 65,536 numbers.
+    The seed, all 64 bits of it, is the key. The counter holds the number of the draw and the
+    place in the latent, for every GPU thread counts for itself. A GPU with fewer threads than
+    the latent has numbers lets a thread draw more than once, and then differs. Large GPUs have
+    more than 100,000 threads; the latent of 1024 x 1024 pixels has 65,536 numbers.
     """
     key = (seed & 0xFFFFFFFF, seed >> 32)
     counter = np.zeros((4, math.prod(shape)), dtype=np.uint64)

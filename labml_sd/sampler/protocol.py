@@ -1,8 +1,7 @@
 r"""What a sampler is: two methods, and what the loop hands them.
 
-Room       sampler, called by every sampler and by the loop
 Maps       nothing; the types that a sampler, the guided network and the loop agree on
-See        tests/sampler/test_loop.py
+Tests      tests/sampler/test_loop.py
 """
 
 from collections.abc import Callable, Sequence
@@ -42,12 +41,14 @@ class Evaluation:
 class Sampler(Protocol):
     r"""A choice of levels and one pure step between two of them.
 
-    Latents are always in the form $x_t = \sqrt{\bar\alpha}\, z + \sqrt{1 - \bar\alpha}\, \epsilon$. A sampler
-    that thinks in sigma divides by $\sqrt{\bar\alpha}$ when its step starts and multiplies when it ends. One
-    that evaluates between two levels may list a subclass of Level that carries the level in between.
+    Latents are always in the form $x_t = \sqrt{\bar\alpha}\, z + \sqrt{1 - \bar\alpha}\,
+    \epsilon$. A sampler that thinks in sigma divides by $\sqrt{\bar\alpha}$ when its step
+    starts and multiplies when it ends. One that evaluates between two levels may list a
+    subclass of Level that carries the level in between.
 
-    The package's samplers also tell their cost: `evaluations_per_step`, how often a step in the middle of a
-    run asks the network. Where the first or the last step differs, the sampler's docstring says so.
+    The package's samplers also tell their cost: `evaluations_per_step`, how often a step in the
+    middle of a run asks the network. Where the first or the last step differs, the sampler's
+    docstring says so.
     """
 
     def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
@@ -65,7 +66,8 @@ class Sampler(Protocol):
     ) -> Tensor:
         """Bring x from `here` to `there`; x stays as it was.
 
-        `evaluate` may be called several times; `draw` only when noise is used. `history` holds the first
-        evaluation of each of the last three steps, the latest last; it is empty at the first step of a run.
+        `evaluate` may be called several times; `draw` only when noise is used. `history` holds
+        the first evaluation of each of the last three steps, the latest last; it is empty at
+        the first step of a run.
         """
         ...

@@ -1,10 +1,9 @@
 r"""The noise schedule: how much of a latent is signal at time t, and how much is noise.
 
-Room       sampler, called by the model (which holds one Schedule), every sampler, and training
 Maps       a time t in 0..999, or a sigma  ->  alpha_bar, the share of the signal's variance that is left
 Paper      Ho et al. 2020 (DDPM), arXiv:2006.11239, equation 4; "scaled linear" betas of latent diffusion
 Reference  CompVis ldm/modules/diffusionmodules/util.py, make_beta_schedule (float64 there too)
-See        tests/sampler/test_schedule.py
+Tests      tests/sampler/test_schedule.py
 """
 
 import math
@@ -23,8 +22,9 @@ from labml_sd.errors import GenerationError
 class Level:
     r"""One noise level: $x_t = \sqrt{\bar\alpha}\, z + \sqrt{1 - \bar\alpha}\, \epsilon$.
 
-    `t` is what the network is told and may lie between two whole steps; `alpha_bar` is in (0, 1], a Python
-    float, so every coefficient computed from it is float64 and none of them waits for a GPU.
+    `t` is what the network is told and may lie between two whole steps; `alpha_bar` is in (0,
+    1], a Python float, so every coefficient computed from it is float64 and none of them waits
+    for a GPU.
     """
 
     t: float
@@ -54,7 +54,8 @@ class Schedule:
     $$ \beta_t = \left(\sqrt{\beta_0} + \tfrac{t}{T-1} (\sqrt{\beta_{T-1}} - \sqrt{\beta_0})\right)^2, \qquad
        \bar\alpha_t = \prod_{s \le t} (1 - \beta_s) $$
 
-    `t` counts from 0. Plain tensors, no parameters: a cast of the model to half precision leaves them alone.
+    `t` counts from 0. Plain tensors, no parameters: a cast of the model to half precision
+    leaves them alone.
     """
 
     n_steps: int
@@ -66,7 +67,9 @@ class Schedule:
         """Compute the tables from the two ends of beta."""
         root_start, root_end = math.sqrt(config.beta_start), math.sqrt(config.beta_end)
         # The device is named because models are built inside `with torch.device("meta")`.
-        root = torch.linspace(root_start, root_end, config.n_steps, dtype=torch.float64, device="cpu")
+        root = torch.linspace(
+            root_start, root_end, config.n_steps, dtype=torch.float64, device="cpu"
+        )
         self.n_steps = config.n_steps
         self.beta = root**2
         self.alpha_bar = torch.cumprod(1 - self.beta, dim=0)
@@ -87,12 +90,14 @@ class Schedule:
     def at_sigma(self, sigma: float | int) -> Level:
         r"""The level of any sigma >= 0, with the time that fits it: the reverse of `level`.
 
-        $t$ is linear in $\log\sigma$ between two whole times, as k-diffusion tells the network. alpha_bar is
-        $1 / (1 + \sigma^2)$, exact. Beyond the schedule's ends t stays at the end; sigma 0 is CLEAN.
-        GenerationError when sigma is negative or not finite.
+        $t$ is linear in $\log\sigma$ between two whole times, as k-diffusion tells the network.
+        alpha_bar is $1 / (1 + \sigma^2)$, exact. Beyond the schedule's ends t stays at the end;
+        sigma 0 is CLEAN. GenerationError when sigma is negative or not finite.
         """
         if not (math.isfinite(sigma) and sigma >= 0):
-            raise GenerationError(f"sigma is {sigma!r}; give a finite number, 0 (clean) or above")
+            raise GenerationError(
+                f"sigma is {sigma!r}; give a finite number, 0 (clean) or above"
+            )
         if sigma == 0:
             return CLEAN
         t = np.interp(math.log(sigma), self.log_sigma.numpy(), np.arange(self.n_steps))

@@ -1,10 +1,9 @@
 r"""Levels laid out by sigma instead of by time: Karras' curve and the even one.
 
-Room       sampler, called by spacing.py
 Maps       n_steps and the two ends  ->  n_steps falling sigmas, from the noisiest to the cleanest
 Paper      Karras et al. 2022, arXiv:2206.00364, equation 5
 Reference  k-diffusion k_diffusion/sampling.py, get_sigmas_karras and get_sigmas_exponential
-See        tests/sampler/test_sigmas.py
+Tests      tests/sampler/test_sigmas.py
 """
 
 import math
@@ -12,7 +11,9 @@ import math
 RHO = 7.0  # Karras et al., table 1
 
 
-def karras_sigmas(n_steps: int, highest: float, lowest: float, rho: float = RHO) -> tuple[float, ...]:
+def karras_sigmas(
+    n_steps: int, highest: float, lowest: float, rho: float = RHO
+) -> tuple[float, ...]:
     r"""Even in $\sigma^{1/\rho}$, Karras eq. 5: more steps where little noise is left, as rho grows.
 
     $$ \sigma_i = \left(\sigma_{hi}^{1/\rho}

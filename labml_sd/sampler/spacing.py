@@ -1,10 +1,9 @@
 r"""Spacing: which noise levels a short run visits, of the 1000 trained ones and those between them.
 
-Room       sampler, called by every sampler's `levels`
 Maps       a spacing and n_steps  ->  n_steps distinct times, and their levels, from noisy to clean
 Paper      Lin et al. 2023, arXiv:2305.08891, table 2; for quadratic Song et al. 2021 (DDIM), appendix D
 Reference  CompVis ldm/modules/diffusionmodules/util.py, make_ddim_timesteps, where n_steps divides 1000
-See        tests/sampler/test_spacing.py
+Tests      tests/sampler/test_spacing.py
 """
 
 import math
@@ -28,8 +27,14 @@ SPACINGS = (*BY_TIME, *BY_SIGMA)
 
 def check_steps(n_steps: object, n_train_steps: int = 1000) -> int:
     """Give a step count back, or raise GenerationError when it is no whole number in 1..n_train_steps."""
-    if isinstance(n_steps, bool) or not isinstance(n_steps, int) or not 1 <= n_steps <= n_train_steps:
-        raise GenerationError(f"steps is {quoted(n_steps)}; give a whole number from 1 to {n_train_steps}")
+    if (
+        isinstance(n_steps, bool)
+        or not isinstance(n_steps, int)
+        or not 1 <= n_steps <= n_train_steps
+    ):
+        raise GenerationError(
+            f"steps is {quoted(n_steps)}; give a whole number from 1 to {n_train_steps}"
+        )
     return n_steps
 
 
@@ -44,20 +49,25 @@ def timesteps(spacing: str, n_steps: int, n_train_steps: int = 1000) -> tuple[in
     """
     check_steps(n_steps, n_train_steps)
     if spacing == "trailing":
-        return tuple(round(n_train_steps - i * n_train_steps / n_steps) - 1 for i in range(n_steps))
+        return tuple(
+            round(n_train_steps - i * n_train_steps / n_steps) - 1 for i in range(n_steps)
+        )
     # Times are shifted up by one, except when all of them are asked for: there is no time 1000.
     lowest = 1 if n_steps < n_train_steps else 0
     if spacing in ("uniform", "leading"):
         return tuple(i * n_train_steps // n_steps + lowest for i in reversed(range(n_steps)))
     if spacing == "quadratic":
         return _quadratic(n_steps, lowest, n_train_steps - 1)
-    raise GenerationError(f"unknown spacing {spacing!r} of whole times; choose one of {', '.join(BY_TIME)}")
+    raise GenerationError(
+        f"unknown spacing {spacing!r} of whole times; choose one of {', '.join(BY_TIME)}"
+    )
 
 
 def _quadratic(n_steps: int, lowest: int, highest: int) -> tuple[int, ...]:
     r"""$t_i = (\sqrt{t_{lo}} + \frac{i}{n-1}(\sqrt{t_{hi}} - \sqrt{t_{lo}}))^2$, pushed up where two meet.
 
-    Pushing never passes the top: the curve is convex, so it stays below the line of slope 1 into its end.
+    Pushing never passes the top: the curve is convex, so it stays below the line of slope 1
+    into its end.
     """
     if n_steps == 1:
         return (highest,)
@@ -72,10 +82,12 @@ def _quadratic(n_steps: int, lowest: int, highest: int) -> tuple[int, ...]:
 def visited(schedule: Schedule, spacing: Spacing, n_steps: int) -> list[Level]:
     """The n_steps levels that a run visits, noisy to clean; the level it ends at is the sampler's to add.
 
-    The spacings of `timesteps` visit whole times. "karras" and "exponential" are laid out by sigma, between
-    the highest and the lowest level of the schedule, at times in between. A list of times is taken as it is.
+    The spacings of `timesteps` visit whole times. "karras" and "exponential" are laid out by
+    sigma, between the highest and the lowest level of the schedule, at times in between. A list
+    of times is taken as it is.
 
-    GenerationError when the spacing is unknown, n_steps is out of range, or a list of times does not fit.
+    GenerationError when the spacing is unknown, n_steps is out of range, or a list of times
+    does not fit.
     """
     check_steps(n_steps, schedule.n_steps)
     if isinstance(spacing, tuple | list):
@@ -95,7 +107,9 @@ def visited(schedule: Schedule, spacing: Spacing, n_steps: int) -> list[Level]:
 def _by_hand(schedule: Schedule, times: Sequence[float | int], n_steps: int) -> list[Level]:
     """Check a list of times and give their levels."""
     if len(times) != n_steps:
-        raise GenerationError(f"{len(times)} times by hand for {n_steps} steps; give as many times as steps")
+        raise GenerationError(
+            f"{len(times)} times by hand for {n_steps} steps; give as many times as steps"
+        )
     highest = schedule.n_steps - 1
     for t in times:
         if isinstance(t, bool) or not isinstance(t, int | float) or not 0 <= t <= highest:

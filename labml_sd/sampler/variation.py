@@ -1,10 +1,9 @@
 r"""Variations: the noise of one seed moved towards that of another, for pictures that are much alike.
 
-Room       sampler, called by noise.py
 Maps       the noise of two seeds [c h w], a strength in [0, 1]  ->  noise in between [c h w]
 Paper      Shoemake 1985, "Animating rotation with quaternion curves", section 3.3 (slerp)
 Reference  AUTOMATIC1111's web UI, modules/rng.py: which noise is moved, and along which axis
-See        tests/sampler/test_variation.py
+Tests      tests/sampler/test_variation.py
 """
 
 from collections.abc import Iterator
@@ -31,7 +30,11 @@ class Variation:
 
 def check_variation_strength(strength: object) -> float:
     """Give a strength back as a float, or raise GenerationError when it is no number in [0, 1]."""
-    if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 <= strength <= 1:
+    if (
+        isinstance(strength, bool)
+        or not isinstance(strength, int | float)
+        or not 0 <= strength <= 1
+    ):
         raise GenerationError(
             f"variation_strength is {quoted(strength)}; give a number from 0 (the seed's own noise) "
             "to 1 (the variation seed's)"
@@ -47,8 +50,8 @@ def slerp(
     $$ \frac{\sin((1 - s)\,\omega)}{\sin \omega}\, a + \frac{\sin(s\,\omega)}{\sin \omega}\, b,
        \qquad \cos \omega = \frac{a \cdot b}{|a|\,|b|} $$
 
-    a and b are columns of the latent, h numbers each, as in the web UI. Where two of them lie nearly on one
-    line, no arc is defined, and the weights are 1 - s and s.
+    a and b are columns of the latent, h numbers each, as in the web UI. Where two of them lie
+    nearly on one line, no arc is defined, and the weights are 1 - s and s.
     """
     a, b = start.double(), end.double()
     cosine = torch.nn.functional.cosine_similarity(a, b, dim=1, eps=0).unsqueeze(1).clamp(-1, 1)
@@ -60,7 +63,9 @@ def slerp(
     return (weight_a * a + weight_b * b).to(start.dtype)
 
 
-def varied(stream: Iterator[Tensor], other: Iterator[Tensor], strength: float | int) -> Iterator[Tensor]:
+def varied(
+    stream: Iterator[Tensor], other: Iterator[Tensor], strength: float | int
+) -> Iterator[Tensor]:
     """The draws of `stream`, the first of them moved. The later ones, noise of the steps, stay the same."""
     yield slerp(next(stream), next(other), strength)
     yield from stream

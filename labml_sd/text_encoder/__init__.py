@@ -9,4 +9,10 @@ from labml_sd.text_encoder.clip_embedder import CLIPTextEmbedder
 from labml_sd.text_encoder.clip_transformer import CLIPTextTransformer
 from labml_sd.text_encoder.tokenizer import load_tokenizer, save_tokenizer, tokenize
 
-__all__ = ["CLIPTextEmbedder", "CLIPTextTransformer", "load_tokenizer", "save_tokenizer", "tokenize"]
+__all__ = [
+    "CLIPTextEmbedder",
+    "CLIPTextTransformer",
+    "load_tokenizer",
+    "save_tokenizer",
+    "tokenize",
+]

@@ -1,10 +1,9 @@
 r"""CLIP text embedder: prompts become what the U-Net listens to.
 
-Room       text_encoder, held by latent_diffusion.py
 Maps       list[str]  ->  cond [b 77 d_model]
 Paper      Rombach et al. 2022, arXiv:2112.10752, section 3.3
 Reference  CompVis ldm/modules/encoders/modules.py, FrozenCLIPEmbedder
-See        tests/text_encoder/test_clip_embedder.py
+Tests      tests/text_encoder/test_clip_embedder.py
 """
 
 from typing import Any
@@ -20,8 +19,8 @@ from labml_sd.text_encoder.tokenizer import tokenize
 class CLIPTextEmbedder(nn.Module):
     """Tokenizer and text transformer together.
 
-    SD did not train this part: CLIP is taken as it came, and only the U-Net learnt to listen to it. All 77
-    vectors go on, those of the padding too.
+    SD did not train this part: CLIP is taken as it came, and only the U-Net learnt to listen to
+    it. All 77 vectors go on, those of the padding too.
     """
 
     def __init__(self, config: TextEncoderConfig, tokenizer: Any) -> None:

@@ -1,10 +1,9 @@
 r"""The text half of CLIP: token ids become vectors that know their neighbours.
 
-Room       text_encoder, called by clip_embedder.py
 Maps       ids [b n]  ->  hidden states [b n d_model]
 Paper      Radford et al. 2021, arXiv:2103.00020, section 2.4; Radford et al. 2019 (GPT-2), section 2.3
 Reference  transformers' CLIPTextModel (attribute names kept for the checkpoint)
-See        tests/text_encoder/test_clip_transformer.py
+Tests      tests/text_encoder/test_clip_transformer.py
 """
 
 import torch
@@ -41,7 +40,9 @@ class CausalSelfAttention(nn.Module):
     def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__()
         self.n_heads = n_heads
-        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(d_model, d_model) for _ in range(4))
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (
+            nn.Linear(d_model, d_model) for _ in range(4)
+        )
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """The mask hides what comes later, so a word's vector depends only on what was said so far."""

@@ -1,10 +1,9 @@
 r"""Tokenizer: text becomes numbers.
 
-Room       text_encoder, called by clip_embedder.py and the loaders
 Maps       list[str]  ->  token ids [b 77]
 Paper      Sennrich et al. 2016, arXiv:1508.07909 (byte-pair encoding)
 Reference  transformers' CLIPTokenizer, used as it is
-See        tests/text_encoder/test_tokenizer.py
+Tests      tests/text_encoder/test_tokenizer.py
 """
 
 import json
@@ -24,7 +23,9 @@ from labml_sd.errors import CheckpointError, PromptError
 FILES = ("vocab.json", "merges.txt")
 START, END = "<|startoftext|>", "<|endoftext|>"
 MAX_BYTES = 2**20  # of one prompt, in UTF-8
-_READ = 2**13  # characters; no token of a CLIP tokenizer is so long that 75 of them could use up more
+_READ = (
+    2**13
+)  # characters; no token of a CLIP tokenizer is so long that 75 of them could use up more
 _QUOTED = 1000  # characters of what was cut off
 # To the tokenizer, too, any number of these is one space.
 _SPACES = re.compile(r"[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
@@ -37,7 +38,9 @@ def load_tokenizer(folder: str | PathLike[str]) -> Any:
     """
     missing = [name for name in FILES if not (Path(folder) / name).is_file()]
     if missing:
-        raise CheckpointError(f"{folder}: no {' and no '.join(missing)}; give the folder of a CLIP tokenizer")
+        raise CheckpointError(
+            f"{folder}: no {' and no '.join(missing)}; give the folder of a CLIP tokenizer"
+        )
     from transformers import CLIPTokenizer  # takes most of a second, so only when it is needed
 
     try:
@@ -78,18 +81,25 @@ def save_tokenizer(
 def check_prompts(prompts: object, what: str = "prompt") -> list[str]:
     """One prompt or several, as a list. Raises PromptError, calling them `what`, for all that is not text.
 
-    A text of more than `MAX_BYTES` is refused as well: it could be drawn from, but not kept in a picture.
+    A text of more than `MAX_BYTES` is refused as well: it could be drawn from, but not kept in
+    a picture.
     """
     listed = [prompts] if isinstance(prompts, str) else prompts
     if not isinstance(listed, list | tuple):
-        raise PromptError(f"{what} is of type {type(prompts).__name__}: give a text or a list of texts")
+        raise PromptError(
+            f"{what} is of type {type(prompts).__name__}: give a text or a list of texts"
+        )
     if not listed:
         raise PromptError(f'{what} is an empty list: give at least one text, "" for no words')
     for text in listed:
         if not isinstance(text, str):
-            raise PromptError(f"{what} holds an item of type {type(text).__name__}: give texts only")
+            raise PromptError(
+                f"{what} holds an item of type {type(text).__name__}: give texts only"
+            )
         if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
-            raise PromptError(f"{what} is longer than {MAX_BYTES:,} bytes: a model reads some 75 words of it")
+            raise PromptError(
+                f"{what} is longer than {MAX_BYTES:,} bytes: a model reads some 75 words of it"
+            )
     return list(listed)
 
 
@@ -98,19 +108,24 @@ def tokenize(
 ) -> Int[Tensor, "b n"]:
     """Start mark, the words, end mark, padding: always `n_positions` ids. The padding is the end mark again.
 
-    A prompt that is too long is cut; a warning quotes what was lost. Raises PromptError for what is not text.
+    A prompt that is too long is cut; a warning quotes what was lost. Raises PromptError for
+    what is not text.
     """
     rows = []
     for prompt in check_prompts(prompts):
         text, n_unread = _readable(prompt)
         # The words alone: a prompt that spells out a special token must not become one.
         plain = _plain(text, tokenizer)
-        ids = tokenizer(plain, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
+        ids = tokenizer(plain, add_special_tokens=False, truncation=False, verbose=False)[
+            "input_ids"
+        ]
         room = n_positions - 2
         if len(ids) > room or n_unread:
             lost = _quoted(tokenizer.decode(ids[room:]).strip(), n_unread)
             count = f"{'more than ' if n_unread else ''}{max(0, len(ids) - room)}"
-            warnings.warn(f"the prompt is {count} tokens too long; cut off: {lost}", stacklevel=3)
+            warnings.warn(
+                f"the prompt is {count} tokens too long; cut off: {lost}", stacklevel=3
+            )
         row = [bos_id, *ids[:room], eos_id]
         rows.append(row + [eos_id] * (n_positions - len(row)))
     return torch.tensor(rows, dtype=torch.long)
@@ -119,7 +134,8 @@ def tokenize(
 def _readable(prompt: str) -> tuple[str, int]:
     """As much of a prompt as can reach the network, and how many characters come after it.
 
-    A tokenizer works through all of a text, for seconds on a megabyte, however few tokens are asked for.
+    A tokenizer works through all of a text, for seconds on a megabyte, however few tokens are
+    asked for.
     """
     if len(prompt) <= _READ:
         return prompt, 0
@@ -136,7 +152,8 @@ def _quoted(lost: str, n_unread: int) -> str:
 def _plain(prompt: str, tokenizer: Any) -> str:
     """Break up special tokens that are typed as text, and replace what is no valid Unicode.
 
-    The two halves of a surrogate pair are the character that they spell: so they come back out of a picture.
+    The two halves of a surrogate pair are the character that they spell: so they come back out
+    of a picture.
     """
     prompt = prompt.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
     for special in tokenizer.all_special_tokens:

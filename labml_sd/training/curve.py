@@ -1,8 +1,7 @@
 r"""The learning curve as a table and as a picture.
 
-Room       training, called by run.py
 Maps       rows of {step, loss, ...}  ->  CSV, PNG
-See        tests/training/test_curve.py
+Tests      tests/training/test_curve.py
 """
 
 import csv
@@ -31,7 +30,9 @@ def draw_curve(curve: list[dict[str, float]], title: str, path: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        warnings.warn("no plot of the loss; for one: pip install 'labml_sd[train]'", stacklevel=2)
+        warnings.warn(
+            "no plot of the loss; for one: pip install 'labml_sd[train]'", stacklevel=2
+        )
         return
     if not curve:
         return

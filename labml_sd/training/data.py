@@ -1,8 +1,7 @@
 r"""Batches as a pure function of (seed, step): nothing to store, nothing to shuffle, exact to resume.
 
-Room       training, called by the three loops
 Maps       (seed, step)  ->  images [b 3 H W] in [-1, 1], captions, generators
-See        tests/training/test_data.py
+Tests      tests/training/test_data.py
 """
 
 import hashlib
@@ -12,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from labml_sd.training.scenes import Scene
+from labml_sd.tiny.scenes import Scene
 
 
 def generator(seed: int, step: int, stream: str) -> Generator:

@@ -1,9 +1,8 @@
 r"""Latents for the diffusion stage: every scene goes through the frozen autoencoder once.
 
-Room       training, called by train_diffusion.py
 Maps       Autoencoder, scenes  ->  mean and std [n z h w], and the scale that makes them unit variance
 Paper      Rombach et al. 2022, arXiv:2112.10752, appendix G (the scale)
-See        tests/training/test_latents.py
+Tests      tests/training/test_latents.py
 """
 
 import hashlib
@@ -17,9 +16,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from labml_sd.autoencoder import Autoencoder
+from labml_sd.tiny.scenes import Scene
 from labml_sd.training.data import image_batch
 from labml_sd.training.precision import autocast
-from labml_sd.training.scenes import Scene
 
 CHUNK = 32  # scenes encoded at a time
 
@@ -39,7 +38,13 @@ class LatentSet:
 
 
 def encode_scenes(
-    autoencoder: Autoencoder, seed: int, n: int, size: int, folder: Path, *, progress: bool = True
+    autoencoder: Autoencoder,
+    seed: int,
+    n: int,
+    size: int,
+    folder: Path,
+    *,
+    progress: bool = True,
 ) -> LatentSet:
     """Encode scenes, or read them from `folder` when the same autoencoder has done it before."""
     path = folder / f"latents-{fingerprint(autoencoder, seed, n)}.pt"
@@ -49,8 +54,12 @@ def encode_scenes(
     device = next(autoencoder.parameters()).device
     means, stds = [], []
     with torch.inference_mode(), autocast(device):
-        for first in tqdm(range(0, n, CHUNK), desc="latents", disable=not progress, dynamic_ncols=True):
-            scenes = [Scene.sample(seed, index) for index in range(first, min(n, first + CHUNK))]
+        for first in tqdm(
+            range(0, n, CHUNK), desc="latents", disable=not progress, dynamic_ncols=True
+        ):
+            scenes = [
+                Scene.sample(seed, index) for index in range(first, min(n, first + CHUNK))
+            ]
             posterior = autoencoder.posterior(image_batch(scenes, size).to(device))
             means.append(posterior.mean.half().cpu())
             stds.append(posterior.std.half().cpu())

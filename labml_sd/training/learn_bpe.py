@@ -1,10 +1,9 @@
 r"""Learns CLIP's tokenizer from captions: byte-level byte pair encoding (BPE).
 
-Room       training, called before the text encoder is trained
 Maps       captions -> vocabulary (token -> id), merges in the order they were learnt
 Paper      Sennrich et al. 2016, arXiv:1508.07909, algorithm 1
 Reference  CLIP's simple_tokenizer.py: the order of the vocabulary, the end-of-word mark
-See        tests/training/test_learn_bpe.py
+Tests      tests/training/test_learn_bpe.py
 """
 
 import re
@@ -17,7 +16,8 @@ from labml_sd.text_encoder.tokenizer import END, START
 
 END_OF_WORD = "</w>"
 
-# CLIP's pattern: contractions, runs of letters, single digits, runs of anything else. `[^\W\d_]` is a letter.
+# CLIP's pattern: contractions, runs of letters, single digits, runs of anything else.
+# `[^\W\d_]` is a letter.
 _WORD = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[^\W\d_]+|\d|(?:[^\s\w]|_)+")
 
 Pair = tuple[str, str]
@@ -26,24 +26,34 @@ Pair = tuple[str, str]
 @cache
 def byte_symbols() -> dict[int, str]:
     """A visible character for each of the 256 bytes, in GPT-2's order: those that have one come first."""
-    visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    visible = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
     hidden = [byte for byte in range(256) if byte not in visible]
-    return {byte: chr(byte) for byte in visible} | {byte: chr(256 + i) for i, byte in enumerate(hidden)}
+    return {byte: chr(byte) for byte in visible} | {
+        byte: chr(256 + i) for i, byte in enumerate(hidden)
+    }
 
 
 def split_words(caption: str) -> list[str]:
     """The words that BPE never joins, lower-cased, in byte symbols. As CLIP splits them, for ASCII text."""
     symbols = byte_symbols()
-    return ["".join(symbols[byte] for byte in word.encode()) for word in _WORD.findall(caption.lower())]
+    return [
+        "".join(symbols[byte] for byte in word.encode())
+        for word in _WORD.findall(caption.lower())
+    ]
 
 
 def learn_bpe(captions: Iterable[str], vocab_size: int) -> tuple[dict[str, int], list[Pair]]:
     """Joins the most frequent pair of neighbouring symbols, again and again.
 
-    Ids: the 256 byte symbols, the same ending a word, one for each merge, start of text, end of text.
-    Of equally frequent pairs the first in the alphabet is joined. Where every word has become one token, the
-    vocabulary stays smaller than `vocab_size`. Every merge counts the words anew: meant for a small language.
-    Raises ValueError if `vocab_size` has no room for the bytes and the two marks.
+    Ids: the 256 byte symbols, the same ending a word, one for each merge, start of text, end of
+    text. Of equally frequent pairs the first in the alphabet is joined. Where every word has
+    become one token, the vocabulary stays smaller than `vocab_size`. Every merge counts the
+    words anew: meant for a small language. Raises ValueError if `vocab_size` has no room for
+    the bytes and the two marks.
     """
     letters = list(byte_symbols().values())
     tokens = [*letters, *(letter + END_OF_WORD for letter in letters)]

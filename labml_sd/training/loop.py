@@ -1,11 +1,11 @@
 r"""One training loop for all stages: learn, log, save, go on where it stopped.
 
-Room       training, called by stages.py and by the probe
 Maps       a task (networks and a loss)  ->  trained networks, a curve, a checkpoint
-See        tests/training/test_loop.py
+Tests      tests/training/test_loop.py
 
-Data and noise of a step are a pure function of (seed, step). So a checkpoint needs no state of any generator,
-and a run that was killed and resumed gives the same weights, bit for bit, as one that was not.
+Data and noise of a step are a pure function of (seed, step). So a checkpoint needs no state of
+any generator, and a run that was killed and resumed gives the same weights, bit for bit, as one
+that was not.
 """
 
 import math
@@ -17,15 +17,16 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from labml_sd.training.interrupt import Interrupt
+from labml_sd.tiny.recipe import StageRecipe
 from labml_sd.training.processes import ALONE, Processes
-from labml_sd.training.recipe import StageRecipe
 from labml_sd.training.run import Run, Task
+from labml_sd.utilities.interrupt import Interrupt
 
 SAVE_EVERY = 60.0  # seconds
 LOG_EVERY = 10  # steps; the first hundred, where most is learnt, are logged one by one
 LOG_ALL = 100
-# When a budget in minutes is turned into a number of steps: at this step, or after this share of the budget.
+# When a budget in minutes is turned into a number of steps: at this step, or after this share
+# of the budget.
 PLAN_AT = 30
 PLAN_SHARE = 0.1
 SAVED = "stopped and saved at step {}; the same command goes on from there"
@@ -43,10 +44,10 @@ def train(
 ) -> nn.Module:
     """Train to the end, or go on from a checkpoint in `folder`; return the averaged networks.
 
-    `n_steps` wins over `minutes`; with neither, the checkpoint's number of steps is run, or the recipe's. A
-    budget in minutes is turned into a number of steps once the speed is known, and that number is kept in the
-    checkpoint: the learning rate follows steps, never the clock. Ctrl-C (KeyboardInterrupt) comes after the
-    step in hand, and the run is saved.
+    `n_steps` wins over `minutes`; with neither, the checkpoint's number of steps is run, or the
+    recipe's. A budget in minutes is turned into a number of steps once the speed is known, and
+    that number is kept in the checkpoint: the learning rate follows steps, never the clock.
+    Ctrl-C (KeyboardInterrupt) comes after the step in hand, and the run is saved.
     """
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(task, folder, n_steps, processes)
@@ -61,7 +62,9 @@ def train(
                 losses = one_step(run)
                 if run.n_steps is None:
                     seconds = processes.agree(time.monotonic() - started)
-                    run.n_steps = bar.total = plan(run.step, run.step - first, seconds, minutes or 0.0)
+                    run.n_steps = bar.total = plan(
+                        run.step, run.step - first, seconds, minutes or 0.0
+                    )
                 if run.step % LOG_EVERY == 0 or run.step <= LOG_ALL:
                     bar.set_postfix(log(run, losses))
                 bar.update(1)
@@ -95,7 +98,13 @@ class Every:
 def progress_bar(run: Run, progress: bool) -> "tqdm[Never]":
     """The steps that are done and to do, in the main process."""
     hidden = not (progress and run.processes.is_main)
-    return tqdm(total=run.n_steps, initial=run.step, desc=run.task.name, disable=hidden, dynamic_ncols=True)
+    return tqdm(
+        total=run.n_steps,
+        initial=run.step,
+        desc=run.task.name,
+        disable=hidden,
+        dynamic_ncols=True,
+    )
 
 
 def one_step(run: Run) -> dict[str, Tensor]:
@@ -129,12 +138,15 @@ def learning_rate(recipe: StageRecipe, step: int, n_steps: int) -> float:
 
     $$ \eta(p) = \eta_0 \left( 0.02 + 0.98 \cdot \tfrac{1}{2}(1 + \cos \pi p) \right) $$
 
-    p runs from 0 to 1 between two restarts: SGDR, Loshchilov and Hutter 2017, arXiv:1608.03983, eq. 5.
+    p runs from 0 to 1 between two restarts: SGDR, Loshchilov and Hutter 2017, arXiv:1608.03983,
+    eq. 5.
     """
     begin = max((s for s in recipe.restarts if s <= step), default=0)
     end = min((s for s in (*recipe.restarts, n_steps) if s > step), default=n_steps)
     length = max(1, end - begin)
-    warmup = min(recipe.warmup, max(1.0, length / 10))  # a run of a minute must not be spent on warming up
+    warmup = min(
+        recipe.warmup, max(1.0, length / 10)
+    )  # a run of a minute must not be spent on warming up
     warm = min(1.0, (step - begin + 1) / warmup)
     cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, (step - begin) / length)))
     return recipe.learning_rate * warm * (0.02 + 0.98 * cosine)

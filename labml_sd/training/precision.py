@@ -1,13 +1,12 @@
 r"""Mixed precision where the machine is fast at it.
 
-Room       training, called by the three loops
 Maps       device  ->  an autocast context
-See        tests/training/test_precision.py
+Tests      tests/training/test_precision.py
 """
 
 import torch
 
-from labml_sd.checkpoint.machine import fast_bfloat16
+from labml_sd.utilities.device import fast_bfloat16
 
 
 def autocast(device: torch.device) -> torch.autocast:

@@ -1,13 +1,13 @@
 r"""Several processes as one: each computes its share of a batch, and all take the same step.
 
-Room       training, called by the loop, the stages and their tasks
 Maps       the batch of a step  ->  this process's share;  gradients, losses, embeddings  ->  those of all
 Reference  the environment that torchrun and accelerate launch set up: WORLD_SIZE, RANK, LOCAL_RANK
-See        tests/training/test_processes.py
+Tests      tests/training/test_processes.py
 
-A batch of P processes is P times the recipe's. Scenes, crops and noise are drawn for the whole batch and then
-cut, so P processes learn what one process with a batch P times as large would learn. DistributedDataParallel
-is not used: it hides the networks behind a `forward`, and one message a step serves models of this size.
+A batch of P processes is P times the recipe's. Scenes, crops and noise are drawn for the whole
+batch and then cut, so P processes learn what one process with a batch P times as large would
+learn. DistributedDataParallel is not used: it hides the networks behind a `forward`, and one
+message a step serves models of this size.
 """
 
 import os
@@ -125,7 +125,9 @@ def joined() -> Iterator[Processes]:
         yield ALONE
         return
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        torch.cuda.set_device(
+            int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
+        )
     dist.init_process_group()
     try:
         yield Processes(dist.get_rank(), dist.get_world_size())

@@ -1,8 +1,7 @@
 r"""A stage on its way: networks, optimiser, average, step count; how they are kept and shown.
 
-Room       training, called by loop.py, and by the stages that build on an earlier one
 Maps       a task  <->  STAGE.pt;  what was learnt  ->  STAGE.png, STAGE.csv, STAGE_curve.png, samples/
-See        tests/training/test_run.py
+Tests      tests/training/test_run.py
 """
 
 import copy
@@ -17,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from labml_sd.errors import CheckpointError
+from labml_sd.tiny.recipe import StageRecipe
 from labml_sd.training.curve import draw_curve, write_curve
 from labml_sd.training.processes import Processes
-from labml_sd.training.recipe import StageRecipe
 
 FORMAT = 1
 
@@ -53,12 +52,16 @@ class Task(Protocol):
 class Run:
     """All that a checkpoint holds. Of several processes every one keeps it, and the main one writes it."""
 
-    def __init__(self, task: Task, folder: Path, n_steps: int | None, processes: Processes) -> None:
+    def __init__(
+        self, task: Task, folder: Path, n_steps: int | None, processes: Processes
+    ) -> None:
         self.task, self.folder, self.processes = task, folder, processes
         self.step, self.n_steps = 0, n_steps
         weights = [p for p in task.networks.parameters() if p.requires_grad]
         decayed = [p for p in weights if p.ndim > 1]
-        kept = [p for p in weights if p.ndim <= 1]  # biases and norms: pulling them to 0 helps nobody
+        kept = [
+            p for p in weights if p.ndim <= 1
+        ]  # biases and norms: pulling them to 0 helps nobody
         groups = [
             {"params": decayed, "weight_decay": task.recipe.weight_decay},
             {"params": kept, "weight_decay": 0.0},
@@ -140,9 +143,13 @@ def read_state(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise CheckpointError(f"{path}: not a training checkpoint; delete it to start anew") from error
+        raise CheckpointError(
+            f"{path}: not a training checkpoint; delete it to start anew"
+        ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: a training checkpoint of another version; delete it to start anew")
+        raise CheckpointError(
+            f"{path}: a training checkpoint of another version; delete it to start anew"
+        )
     return state
 
 

@@ -1,8 +1,7 @@
 r"""The stages in a row, each on what the one before has learnt.
 
-Room       training, called by command.py
 Maps       a recipe, a folder  ->  a folder with tokenizer, checkpoints, curves, pictures, and the model
-See        tests/training/test_stages.py
+Tests      tests/training/test_stages.py
 """
 
 import json
@@ -17,21 +16,26 @@ from labml_sd.config import ModelConfig
 from labml_sd.errors import CheckpointError
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.text_encoder import load_tokenizer, save_tokenizer
+from labml_sd.tiny.recipe import Recipe
+from labml_sd.tiny.scenes import Scene
 from labml_sd.training.latents import encode_scenes
 from labml_sd.training.learn_bpe import learn_bpe
 from labml_sd.training.loop import train
 from labml_sd.training.processes import ALONE, Processes
-from labml_sd.training.recipe import Recipe
 from labml_sd.training.run import Task, load_average
-from labml_sd.training.scenes import Scene
-from labml_sd.training.train_autoencoder import AutoencoderTask
-from labml_sd.training.train_clip import Clip, ClipTask
-from labml_sd.training.train_decoder import DecoderTask
-from labml_sd.training.train_diffusion import DiffusionTask
+from labml_sd.training.tasks.autoencoder import AutoencoderTask
+from labml_sd.training.tasks.clip import Clip, ClipTask
+from labml_sd.training.tasks.decoder import DecoderTask
+from labml_sd.training.tasks.diffusion import DiffusionTask
 
 TOKENIZER, CONFIG = "tokenizer", "model.json"  # inside the run's folder
 STAGES = ("autoencoder", "decoder", "clip", "diffusion")
-SHARE = {"autoencoder": 0.3, "decoder": 0.1, "clip": 0.15, "diffusion": 0.45}  # of a budget in minutes
+SHARE = {
+    "autoencoder": 0.3,
+    "decoder": 0.1,
+    "clip": 0.15,
+    "diffusion": 0.45,
+}  # of a budget in minutes
 SCENES_PER_MINUTE = 400  # a short run encodes fewer scenes: it will not see many of them anyway
 
 
@@ -60,7 +64,9 @@ def prepare_tokenizer(recipe: Recipe, folder: Path, seed: int) -> Any:
 
 def with_vocabulary(config: ModelConfig, n_tokens: int) -> ModelConfig:
     """The configuration for the tokenizer that was learnt: its two special tokens come last."""
-    text = replace(config.text_encoder, vocab_size=n_tokens, bos_id=n_tokens - 2, eos_id=n_tokens - 1)
+    text = replace(
+        config.text_encoder, vocab_size=n_tokens, bos_id=n_tokens - 2, eos_id=n_tokens - 1
+    )
     return replace(config, text_encoder=text)
 
 
@@ -94,7 +100,9 @@ def train_stage(
         n_scenes = scenes_to_encode(recipe, budget)
         with processes.main_first():
             size = recipe.model.image_size
-            latents = encode_scenes(model.autoencoder, seed, n_scenes, size, folder, progress=progress)
+            latents = encode_scenes(
+                model.autoencoder, seed, n_scenes, size, folder, progress=progress
+            )
         set_scale(model, latents.scale_factor)
         if processes.is_main:
             (folder / CONFIG).write_text(
@@ -112,7 +120,9 @@ def scenes_to_encode(recipe: Recipe, budget: Budget) -> int:
     return min(recipe.diffusion.n_scenes, max(1000, int(SCENES_PER_MINUTE * budget.minutes)))
 
 
-def first_stages(config: ModelConfig, recipe: Recipe, tokenizer: Any, folder: Path) -> LatentDiffusion:
+def first_stages(
+    config: ModelConfig, recipe: Recipe, tokenizer: Any, folder: Path
+) -> LatentDiffusion:
     """The model with its autoencoder and text encoder trained; its U-Net still random."""
     model = LatentDiffusion(config, tokenizer)
     load_average(model.autoencoder, folder, "decoder")

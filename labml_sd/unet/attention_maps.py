@@ -1,9 +1,8 @@
 r"""Record which word each position listens to, without touching the result.
 
-Room       unet, called by notebooks and users
 Maps       a block of code that runs the U-Net  ->  cross-attention probabilities per call, block and token
 Paper      Tang et al. 2022 (DAAM), arXiv:2210.04885, section 3
-See        tests/unet/test_attention_maps.py
+Tests      tests/unet/test_attention_maps.py
 """
 
 from collections.abc import Iterator
@@ -22,10 +21,10 @@ from labml_sd.unet.attention import CrossAttention, attention_probabilities
 class AttentionMap:
     """One cross-attention of one network call.
 
-    `call` counts the network calls from 0 (a step of Heun's method makes two), `block` is the module's name,
-    such as "input_blocks.1.1.transformer_blocks.0.attn2". The axis n runs over the h * w positions, row by
-    row; the axis m over the tokens. The weights of each position sum to 1. Under guidance the first half of
-    the batch is the unconditional one.
+    `call` counts the network calls from 0 (a step of Heun's method makes two), `block` is the
+    module's name, such as "input_blocks.1.1.transformer_blocks.0.attn2". The axis n runs over
+    the h * w positions, row by row; the axis m over the tokens. The weights of each position
+    sum to 1. Under guidance the first half of the batch is the unconditional one.
     """
 
     call: int
@@ -37,8 +36,8 @@ class AttentionMap:
 def record_attention(unet: nn.Module) -> Iterator[list[AttentionMap]]:
     """Collect the maps of all network calls inside the `with` block, in float32 on the CPU.
 
-    The probabilities are computed a second time, beside the network's own way, so pictures come out the same
-    bit for bit with and without recording.
+    The probabilities are computed a second time, beside the network's own way, so pictures come
+    out the same bit for bit with and without recording.
     """
     maps: list[AttentionMap] = []
     calls = 0
@@ -50,7 +49,9 @@ def record_attention(unet: nn.Module) -> Iterator[list[AttentionMap]]:
     def keep(block: str, module: CrossAttention, x: Tensor, cond: Tensor) -> None:
         with torch.no_grad():
             q, k = module.split_heads(module.to_q(x)), module.split_heads(module.to_k(cond))
-            maps.append(AttentionMap(calls, block, attention_probabilities(q.float(), k.float()).cpu()))
+            maps.append(
+                AttentionMap(calls, block, attention_probabilities(q.float(), k.float()).cpu())
+            )
 
     handles = [unet.register_forward_hook(count)]
     for name, module in unet.named_modules():

@@ -1,10 +1,9 @@
 r"""The convolutional blocks of the U-Net: ResBlock with time, down- and up-sampling.
 
-Room       unet, called by unet.py
 Maps       x [b c h w], t_emb [b d]  ->  [b c' h w]
 Paper      Ho et al. 2020, arXiv:2006.11239, appendix B; Dhariwal and Nichol 2021, arXiv:2105.05233, section 3
 Reference  CompVis ldm/modules/diffusionmodules/openaimodel.py (attribute names kept for the checkpoint)
-See        tests/unet/test_blocks.py
+Tests      tests/unet/test_blocks.py
 """
 
 from jaxtyping import Float
@@ -23,27 +22,35 @@ class ResBlock(nn.Module):
     $$ h = \mathrm{conv}_1(\mathrm{silu}(\mathrm{norm}_1(x))) + W\,\mathrm{silu}(t_{emb}) $$
     $$ y = \mathrm{skip}(x) + \mathrm{conv}_2(\mathrm{silu}(\mathrm{norm}_2(h))) $$
 
-    The time embedding is one number per channel, added to every position alike.
-    The unused indices in `in_layers` and `out_layers` hold what has no weights: SiLU and dropout.
+    The time embedding is one number per channel, added to every position alike. The unused
+    indices in `in_layers` and `out_layers` hold what has no weights: SiLU and dropout.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, d_t_emb: int, *, norm_groups: int = 32) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, d_t_emb: int, *, norm_groups: int = 32
+    ) -> None:
         super().__init__()
         self.in_layers = nn.Sequential(
-            norm(in_channels, norm_groups), nn.SiLU(), nn.Conv2d(in_channels, out_channels, 3, padding=1)
+            norm(in_channels, norm_groups),
+            nn.SiLU(),
+            nn.Conv2d(in_channels, out_channels, 3, padding=1),
         )
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(d_t_emb, out_channels))
         self.out_layers = nn.Sequential(
             norm(out_channels, norm_groups),
             nn.SiLU(),
-            nn.Dropout(0.0),  # never drops; it keeps the convolution at index 3, its place in the checkpoint
+            nn.Dropout(
+                0.0
+            ),  # never drops; it keeps the convolution at index 3, its place in the checkpoint
             nn.Conv2d(out_channels, out_channels, 3, padding=1),
         )
         self.skip_connection: nn.Module = nn.Identity()
         if in_channels != out_channels:
             self.skip_connection = nn.Conv2d(in_channels, out_channels, 1)
 
-    def forward(self, x: Float[Tensor, "b c h w"], t_emb: Float[Tensor, "b d"]) -> Float[Tensor, "b c2 h w"]:
+    def forward(
+        self, x: Float[Tensor, "b c h w"], t_emb: Float[Tensor, "b d"]
+    ) -> Float[Tensor, "b c2 h w"]:
         """Keep the size, change the width."""
         h = self.in_layers(x) + self.emb_layers(t_emb)[:, :, None, None]
         return self.skip_connection(x) + self.out_layers(h)

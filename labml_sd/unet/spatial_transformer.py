@@ -1,10 +1,9 @@
 r"""Spatial transformer: where the picture listens to the prompt.
 
-Room       unet, called by unet.py
 Maps       x [b c h w], cond [b n d_cond]  ->  [b c h w]
 Paper      Rombach et al. 2022, arXiv:2112.10752, section 3.3 and appendix E.2.1
 Reference  CompVis ldm/modules/attention.py, SpatialTransformer (attribute names kept for the checkpoint)
-See        tests/unet/test_spatial_transformer.py
+Tests      tests/unet/test_spatial_transformer.py
 """
 
 from einops import rearrange
@@ -29,7 +28,9 @@ class BasicTransformerBlock(nn.Module):
         self.ff = FeedForward(d_model)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(d_model) for _ in range(3))
 
-    def forward(self, x: Float[Tensor, "b n d"], cond: Float[Tensor, "b m d_cond"]) -> Float[Tensor, "b n d"]:
+    def forward(
+        self, x: Float[Tensor, "b n d"], cond: Float[Tensor, "b m d_cond"]
+    ) -> Float[Tensor, "b n d"]:
         """`attn1` is self-attention, `attn2` is the only place where the prompt enters the U-Net."""
         x = x + self.attn1(self.norm1(x))
         x = x + self.attn2(self.norm2(x), cond)
@@ -41,13 +42,19 @@ class SpatialTransformer(nn.Module):
 
     $$ y = x + P_{out}\,T(P_{in}\,\mathrm{norm}(x),\, c) $$
 
-    The norm here uses eps 1e-6, unlike the 1e-5 of ResBlock. A map becomes a sequence by reading its
-    positions row by row; no position is encoded, since the convolutions around have told each one where it
-    is.
+    The norm here uses eps 1e-6, unlike the 1e-5 of ResBlock. A map becomes a sequence by
+    reading its positions row by row; no position is encoded, since the convolutions around have
+    told each one where it is.
     """
 
     def __init__(
-        self, channels: int, d_cond: int, *, n_heads: int, n_layers: int = 1, norm_groups: int = 32
+        self,
+        channels: int,
+        d_cond: int,
+        *,
+        n_heads: int,
+        n_layers: int = 1,
+        norm_groups: int = 32,
     ) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(norm_groups, channels, eps=1e-6)

@@ -1,10 +1,9 @@
 r"""Time embedding: how the U-Net is told how noisy its input is.
 
-Room       unet, called by unet.py
 Maps       t [b]  ->  t_emb [b 4c]
 Paper      Vaswani et al. 2017, arXiv:1706.03762, section 3.5; Ho et al. 2020, arXiv:2006.11239, appendix B
 Reference  CompVis ldm/modules/diffusionmodules/util.py, timestep_embedding
-See        tests/unet/test_time_embedding.py
+Tests      tests/unet/test_time_embedding.py
 """
 
 import math
@@ -22,9 +21,9 @@ def sinusoids(t: Num[Tensor, " b"], channels: int) -> Float[Tensor, "b {channels
     $$ e_i(t) = \cos(t\,\omega_i), \quad e_{n+i}(t) = \sin(t\,\omega_i), \quad
        \omega_i = 10000^{-i/n}, \quad n = channels / 2 $$
 
-    Quick waves tell neighbouring steps apart, slow waves tell early from late. `t` may be fractional.
-    float64 times give float64 waves; everything else is computed in float32, since half precision cannot
-    tell t = 999 from t = 998.5 once it is multiplied.
+    Quick waves tell neighbouring steps apart, slow waves tell early from late. `t` may be
+    fractional. float64 times give float64 waves; everything else is computed in float32, since
+    half precision cannot tell t = 999 from t = 998.5 once it is multiplied.
     """
     half = channels // 2
     dtype = torch.float64 if t.dtype == torch.float64 else torch.float32
@@ -36,4 +35,6 @@ def sinusoids(t: Num[Tensor, " b"], channels: int) -> Float[Tensor, "b {channels
 
 def time_mlp(channels: int) -> nn.Sequential:
     """Two linear layers turn waves into something each ResBlock can use: a checkpoint's `time_embed`."""
-    return nn.Sequential(nn.Linear(channels, 4 * channels), nn.SiLU(), nn.Linear(4 * channels, 4 * channels))
+    return nn.Sequential(
+        nn.Linear(channels, 4 * channels), nn.SiLU(), nn.Linear(4 * channels, 4 * channels)
+    )

@@ -1,10 +1,9 @@
 r"""The U-Net: predicts the noise in a noisy latent.
 
-Room       unet, held by latent_diffusion.py
 Maps       x_t [b 4 h w], t [b], cond [b n d_cond]  ->  eps [b 4 h w]
 Paper      Ronneberger et al. 2015, arXiv:1505.04597; Rombach et al. 2022, arXiv:2112.10752, section 3.2
 Reference  CompVis ldm/modules/diffusionmodules/openaimodel.py, UNetModel (attribute names kept)
-See        tests/unet/test_unet.py
+Tests      tests/unet/test_unet.py
 """
 
 import torch
@@ -22,7 +21,10 @@ class TimestepEmbedSequential(nn.Sequential):
     """A sequence: its ResBlocks also take the time, its SpatialTransformers the prompt, others nothing."""
 
     def forward(  # type: ignore[override]
-        self, x: Float[Tensor, "b c h w"], t_emb: Float[Tensor, "b d"], cond: Float[Tensor, "b n d_cond"]
+        self,
+        x: Float[Tensor, "b c h w"],
+        t_emb: Float[Tensor, "b d"],
+        cond: Float[Tensor, "b n d_cond"],
     ) -> Float[Tensor, "b c2 h2 w2"]:
         """Hand each layer what it asks for."""
         for layer in self:
@@ -40,12 +42,13 @@ class UNet(nn.Module):
 
     $$ \epsilon_\theta(x_t, t, c) $$
 
-    `input_blocks` shrink the map and keep each result; `output_blocks` grow it again, and each takes the kept
-    result of its own size (the *skip*) beside its input. What is fine goes over the bridges, what is large
-    goes through the middle.
+    `input_blocks` shrink the map and keep each result; `output_blocks` grow it again, and each
+    takes the kept result of its own size (the *skip*) beside its input. What is fine goes over
+    the bridges, what is large goes through the middle.
 
-    `channel_multipliers` and `attention_levels` of the configuration say how wide each level is and which of
-    them hold transformers. The latent's sides must be multiples of `config.size_multiple`.
+    `channel_multipliers` and `attention_levels` of the configuration say how wide each level is
+    and which of them hold transformers. The latent's sides must be multiples of
+    `config.size_multiple`.
     """
 
     def __init__(self, config: UNetConfig) -> None:
@@ -55,7 +58,9 @@ class UNet(nn.Module):
         skips = self._build_down()
         width = skips[-1]
         self.middle_block = TimestepEmbedSequential(
-            self._res_block(width, width), self._transformer(width), self._res_block(width, width)
+            self._res_block(width, width),
+            self._transformer(width),
+            self._res_block(width, width),
         )
         self._build_up(skips)
         self.out = nn.Sequential(
@@ -90,7 +95,9 @@ class UNet(nn.Module):
         width, blocks = left[-1], []
         for level, multiplier in reversed(list(enumerate(config.channel_multipliers))):
             for index in range(config.n_res_blocks + 1):
-                layers: list[nn.Module] = [self._res_block(width + left.pop(), config.channels * multiplier)]
+                layers: list[nn.Module] = [
+                    self._res_block(width + left.pop(), config.channels * multiplier)
+                ]
                 width = config.channels * multiplier
                 if level in config.attention_levels:
                     layers.append(self._transformer(width))
@@ -116,14 +123,18 @@ class UNet(nn.Module):
     def use_attention(self, kind: AttentionKind) -> None:
         """Choose how all attention of this network is computed; the results agree up to rounding.
 
-        "flash" is PyTorch's kernel, "normal" the formula, "sliced" the formula in little memory.
+        "flash" is PyTorch's kernel, "normal" the formula, "sliced" the formula in little
+        memory.
         """
         for module in self.modules():
             if isinstance(module, CrossAttention):
                 module.kind = kind
 
     def forward(
-        self, x: Float[Tensor, "b c h w"], t: Num[Tensor, " b"], cond: Float[Tensor, "b n d_cond"]
+        self,
+        x: Float[Tensor, "b c h w"],
+        t: Num[Tensor, " b"],
+        cond: Float[Tensor, "b n d_cond"],
     ) -> Float[Tensor, "b c2 h w"]:
         """Predict the noise. `t` counts schedule steps, 0 to 999, and may lie between two."""
         t_emb = self.time_embed(sinusoids(t, self.config.channels).to(x.dtype))

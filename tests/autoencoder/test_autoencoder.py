@@ -48,7 +48,9 @@ def test_the_round_trip_does_not_depend_on_the_scale(autoencoder, image):
 
 
 def test_a_latent_drawn_elsewhere_is_scaled_in_the_same_place(autoencoder, image):
-    assert torch.equal(autoencoder.scaled(autoencoder.posterior(image).mode()), autoencoder.encode(image))
+    assert torch.equal(
+        autoencoder.scaled(autoencoder.posterior(image).mode()), autoencoder.encode(image)
+    )
 
 
 def test_forward_is_decode_of_encode(autoencoder, image):

@@ -3,7 +3,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labml_sd.autoencoder.blocks import AttnBlock, DownSample, MidBlock, ResnetBlock, UpSample, norm
+from labml_sd.autoencoder.blocks import (
+    AttnBlock,
+    DownSample,
+    MidBlock,
+    ResnetBlock,
+    UpSample,
+    norm,
+)
 
 
 def randn(*shape: int) -> Tensor:
@@ -53,8 +60,12 @@ def test_resnet_block_whose_last_convolution_is_zero_is_the_identity(randomise):
 def test_attn_block_computes_its_equation(randomise):
     block = randomise(AttnBlock(8, norm_groups=2).double())
     x = randn(2, 8, 5, 3)
-    q, k, v = (layer(block.norm(x)).flatten(2) for layer in (block.q, block.k, block.v))  # [b c n]
-    weights = (q.transpose(1, 2) @ k / 8**0.5).softmax(dim=-1)  # a row for each position that looks
+    q, k, v = (
+        layer(block.norm(x)).flatten(2) for layer in (block.q, block.k, block.v)
+    )  # [b c n]
+    weights = (q.transpose(1, 2) @ k / 8**0.5).softmax(
+        dim=-1
+    )  # a row for each position that looks
     looked = v @ weights.transpose(1, 2)
     w_o = block.proj_out.weight[:, :, 0, 0]
     expected = x + (w_o @ looked + block.proj_out.bias[:, None]).reshape(x.shape)
@@ -77,7 +88,8 @@ def test_attn_block_lets_every_position_see_every_other_one(randomise):
 
 @pytest.mark.holds("fact: vae-pad")
 def test_down_sample_pads_right_and_bottom_only():
-    # The windows start at 0, 2 and 4. With a pad above and left they would start at -1, 1 and 3.
+    # The windows start at 0, 2 and 4. With a pad above and left they would start at -1, 1 and
+    # 3.
     once, twice = [1.0, 1.0, 2.0, 1.0, 2.0, 1.0], [2.0, 2.0, 4.0, 2.0, 4.0, 2.0]
     assert impulses_seen(DownSample(1), 6).tolist() == [once, once, twice, once, twice, once]
 
@@ -100,7 +112,9 @@ def test_up_sample_repeats_each_position_and_convolves(randomise):
     layer = randomise(UpSample(2).double())
     x = randn(1, 2, 3, 4)
     repeated = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-    torch.testing.assert_close(layer(x), F.conv2d(repeated, layer.conv.weight, layer.conv.bias, padding=1))
+    torch.testing.assert_close(
+        layer(x), F.conv2d(repeated, layer.conv.weight, layer.conv.bias, padding=1)
+    )
 
 
 def test_mid_block_is_resnet_attention_resnet(randomise):

@@ -7,7 +7,9 @@ from torch import nn
 from labml_sd.autoencoder.decoder import Decoder
 from labml_sd.config import AutoencoderConfig
 
-SMALL = AutoencoderConfig(channels=4, channel_multipliers=(1, 2, 3), n_res_blocks=2, norm_groups=2)
+SMALL = AutoencoderConfig(
+    channels=4, channel_multipliers=(1, 2, 3), n_res_blocks=2, norm_groups=2
+)
 
 
 def test_every_norm_uses_eps_1e_minus_6():
@@ -18,7 +20,12 @@ def test_every_norm_uses_eps_1e_minus_6():
 
 @pytest.mark.parametrize("height, width", [(1, 1), (2, 3), (5, 1)])
 def test_sides_grow_by_the_factor(height, width):
-    assert Decoder(SMALL)(torch.zeros(2, 4, height, width)).shape == (2, 3, 4 * height, 4 * width)
+    assert Decoder(SMALL)(torch.zeros(2, 4, height, width)).shape == (
+        2,
+        3,
+        4 * height,
+        4 * width,
+    )
 
 
 def test_level_0_is_the_largest_and_has_no_way_up():

@@ -7,7 +7,9 @@ from torch import nn
 from labml_sd.autoencoder.encoder import Encoder
 from labml_sd.config import AutoencoderConfig
 
-SMALL = AutoencoderConfig(channels=4, channel_multipliers=(1, 2, 3), n_res_blocks=2, norm_groups=2)
+SMALL = AutoencoderConfig(
+    channels=4, channel_multipliers=(1, 2, 3), n_res_blocks=2, norm_groups=2
+)
 
 
 def test_every_norm_uses_eps_1e_minus_6():
@@ -24,7 +26,11 @@ def test_sides_shrink_by_the_factor_and_channels_are_twice_the_latents(height, w
 
 def test_all_levels_but_the_last_halve_the_size():
     levels = Encoder(SMALL).down
-    assert [isinstance(level.downsample, nn.Identity) for level in levels] == [False, False, True]
+    assert [isinstance(level.downsample, nn.Identity) for level in levels] == [
+        False,
+        False,
+        True,
+    ]
 
 
 def test_the_number_of_blocks_on_a_level_is_n_res_blocks():
@@ -34,7 +40,9 @@ def test_the_number_of_blocks_on_a_level_is_n_res_blocks():
 
 def test_blocks_run_from_the_largest_size_to_the_smallest(randomise):
     encoder = randomise(Encoder(SMALL).double())
-    image = torch.randn(1, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    image = torch.randn(
+        1, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
     x = encoder.down[2](encoder.down[1](encoder.down[0](encoder.conv_in(image))))
     expected = encoder.conv_out(nn.functional.silu(encoder.norm_out(encoder.mid(x))))
     assert torch.equal(encoder(image), expected)

@@ -59,7 +59,9 @@ def test_a_seed_draws_the_same_noise_in_every_dtype():
 
 @pytest.mark.holds("labml_sd.autoencoder.gaussian.GaussianPosterior")
 def test_samples_have_the_mean_and_the_std_of_the_posterior():
-    both = torch.cat([torch.full((1, 1, 200, 200), 3.0), torch.full((1, 1, 200, 200), 1.5).log() * 2], dim=1)
+    both = torch.cat(
+        [torch.full((1, 1, 200, 200), 3.0), torch.full((1, 1, 200, 200), 1.5).log() * 2], dim=1
+    )
     sample = GaussianPosterior(both).sample(seeded(0))
     assert sample.mean().item() == pytest.approx(3.0, abs=0.03)  # 4 standard errors
     assert sample.std().item() == pytest.approx(1.5, abs=0.03)

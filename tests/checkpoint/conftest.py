@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from labml_sd.checkpoint import save_model
-from labml_sd.checkpoint.keys_compvis import file_name
+from labml_sd.checkpoint.files.weights import TensorInfo, Weights
+from labml_sd.checkpoint.layouts.compvis import file_name
 from labml_sd.checkpoint.networks import networks
-from labml_sd.checkpoint.weights import TensorInfo, Weights
 from labml_sd.config import AutoencoderConfig, ModelConfig, TextEncoderConfig, UNetConfig
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.text_encoder import load_tokenizer, save_tokenizer
@@ -35,10 +35,19 @@ def config() -> ModelConfig:
             vocab_size=516, d_model=16, n_layers=2, n_heads=2, d_mlp=32, bos_id=514, eos_id=515
         ),
         unet=UNetConfig(
-            channels=8, channel_multipliers=(1, 2), attention_levels=(1,), n_heads=2, d_cond=16, norm_groups=4
+            channels=8,
+            channel_multipliers=(1, 2),
+            attention_levels=(1,),
+            n_heads=2,
+            d_cond=16,
+            norm_groups=4,
         ),
         autoencoder=AutoencoderConfig(
-            channels=8, channel_multipliers=(1, 2), n_res_blocks=1, norm_groups=4, scale_factor=0.5
+            channels=8,
+            channel_multipliers=(1, 2),
+            n_res_blocks=1,
+            norm_groups=4,
+            scale_factor=0.5,
         ),
         image_size=32,
         guidance_scale=2.5,
@@ -58,7 +67,11 @@ def model(config, words) -> LatentDiffusion:
 def state(model) -> dict[str, Tensor]:
     """The weights as a CompVis file names them."""
     parts = networks(model).items()
-    return {file_name(part, key): v.clone() for part, net in parts for key, v in net.state_dict().items()}
+    return {
+        file_name(part, key): v.clone()
+        for part, net in parts
+        for key, v in net.state_dict().items()
+    }
 
 
 @pytest.fixture
@@ -84,7 +97,10 @@ def listed() -> Callable[..., Weights]:
     def make(entries: tuple[str, ...] = (), **shapes: tuple[int, ...]) -> Weights:
         tensors = {name: TensorInfo(shape, "float16") for name, shape in shapes.items()}
         return Weights(
-            path=Path("x"), tensors=tensors, read=lambda name: torch.empty(0), entries=frozenset(entries)
+            path=Path("x"),
+            tensors=tensors,
+            read=lambda name: torch.empty(0),
+            entries=frozenset(entries),
         )
 
     return make

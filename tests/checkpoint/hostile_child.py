@@ -1,9 +1,9 @@
 """Read hostile pickles in a process of their own and say what they touched, as JSON on standard output.
 
-`python hostile_child.py python FOLDER` gives each gadget to Python's own reader, in a fork of its own; with
-`all` behind it also those of torch and numpy, which take a minute.
-`python hostile_child.py ours FOLDER` gives all of them, in every container, to ours; it also counts what
-Python's audit hook hears: imports, compiled code, opened files, processes, sockets.
+`python hostile_child.py python FOLDER` gives each gadget to Python's own reader, in a fork of
+its own; with `all` behind it also those of torch and numpy, which take a minute. `python
+hostile_child.py ours FOLDER` gives all of them, in every container, to ours; it also counts
+what Python's audit hook hears: imports, compiled code, opened files, processes, sockets.
 """
 
 import itertools
@@ -96,7 +96,9 @@ def run_python(folder: Path, everything: bool) -> dict[str, str]:
         canary = canary_of(folder, i, listener.port)
         before = listener.n_calls
         bodies = pickles(gadget, canary)
-        style = "reduce4" if "reduce4" in bodies and "Python 2" not in gadget.name else "reduce2"
+        style = (
+            "reduce4" if "reduce4" in bodies and "Python 2" not in gadget.name else "reduce2"
+        )
         said = read_with_python(whole(bodies[style], style), canary)
         touched = fired(canary, listener, before, 0.05 if said == "absent" else 3)
         found[gadget.name] = "fired" if touched else said
@@ -108,8 +110,8 @@ def run_python(folder: Path, everything: bool) -> dict[str, str]:
 
 
 def run_ours(folder: Path) -> dict[str, Any]:
-    from labml_sd.checkpoint.open_file import open_weights
-    from labml_sd.checkpoint.read_torch import read_torch
+    from labml_sd.checkpoint.files.open_file import open_weights
+    from labml_sd.checkpoint.files.read_torch import read_torch
     from labml_sd.errors import CheckpointError
 
     listener = Listener()
@@ -162,4 +164,8 @@ FILES = {str(n) for n in range(3, 1024)}  # mmap is told the number of an open f
 
 if __name__ == "__main__":
     place = Path(sys.argv[2])
-    print(json.dumps(run_python(place, "all" in sys.argv) if sys.argv[1] == "python" else run_ours(place)))
+    print(
+        json.dumps(
+            run_python(place, "all" in sys.argv) if sys.argv[1] == "python" else run_ours(place)
+        )
+    )

@@ -4,7 +4,9 @@ from labml_sd.checkpoint import read_configs, write_configs
 from labml_sd.config import AutoencoderConfig, ModelConfig, UNetConfig, sd_v1, tiny
 from labml_sd.errors import CheckpointError
 
-OTHER = ModelConfig(unet=UNetConfig(attention_levels=(3,), n_res_blocks=1, n_heads=4, n_transformer_layers=2))
+OTHER = ModelConfig(
+    unet=UNetConfig(attention_levels=(3,), n_res_blocks=1, n_heads=4, n_transformer_layers=2)
+)
 
 
 @pytest.mark.parametrize("config", [sd_v1(), tiny(), OTHER], ids=["sd_v1", "tiny", "other"])
@@ -45,7 +47,11 @@ def test_the_official_settings_of_v1_give_sd_v1():
         "eos_token_id": 2,
         "pad_token_id": 1,
     }
-    vae = {"block_out_channels": [128, 256, 512, 512], "layers_per_block": 2, "latent_channels": 4}
+    vae = {
+        "block_out_channels": [128, 256, 512, 512],
+        "layers_per_block": 2,
+        "latent_channels": 4,
+    }
     assert read_configs.read_unet(unet, "x") == sd_v1().unet
     assert read_configs.read_text_encoder(text, "x") == sd_v1().text_encoder
     assert read_configs.read_autoencoder(vae, "x") == sd_v1().autoencoder
@@ -92,7 +98,9 @@ def test_a_number_of_heads_may_be_a_list_of_equal_numbers():
     assert read_configs.read_unet(values, "x").n_heads == 8
 
 
-@pytest.mark.parametrize(("part", "network"), [("unet", UNetConfig), ("autoencoder", AutoencoderConfig)])
+@pytest.mark.parametrize(
+    ("part", "network"), [("unet", UNetConfig), ("autoencoder", AutoencoderConfig)]
+)
 def test_a_width_that_diffusers_cannot_say_is_refused(part, network):
     config = ModelConfig(**{part: network(channel_multipliers=(2, 4, 4, 4))})
     with pytest.raises(CheckpointError, match="layout='compvis'"):

@@ -18,18 +18,31 @@ KINDS = pytest.mark.parametrize("kind", list(fuzz.KINDS))
 
 @KINDS
 def test_damaged_files_are_refused_or_read_as_the_reference_reads_them(kind, tmp_path):
-    command = [sys.executable, fuzz.__file__, "--kind", kind, "--count", "200", "--folder", tmp_path]
+    command = [
+        sys.executable,
+        fuzz.__file__,
+        "--kind",
+        kind,
+        "--count",
+        "200",
+        "--folder",
+        tmp_path,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     found = json.loads(done.stdout)
     assert found["wrong"] == []
     assert done.returncode == 0
-    assert found["outcomes"]["refused"] > 20 < 10 * found["outcomes"]["accepted"]  # both kinds occur
+    assert (
+        found["outcomes"]["refused"] > 20 < 10 * found["outcomes"]["accepted"]
+    )  # both kinds occur
 
 
 @KINDS
 def test_a_mutant_follows_from_its_number(kind):
     seeds = fuzz.KINDS[kind].seeds()
-    first, again, other = (fuzz.mutant(seeds, fuzz.random.Random(name)) for name in ("1", "1", "2"))
+    first, again, other = (
+        fuzz.mutant(seeds, fuzz.random.Random(name)) for name in ("1", "1", "2")
+    )
     assert first == again != other
 
 
@@ -68,7 +81,9 @@ def take_all(path: Path):
         (take_all, None, "the reference reads other numbers"),
     ],
 )
-def test_the_fuzzer_notices_a_reader_that_is_wrong(reader, content, message, tmp_path, monkeypatch):
+def test_the_fuzzer_notices_a_reader_that_is_wrong(
+    reader, content, message, tmp_path, monkeypatch
+):
     kind = fuzz.KINDS["safetensors"]
     (tmp_path / "x").write_bytes(kind.seeds()[0].data if content is None else content)
     monkeypatch.setattr(fuzz, "open_weights", reader)

@@ -59,7 +59,9 @@ def test_one_that_was_changed_is_read_again(large):
     assert len(read) == 3
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"%s": 7}', '{"%s": "12 0"}', "[" * 100_000, "\0"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "7", '{"%s": 7}', '{"%s": "12 0"}', "[" * 100_000, "\0"]
+)
 def test_damaged_notes_are_written_anew(large, notes, text):
     file, read = large
     notes.parent.mkdir(parents=True)
@@ -86,7 +88,9 @@ def test_the_oldest_notes_make_room(large, notes, monkeypatch):
 
 
 @pytest.mark.parametrize("cache", [None, ""])
-def test_without_a_cache_of_its_own_the_notes_lie_in_the_home_folder(tmp_path, monkeypatch, large, cache):
+def test_without_a_cache_of_its_own_the_notes_lie_in_the_home_folder(
+    tmp_path, monkeypatch, large, cache
+):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CACHE_HOME")
     if cache is not None:

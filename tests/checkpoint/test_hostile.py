@@ -12,7 +12,9 @@ CHILD = Path(__file__).with_name("hostile_child.py")
 
 
 def run(who: str, folder: Path) -> dict:
-    done = subprocess.run([sys.executable, CHILD, who, folder], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, CHILD, who, folder], capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -51,7 +51,9 @@ def test_the_tokenizer_offline_asks_for_a_folder(offline):
 
 
 @pytest.mark.parametrize("variant", ["", ".fp16"])
-def test_only_one_set_of_weights_is_asked_for(folder, tmp_path, monkeypatch, variant, model, assert_same):
+def test_only_one_set_of_weights_is_asked_for(
+    folder, tmp_path, monkeypatch, variant, model, assert_same
+):
     for path in list(folder.glob("*/*model.safetensors")):
         path.rename(path.with_name(path.name.replace(".safetensors", f"{variant}.safetensors")))
     unwanted = [
@@ -60,7 +62,10 @@ def test_only_one_set_of_weights_is_asked_for(folder, tmp_path, monkeypatch, var
         "unet/diffusion_pytorch_model.non_ema.safetensors",
     ]
     if not variant:
-        unwanted += ["unet/diffusion_pytorch_model.fp16.safetensors", "unet/diffusion_pytorch_model.bin"]
+        unwanted += [
+            "unet/diffusion_pytorch_model.fp16.safetensors",
+            "unet/diffusion_pytorch_model.bin",
+        ]
     for name in unwanted:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
@@ -79,6 +84,8 @@ def test_only_one_set_of_weights_is_asked_for(folder, tmp_path, monkeypatch, var
 
 
 def test_a_repository_without_a_whole_model_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda hub_id, allow_patterns: str(tmp_path))
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda hub_id, allow_patterns: str(tmp_path)
+    )
     with pytest.raises(CheckpointError, match="no whole diffusers model"):
         fetch_model("owner/name")

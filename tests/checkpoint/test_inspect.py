@@ -3,7 +3,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from labml_sd.checkpoint import inspect_file
-from labml_sd.checkpoint.keys_compvis import file_name
+from labml_sd.checkpoint.layouts.compvis import file_name
 from labml_sd.checkpoint.networks import wanted_shapes
 from labml_sd.config import sd_v1
 from labml_sd.errors import CheckpointError
@@ -37,7 +37,9 @@ def test_what_is_missing_is_named(folder):
     path = folder / "unet/diffusion_pytorch_model.safetensors"
     tensors = load_file(path)
     path.unlink()
-    save_file({name: tensor for name, tensor in tensors.items() if name != "conv_out.bias"}, path)
+    save_file(
+        {name: tensor for name, tensor in tensors.items() if name != "conv_out.bias"}, path
+    )
     assert "missing 1:\n    unet.out.2.bias" in inspect_file(folder)
 
 

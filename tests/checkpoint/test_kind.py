@@ -46,7 +46,10 @@ def unet(prefix=UNET, d_cond=768, channels=4, linear=False, **more):
         ({**unet(), "control_model.zero_convs.0.0.weight": (320, 320, 1, 1)}, "controlnet"),
         ({"controlnet_cond_embedding.conv_in.weight": (16, 3, 3, 3)}, "controlnet"),
         (
-            {"adapter.conv_in.weight": (320, 192, 3, 3), "adapter.body.0.block1.weight": (320, 320, 3, 3)},
+            {
+                "adapter.conv_in.weight": (320, 192, 3, 3),
+                "adapter.body.0.block1.weight": (320, 320, 3, 3),
+            },
             "t2i-adapter",
         ),
         ({"emb_params": (2, 768)}, "embedding"),

@@ -3,11 +3,11 @@ import torch
 from safetensors.torch import save_file
 
 from labml_sd.checkpoint import check, load, load_model
-from labml_sd.checkpoint.machine import DTYPES
-from labml_sd.checkpoint.read_safetensors import read_safetensors
-from labml_sd.checkpoint.weights import Stored
+from labml_sd.checkpoint.files.read_safetensors import read_safetensors
+from labml_sd.checkpoint.files.weights import Stored
 from labml_sd.errors import CheckpointError
 from labml_sd.unet import UNet
+from labml_sd.utilities.device import DTYPES
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64", torch.float16])
@@ -23,7 +23,9 @@ def test_a_loaded_model_is_ready_to_draw(folder):
     assert found.dtype == torch.float32
     assert found.device.type == "cpu" or torch.cuda.is_available()
     assert not any(module.training for module in found.modules())
-    assert not any(parameter.requires_grad or parameter.is_meta for parameter in found.parameters())
+    assert not any(
+        parameter.requires_grad or parameter.is_meta for parameter in found.parameters()
+    )
     assert found.source == str(folder)
 
 
@@ -34,7 +36,9 @@ def test_a_loaded_model_does_not_need_its_file_any_more(folder, model, assert_sa
     assert_same(found, model)
 
 
-def test_weights_lie_in_memory_in_their_usual_order(tmp_path, state, config, words, model, assert_same):
+def test_weights_lie_in_memory_in_their_usual_order(
+    tmp_path, state, config, words, model, assert_same
+):
     turned = {name: v.t().contiguous().t() if v.ndim == 2 else v for name, v in state.items()}
     torch.save(turned, tmp_path / "x.ckpt")
     found = load_model(tmp_path / "x.ckpt", config=config, tokenizer=words)
@@ -52,7 +56,10 @@ def test_nothing_is_drawn_at_random(folder):
     ("change", "message"),
     [
         (lambda s: s.pop("model.diffusion_model.out.2.bias"), "missing 1: unet.out.2.bias"),
-        (lambda s: s.update({"first_stage_model.new": torch.zeros(1)}), "extra 1: autoencoder.new"),
+        (
+            lambda s: s.update({"first_stage_model.new": torch.zeros(1)}),
+            "extra 1: autoencoder.new",
+        ),
         (
             lambda s: s.update({"model.diffusion_model.out.2.bias": torch.zeros(7)}),
             r"wrong shape 1: unet.out.2.bias \(expected \[4\], found \[7\]\)",
@@ -89,7 +96,9 @@ def test_a_mapped_weight_that_needs_no_conversion_is_a_view_of_the_file(
     mapped_file, config, model, mapped, dtype, same
 ):
     weights = read_safetensors(mapped_file)
-    found = {key: Stored(weights, f"model.diffusion_model.{key}") for key in model.unet.state_dict()}
+    found = {
+        key: Stored(weights, f"model.diffusion_model.{key}") for key in model.unet.state_dict()
+    }
     with torch.device("meta"):
         unet = UNet(config.unet)
     load.fill(unet, found, torch.device("cpu"), dtype, mapped=mapped)
@@ -102,11 +111,15 @@ def test_a_mapped_file_may_be_deleted_and_changed_weights_do_not_reach_it(
     mapped_file, config, words, model, assert_same
 ):
     before = mapped_file.read_bytes()
-    found = load_model(mapped_file, config=config, tokenizer=words, device="cpu", dtype="float32")
+    found = load_model(
+        mapped_file, config=config, tokenizer=words, device="cpu", dtype="float32"
+    )
     found.unet.out[2].weight.add_(1)
     found.unet.out[2].weight.data.mul_(2)
     assert mapped_file.read_bytes() == before
-    again = load_model(mapped_file, config=config, tokenizer=words, device="cpu", dtype="float32")
+    again = load_model(
+        mapped_file, config=config, tokenizer=words, device="cpu", dtype="float32"
+    )
     mapped_file.unlink()
     assert_same(again, model)
 
@@ -117,13 +130,17 @@ def test_a_small_model_takes_the_fast_road_only_when_asked(folder, fast, wanted)
 
 
 @pytest.mark.parametrize("fast, wanted", [(None, True), (True, True), (False, False)])
-def test_a_large_model_takes_the_fast_road_unless_told_otherwise(mapped_file, config, words, fast, wanted):
+def test_a_large_model_takes_the_fast_road_unless_told_otherwise(
+    mapped_file, config, words, fast, wanted
+):
     assert load_model(mapped_file, config=config, tokenizer=words, fast=fast).fast is wanted
 
 
 def test_only_large_models_are_mapped(folder, monkeypatch):
     seen, fill = [], load.fill
-    monkeypatch.setattr(load, "fill", lambda *a, mapped: seen.append(mapped) or fill(*a, mapped=mapped))
+    monkeypatch.setattr(
+        load, "fill", lambda *a, mapped: seen.append(mapped) or fill(*a, mapped=mapped)
+    )
     load_model(folder)
     monkeypatch.setattr(load, "LARGE", 1)
     load_model(folder)

@@ -10,4 +10,6 @@ def test_the_shapes_are_those_of_a_built_model(model, config):
 
 
 def test_the_parts_hold_every_weight_of_the_model(model):
-    assert sum(len(net.state_dict()) for net in networks(model).values()) == len(model.state_dict())
+    assert sum(len(net.state_dict()) for net in networks(model).values()) == len(
+        model.state_dict()
+    )

@@ -1,13 +1,18 @@
+from labml_sd.checkpoint.files.weights import Stored
 from labml_sd.checkpoint.kind import SD1
 from labml_sd.checkpoint.report import LoadReport, compare
-from labml_sd.checkpoint.weights import Stored
 
 
 def report(listed, wanted, **found) -> LoadReport:
     weights = listed(**found)
     part = compare("unet", wanted, {name: Stored(weights, name) for name in found})
     return LoadReport(
-        source="x.ckpt", kind=SD1, layout="CompVis", parts=(part,), ignored=("betas",), refused=("os.system",)
+        source="x.ckpt",
+        kind=SD1,
+        layout="CompVis",
+        parts=(part,),
+        ignored=("betas",),
+        refused=("os.system",),
     )
 
 
@@ -36,7 +41,15 @@ def test_the_short_form_is_one_line_with_three_names_of_a_kind(listed):
 
 def test_the_printed_report_names_everything(listed):
     text = str(report(listed, {"a": (2,), "c": (2,)}, a=(2,), d=(1,)))
-    for word in ("x.ckpt", "Stable Diffusion v1", "unet.c", "unet.d", "betas", "os.system", "float16"):
+    for word in (
+        "x.ckpt",
+        "Stable Diffusion v1",
+        "unet.c",
+        "unet.d",
+        "betas",
+        "os.system",
+        "float16",
+    ):
         assert word in text
 
 

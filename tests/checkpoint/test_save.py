@@ -36,7 +36,10 @@ def test_diffusers_opens_the_folder(folder, words, model):
     assert pipe.vae.config.scaling_factor == model.config.autoencoder.scale_factor
     assert pipe.tokenizer.model_max_length == 77
     torch.testing.assert_close(
-        pipe.scheduler.alphas_cumprod, Schedule(model.config.schedule).alpha_bar.float(), rtol=1e-5, atol=1e-7
+        pipe.scheduler.alphas_cumprod,
+        Schedule(model.config.schedule).alpha_bar.float(),
+        rtol=1e-5,
+        atol=1e-7,
     )
 
 
@@ -52,7 +55,9 @@ def test_the_reference_networks_compute_the_same_from_the_folder(folder, config)
     with torch.no_grad():
         c = model.text_encoder.transformer(ids)
         torch.testing.assert_close(c, text(ids).last_hidden_state)
-        torch.testing.assert_close(model(x, torch.tensor([7]), c), unet(x, torch.tensor([7]), c).sample)
+        torch.testing.assert_close(
+            model(x, torch.tensor([7]), c), unet(x, torch.tensor([7]), c).sample
+        )
         z = vae.encode(image).latent_dist.mean * config.autoencoder.scale_factor
         torch.testing.assert_close(model.encode_image(image), z)
         torch.testing.assert_close(
@@ -62,7 +67,8 @@ def test_the_reference_networks_compute_the_same_from_the_folder(folder, config)
 
 def test_text_weights_are_written_with_the_level_that_all_readers_know(folder):
     assert all(
-        name.startswith("text_model.") for name in load_file(folder / "text_encoder/model.safetensors")
+        name.startswith("text_model.")
+        for name in load_file(folder / "text_encoder/model.safetensors")
     )
 
 
@@ -92,9 +98,12 @@ def test_a_place_that_is_taken_is_refused(tmp_path, model, place, layout, messag
 
 @pytest.mark.parametrize("layout", PLACES)
 @pytest.mark.parametrize(
-    ("error", "raised"), [(OSError(28, "No space left"), CheckpointError), (KeyboardInterrupt(),) * 2]
+    ("error", "raised"),
+    [(OSError(28, "No space left"), CheckpointError), (KeyboardInterrupt(),) * 2],
 )
-def test_a_failed_save_leaves_nothing_behind(tmp_path, model, monkeypatch, layout, error, raised):
+def test_a_failed_save_leaves_nothing_behind(
+    tmp_path, model, monkeypatch, layout, error, raised
+):
     def fails(tensors, path, metadata):
         path.write_bytes(b"half")
         raise error

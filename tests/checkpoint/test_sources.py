@@ -14,7 +14,9 @@ def test_what_lies_on_the_disk_goes_before_the_hub(tmp_path, monkeypatch):
     assert locate("owner/name").resolve() == tmp_path / "owner/name"
 
 
-@pytest.mark.parametrize("source", ["nothing.safetensors", "folder/nothing.ckpt", "/no/such/place", "notiny"])
+@pytest.mark.parametrize(
+    "source", ["nothing.safetensors", "folder/nothing.ckpt", "/no/such/place", "notiny"]
+)
 def test_a_missing_file_is_refused_without_asking_the_hub(source):
     with pytest.raises(CheckpointError, match="there is no such file"):
         locate(source)

@@ -15,7 +15,10 @@ def test_a_tokenizer_comes_back_from_its_text_and_from_its_files(words, config, 
     tokenizer = load_tokenizer(words)
     text = tokenizer_text(tokenizer)
     write_tokenizer(text, tmp_path / "tokenizer", n_positions=77)
-    for found in (find_tokenizer(None, text, config.text_encoder), load_tokenizer(tmp_path / "tokenizer")):
+    for found in (
+        find_tokenizer(None, text, config.text_encoder),
+        load_tokenizer(tmp_path / "tokenizer"),
+    ):
         assert found(PROMPT)["input_ids"] == tokenizer(PROMPT)["input_ids"]
         assert len(found) == len(tokenizer)
     assert json.loads((words / "vocab.json").read_text()) == json.loads(

@@ -10,7 +10,9 @@ FILES = sorted((ROOT / "labml_sd").rglob("*.py"))
 
 
 def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / "_ext" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(
+        f"docs_{name}", ROOT / "docs" / "_ext" / f"{name}.py"
+    )
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look there
     spec.loader.exec_module(module)
@@ -84,7 +86,11 @@ after = area(N)
 
 def test_whole_line_comments_go_left_and_the_others_stay():
     texts = [note.text for row in rows.split(EXAMPLE) for note in row.notes]
-    assert texts[1:] == ["How many.", "Of a circle.\n\n$$ A = \\pi r^2 $$", "The halves are equal."]
+    assert texts[1:] == [
+        "How many.",
+        "Of a circle.\n\n$$ A = \\pi r^2 $$",
+        "The halves are equal.",
+    ]
 
 
 def test_a_signature_stands_beside_its_docstring():
@@ -129,7 +135,8 @@ def test_a_product_and_a_placeholder_are_no_markup():
 def test_an_arrow_is_one_character_and_a_paper_a_link():
     text = "x -> y <-> z --text--> w, arXiv:1706.03762"
     assert (
-        rows.markdown(text) == "x → y ↔ z --text--> w, [arXiv:1706.03762](https://arxiv.org/abs/1706.03762)"
+        rows.markdown(text)
+        == "x → y ↔ z --text--> w, [arXiv:1706.03762](https://arxiv.org/abs/1706.03762)"
     )
 
 

@@ -31,7 +31,9 @@ def target_of(link: str) -> Path:
 
 def links(text: str) -> list[str]:
     """Targets of inline links, of link definitions and of pages, without those on other hosts."""
-    found = re.findall(r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)$|\{doc\}`[^<`]+<(\S+)>`", text, re.MULTILINE)
+    found = re.findall(
+        r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)$|\{doc\}`[^<`]+<(\S+)>`", text, re.MULTILINE
+    )
     return [link for pair in found if not re.match(r"https?:", link := "".join(pair))]
 
 
@@ -64,7 +66,9 @@ def test_the_guides_are_in_the_list_of_pages():
 def test_every_public_name_is_on_the_api_page_or_described_by_it():
     api = text_of("api")
     modules = [importlib.import_module(name) for name in re.findall(r"automodule:: (\S+)", api)]
-    described = {name for module in modules for name in getattr(module, "__all__", vars(module))}
+    described = {
+        name for module in modules for name in getattr(module, "__all__", vars(module))
+    }
     written = set(re.findall(r"\w+", api))
     assert [name for name in labml_sd.__all__ if name not in described | written] == []
 
@@ -89,7 +93,9 @@ def test_every_test_that_is_named_exists(name):
     named = re.findall(r"\{doc\}`([^<`]+) <(annotated/tests/\S+)>`", text)
     named += re.findall(r"\[([^\]]+)\]\((\.\./tests/\S+)\)", text)
     said = [
-        (f"def test_{words.replace(' ', '_')}(", target_of(link)) for words, link in named if " " in words
+        (f"def test_{words.replace(' ', '_')}(", target_of(link))
+        for words, link in named
+        if " " in words
     ]
     assert [line for line, path in said if line not in path.read_text(encoding="utf-8")] == []
 
@@ -97,7 +103,9 @@ def test_every_test_that_is_named_exists(name):
 def test_every_link_label_is_defined_and_used():
     for name in GUIDES:
         text = text_of(name)
-        assert set(re.findall(r"\]\[(\w+)\]", text)) == set(re.findall(r"^\[(\w+)\]: ", text, re.MULTILINE))
+        assert set(re.findall(r"\]\[(\w+)\]", text)) == set(
+            re.findall(r"^\[(\w+)\]: ", text, re.MULTILINE)
+        )
 
 
 def test_the_notation_table_has_names():
@@ -107,4 +115,6 @@ def test_the_notation_table_has_names():
 @pytest.mark.parametrize("name", notation_names())
 def test_every_name_of_the_notation_table_is_in_the_package(name):
     modules = (ROOT / "labml_sd").rglob("*.py")
-    assert any(re.search(rf"\b{name}\b", module.read_text(encoding="utf-8")) for module in modules)
+    assert any(
+        re.search(rf"\b{name}\b", module.read_text(encoding="utf-8")) for module in modules
+    )

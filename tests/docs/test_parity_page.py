@@ -59,7 +59,9 @@ def test_no_dollars_of_the_package_are_missed(equations):
 
 
 def test_no_test_that_holds_something_is_skipped_or_left_out(holding):
-    options = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["pytest"]["ini_options"]
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["pytest"][
+        "ini_options"
+    ]
     left_out = set(re.findall(r"not (\w+)", " ".join(options["addopts"])))
     assert {"gpu", "full_size"} <= left_out
     not_run = left_out | {"skip", "skipif", "xfail"}
@@ -106,7 +108,10 @@ def test_the_markers_of_a_function_of_its_class_and_of_its_file_count(example):
         ("test_two_things", ("fact: everywhere", "pkg.f", "pkg.g")),
         ("TestMore.test_one", ("fact: everywhere", "fact: in a class")),
     ]
-    assert [test.marks for test in example] == [{"slow", "holds", "parametrize"}, {"slow", "holds", "gpu"}]
+    assert [test.marks for test in example] == [
+        {"slow", "holds", "parametrize"},
+        {"slow", "holds", "gpu"},
+    ]
 
 
 def test_a_test_is_linked_to_from_its_first_decorator_and_told_in_words(example):
@@ -119,13 +124,19 @@ def test_a_tolerance_is_that_of_the_test_or_of_the_check_that_it_calls(example):
 
 def test_a_file_that_can_skip_while_it_runs_skips(holds, tmp_path):
     path = tmp_path / "test_example.py"
-    path.write_text(f"{EXAMPLE}\ntorchsde = pytest.importorskip('torchsde')\n", encoding="utf-8")
+    path.write_text(
+        f"{EXAMPLE}\ntorchsde = pytest.importorskip('torchsde')\n", encoding="utf-8"
+    )
     assert all("skip" in test.marks for test in holds.tests_of(path))
 
 
 def test_an_equation_belongs_to_what_is_around_it(holds, tmp_path):
     (tmp_path / "pkg").mkdir()
     source = 'class A:\n    """$$ a $$"""\n    def f(self):\n        # $$ b\n        # + c $$\n        pass\n'
-    (tmp_path / "pkg" / "__init__.py").write_text(f'"""It.\n\n$$ x $$\n"""\n{source}', encoding="utf-8")
-    found = [(each.thing, each.formula) for each in holds.equations(holds.Package(tmp_path / "pkg"))]
+    (tmp_path / "pkg" / "__init__.py").write_text(
+        f'"""It.\n\n$$ x $$\n"""\n{source}', encoding="utf-8"
+    )
+    found = [
+        (each.thing, each.formula) for each in holds.equations(holds.Package(tmp_path / "pkg"))
+    ]
     assert found == [("pkg", "x"), ("pkg.A", "a"), ("pkg.A.f", "b + c")]

@@ -9,7 +9,10 @@ import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
 CATALOGUES = DOCS / "locale" / "zh_CN" / "LC_MESSAGES"
-FILES = {path.relative_to(CATALOGUES).with_suffix("").as_posix(): path for path in CATALOGUES.rglob("*.po")}
+FILES = {
+    path.relative_to(CATALOGUES).with_suffix("").as_posix(): path
+    for path in CATALOGUES.rglob("*.po")
+}
 PAGES = sorted(FILES.keys() - {"sphinx"})  # that one holds words of the theme
 
 
@@ -40,8 +43,12 @@ def source(page: str) -> str:
     """The page as its author wrote it, on one line; of a notebook the prose, as docs/conf.py takes it."""
     if page.startswith("notebooks/"):
         cells = json.loads((DOCS.parent / f"{page}.ipynb").read_text("utf-8"))["cells"]
-        text = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
-        text = re.sub(r"</?details>|<summary>Solution</summary>", "", text.replace("../docs/", "../"))
+        text = "\n\n".join(
+            "".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"
+        )
+        text = re.sub(
+            r"</?details>|<summary>Solution</summary>", "", text.replace("../docs/", "../")
+        )
     else:
         text = (DOCS / f"{page}.md").read_text("utf-8")
     text = re.sub(r"```\w+\n.*?```", "", text, flags=re.DOTALL)
@@ -60,7 +67,11 @@ def marks(text: str) -> list[tuple[str, ...]]:
     role = r"\{([\w:]+)\}`(?:[^`<]*<)?([^`>]+)>?`"
     found = [("role", *match) for match in re.findall(role, text)]
     text = re.sub(role, "", text)
-    for kind, pattern in {"link": r"\]\(([^)]+)\)", "formula": r"\$([^$]+)\$", "code": r"`([^`]+)`"}.items():
+    for kind, pattern in {
+        "link": r"\]\(([^)]+)\)",
+        "formula": r"\$([^$]+)\$",
+        "code": r"`([^`]+)`",
+    }.items():
         found += [(kind, inner) for inner in re.findall(pattern, text)]
     return sorted(found)
 
@@ -78,7 +89,9 @@ def test_every_entry_still_stands_in_its_page(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_nothing_of_a_page_is_without_an_entry(page: str) -> None:
     text = source(page)
-    for english in sorted((" ".join(e.english.split()) for e in entries(page)), key=len, reverse=True):
+    for english in sorted(
+        (" ".join(e.english.split()) for e in entries(page)), key=len, reverse=True
+    ):
         text = re.sub(rf"(?<!\w){re.escape(english)}(?!\w)", " ", text)
     assert re.findall(r"[^\W\d_]{3,}", text) == []
 

@@ -14,7 +14,9 @@ def panels(monkeypatch):
     figures = []
     original = module.from_figure
     monkeypatch.setattr(
-        module, "from_figure", lambda figure, alt: figures.append(figure) or original(figure, alt)
+        module,
+        "from_figure",
+        lambda figure, alt: figures.append(figure) or original(figure, alt),
     )
     eps_aims(DATA, {"early": (X, CLEANED, X0), "late": (X0, X0, X0)}, alt="")
     return figures[0].axes

@@ -43,7 +43,9 @@ def test_the_middle_of_a_window_counts_its_padding():
     assert [window.middle for window in windows_of(seen((1, 1)))] == [0, 2, 4, 6]
 
 
-@pytest.mark.parametrize(("pad", "row", "first", "last"), [((0, 1), 1, 2, 5), ((1, 1), 1, 1, 4)])
+@pytest.mark.parametrize(
+    ("pad", "row", "first", "last"), [((0, 1), 1, 2, 5), ((1, 1), 1, 1, 4)]
+)
 def test_the_bar_of_an_output_covers_the_cells_that_it_sees(pad, row, first, last):
     start, end = columns(windows({"a": seen(pad)}, alt=""), SEEN, row)
     assert (start, end) == (first * CELL, last * CELL)
@@ -67,7 +69,9 @@ def test_layers_stand_in_their_order_and_the_way_around_ends_at_the_sum(monkeypa
     figures = []
     original = module.from_figure
     monkeypatch.setattr(
-        module, "from_figure", lambda figure, alt: figures.append(figure) or original(figure, alt)
+        module,
+        "from_figure",
+        lambda figure, alt: figures.append(figure) or original(figure, alt),
     )
     layer_orders({"first": ("norm", "conv", "+"), "second": ("conv", "+", "silu")}, alt="")
     panel = figures[0].axes[0]
@@ -76,5 +80,7 @@ def test_layers_stand_in_their_order_and_the_way_around_ends_at_the_sum(monkeypa
     around = [line.get_xydata() for line in panel.lines]
     assert [line[-1].tolist() for line in around] == [[2.5, 0.0], [1.5, -1.0]]
     faces = [ImageColor.getrgb(KINDS[k]) for k in ("norm", "conv")]
-    drawn = [tuple(round(255 * v) for v in patch.get_facecolor()[:3]) for patch in panel.patches[:2]]
+    drawn = [
+        tuple(round(255 * v) for v in patch.get_facecolor()[:3]) for patch in panel.patches[:2]
+    ]
     assert drawn == faces

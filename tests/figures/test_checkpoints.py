@@ -9,7 +9,9 @@ BLUE, ORANGE = (0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)
 
 
 def test_a_larger_part_has_a_longer_bar_and_models_stand_below_one_another():
-    picture = part_sizes({"one": [10.0, 100.0], "two": [1000.0, 1.0]}, ["first", "second"], alt="")
+    picture = part_sizes(
+        {"one": [10.0, 100.0], "two": [1000.0, 1.0]}, ["first", "second"], alt=""
+    )
     page = np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB"), int)
     page = page[:, : page.shape[1] * 3 // 4]  # without the legend
     lengths = {}

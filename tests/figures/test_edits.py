@@ -8,7 +8,15 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from labml_sd.config import ScheduleConfig
-from labml_sd.figures import Picture, edits, outlined, painted_cells, show_sizes, step_film, strength_chart
+from labml_sd.figures import (
+    Picture,
+    edits,
+    outlined,
+    painted_cells,
+    show_sizes,
+    step_film,
+    strength_chart,
+)
 from labml_sd.figures.edits import BLACK, GAP, HEAD, LINE, WHITE, parts_chart
 from labml_sd.sampler import Schedule, get_sampler
 
@@ -62,7 +70,10 @@ def test_the_strength_chart_fills_the_steps_that_are_run_and_says_where_they_sta
     ]
     said = [text.get_text() for text in panel.texts]
     assert said[0] == "no step: all of the picture is left"
-    assert said[1] == f"2 steps from t = 499, {levels[2].alpha_bar ** 0.5:.3f} of the picture is left"
+    assert (
+        said[1]
+        == f"2 steps from t = 499, {levels[2].alpha_bar ** 0.5:.3f} of the picture is left"
+    )
     assert said[2].startswith("4 steps from t = 999, 0.068")
 
 
@@ -75,7 +86,9 @@ def test_one_step_is_not_called_steps(drawn):
 def test_pictures_of_different_sizes_keep_their_pixels_and_the_row_breaks_where_it_is_full():
     small, large = flat(RED, (10, 10)), flat(BLUE, (40, 20))
     page = np.asarray(
-        opened(show_sizes([small, large, small], ["a", "b", "c"], scale=2, width=150, alt="three"))
+        opened(
+            show_sizes([small, large, small], ["a", "b", "c"], scale=2, width=150, alt="three")
+        )
     )
     top = GAP + LINE
     assert (page[top : top + 20, GAP : GAP + 20] == RED).all()
@@ -89,7 +102,9 @@ def test_pictures_of_different_sizes_keep_their_pixels_and_the_row_breaks_where_
 
 def test_a_film_shows_the_columns_of_each_step_with_its_caption():
     film = opened(
-        step_film({"x": [flat(RED), flat(GREEN)], "y": [flat(BLUE)] * 2}, ["one", "two"], alt="a film")
+        step_film(
+            {"x": [flat(RED), flat(GREEN)], "y": [flat(BLUE)] * 2}, ["one", "two"], alt="a film"
+        )
     )
     assert film.n_frames == 2
     for k, colour in enumerate((RED, GREEN)):
@@ -113,7 +128,9 @@ def test_painted_cells_are_tinted_and_the_others_are_not():
     cells = torch.zeros(1, 1, 2, 4)
     cells[..., :, :2] = 1
     page = np.asarray(
-        opened(painted_cells(flat(BLUE, (32, 16)), left_half(32, 16), cells, scale=4, alt="cells"))
+        opened(
+            painted_cells(flat(BLUE, (32, 16)), left_half(32, 16), cells, scale=4, alt="cells")
+        )
     )
     assert page.shape == (64, 128, 3)
     inside, outside = page[4:28, 4:28], page[4:28, 100:124]

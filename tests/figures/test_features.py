@@ -41,7 +41,10 @@ def test_the_liveliest_channels_are_shown():
 
 def test_maps_of_all_sizes_are_drawn_equally_large_in_rows():
     stages = {"a": torch.rand(3, 8, 8), "b": torch.rand(3, 2, 2)}
-    both, one = pixels(feature_maps(stages, alt="")), pixels(feature_maps({"a": stages["a"]}, alt=""))
+    both, one = (
+        pixels(feature_maps(stages, alt="")),
+        pixels(feature_maps({"a": stages["a"]}, alt="")),
+    )
     assert both.shape[0] - one.shape[0] == 72 + 4
 
 
@@ -85,7 +88,9 @@ def test_layers_are_boxes_of_their_colour_down_and_up_again():
 
 
 def test_every_bridge_is_an_arrow():
-    with_bridges, without = (pixels(unet_shape(DOWN, MIDDLE, UP, alt="", bridges=b)) for b in (True, False))
+    with_bridges, without = (
+        pixels(unet_shape(DOWN, MIDDLE, UP, alt="", bridges=b)) for b in (True, False)
+    )
     grey = (0x77, 0x77, 0x77)
     assert count(with_bridges, grey) > count(without, grey) + 100
 

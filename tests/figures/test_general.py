@@ -17,7 +17,7 @@ from labml_sd.figures import (
     show_images,
     show_rows,
 )
-from labml_sd.training.scenes import Scene
+from labml_sd.tiny.scenes import Scene
 
 DOCS = Path(__file__).parents[2] / "docs"
 RED, GREEN, BLUE = (200, 0, 0), (0, 200, 0), (0, 0, 200)
@@ -33,7 +33,9 @@ def opened(picture: Picture) -> Image.Image:
 
 def test_a_grid_shows_each_picture_unchanged_with_ink_below():
     page = np.asarray(
-        captioned_grid([flat(RED), flat(GREEN), flat(BLUE)], ["one", "two", "three"], columns=2, n_lines=1)
+        captioned_grid(
+            [flat(RED), flat(GREEN), flat(BLUE)], ["one", "two", "three"], columns=2, n_lines=1
+        )
     )
     for colour, (x, y) in zip([RED, GREEN, BLUE], [(10, 10), (84, 10), (10, 66)], strict=True):
         assert (page[y : y + 32, x : x + 64] == colour).all()

@@ -40,7 +40,11 @@ def test_the_doubled_batch_shows_each_latent_in_its_place():
 
 @pytest.mark.parametrize("scale", [2.0, 4.0])
 def test_the_guided_arrow_goes_as_far_past_as_the_scale_says(scale):
-    point, flat, up = torch.tensor([[0.0, 0.0]]), torch.tensor([[0.5, 0.0]]), torch.tensor([[0.5, 0.4]])
+    point, flat, up = (
+        torch.tensor([[0.0, 0.0]]),
+        torch.tensor([[0.5, 0.0]]),
+        torch.tensor([[0.5, 0.4]]),
+    )
     page = pixels(guidance_arrows(point, flat, up, scale, MODES, alt="arrows"))
     page = page[page.shape[0] // 8 :]  # without the legend
     origin = where(page, WITHOUT)[:, 0].mean()  # the flat arrow
@@ -55,5 +59,7 @@ def test_clouds_stand_on_common_axes_with_every_ring_inside():
     }
     page = pixels(clouds(points, MODES, alt="clouds"))
     halves = page[:, : page.shape[1] // 2], page[:, page.shape[1] // 2 :]
-    green = [np.argwhere((h[..., 1] > h[..., 0] + 40) & (h[..., 1] > h[..., 2] + 20)) for h in halves]
+    green = [
+        np.argwhere((h[..., 1] > h[..., 0] + 40) & (h[..., 1] > h[..., 2] + 20)) for h in halves
+    ]
     assert green[0][:, 0].mean() > green[1][:, 0].mean() + 60

@@ -4,7 +4,14 @@ import numpy as np
 import torch
 from PIL import Image, ImageColor
 
-from labml_sd.figures import COLOURS, Picture, cell_reach, fields_of_view, level_bars, round_trips
+from labml_sd.figures import (
+    COLOURS,
+    Picture,
+    cell_reach,
+    fields_of_view,
+    level_bars,
+    round_trips,
+)
 from labml_sd.figures import latents as module
 from labml_sd.figures.grids import GAP
 
@@ -17,7 +24,9 @@ def test_each_measure_has_a_bar_for_each_level_from_top_to_bottom(monkeypatch):
     figures = []
     original = module.from_figure
     monkeypatch.setattr(
-        module, "from_figure", lambda figure, alt: figures.append(figure) or original(figure, alt)
+        module,
+        "from_figure",
+        lambda figure, alt: figures.append(figure) or original(figure, alt),
     )
     level_bars(["level 0", "level 1"], {"numbers": [9000, 30], "cost": [7, 8]}, alt="")
     numbers, cost = figures[0].axes
@@ -31,7 +40,10 @@ def test_each_measure_has_a_bar_for_each_level_from_top_to_bottom(monkeypatch):
 def test_a_frame_encloses_its_box():
     page = pixels(
         fields_of_view(
-            Image.new("RGB", (32, 32)), {"a": (4, 8, 20, 24), "b": (0, 0, 32, 32)}, scale=3, alt=""
+            Image.new("RGB", (32, 32)),
+            {"a": (4, 8, 20, 24), "b": (0, 0, 32, 32)},
+            scale=3,
+            alt="",
         )
     )
     picture = page[GAP : GAP + 96, GAP : GAP + 96]
@@ -46,7 +58,10 @@ def test_the_error_is_black_where_nothing_is_lost_and_bright_where_much_is():
     results = images.clone()
     results[1, :, 4:8, 4:8] = 0.5
     page = pixels(round_trips(images, results, ["good", "bad"], alt=""))
-    left, right = page.shape[1] - GAP - 40, page.shape[1] - GAP - 20  # two columns of 16 + 4 pixels
+    left, right = (
+        page.shape[1] - GAP - 40,
+        page.shape[1] - GAP - 20,
+    )  # two columns of 16 + 4 pixels
     error = slice(page.shape[0] - GAP - 20, page.shape[0] - GAP - 4)
     good, bad = page[error, left : left + 16], page[error, right : right + 16]
     assert good.max() < 5
@@ -56,7 +71,9 @@ def test_the_error_is_black_where_nothing_is_lost_and_bright_where_much_is():
 
 def test_results_beyond_the_range_count_as_its_ends():
     images = torch.ones(1, 3, 16, 16)
-    assert round_trips(images, images + 9, alt="").png == round_trips(images, images, alt="").png
+    assert (
+        round_trips(images, images + 9, alt="").png == round_trips(images, images, alt="").png
+    )
 
 
 def test_the_patch_of_the_cell_is_framed_and_what_changed_is_bright():
@@ -65,10 +82,14 @@ def test_the_patch_of_the_cell_is_framed_and_what_changed_is_bright():
     after[:, 26:30, 34:38] = 1  # inside the patch of cell (3, 4)
     page = pixels(cell_reach(before, after, (3, 4), around=2, scale=5, alt=""))
     side = 5 * 8 * 5
-    panels = [page[GAP : GAP + side, x : x + side] for x in (GAP, 2 * GAP + side, 3 * GAP + 2 * side)]
+    panels = [
+        page[GAP : GAP + side, x : x + side] for x in (GAP, 2 * GAP + side, 3 * GAP + 2 * side)
+    ]
     for panel in panels:
         white = (panel[:, :] == 255).all(axis=2)
-        rows, columns = np.nonzero(white[78:122, 78:122])  # the frame of the middle patch, pixels 80 to 119
+        rows, columns = np.nonzero(
+            white[78:122, 78:122]
+        )  # the frame of the middle patch, pixels 80 to 119
         assert {rows.min(), rows.max(), columns.min(), columns.max()} == {2, 41}
     assert (panels[0][90:110, 90:110] == 128).all()
     assert (panels[1][90:110, 90:110] == 255).all()

@@ -53,8 +53,12 @@ def test_a_fan_shows_the_walks_their_band_and_where_all_of_them_end(drawn):
     np.testing.assert_allclose(middle.get_ydata(), mean.numpy())
     corners = panel.collections[0].get_paths()[0].vertices
     assert (corners[:, 1].min(), corners[:, 1].max()) == (-1.0, 5.0)
-    bars = np.array([(bar.get_y() + bar.get_height() / 2, bar.get_width()) for bar in side.patches])
-    assert np.average(bars[:, 0], weights=bars[:, 1]) == pytest.approx(walks[:, -1].mean().item(), abs=0.05)
+    bars = np.array(
+        [(bar.get_y() + bar.get_height() / 2, bar.get_width()) for bar in side.patches]
+    )
+    assert np.average(bars[:, 0], weights=bars[:, 1]) == pytest.approx(
+        walks[:, -1].mean().item(), abs=0.05
+    )
     (curve,) = side.lines
     assert curve.get_ydata()[curve.get_xdata().argmax()] == pytest.approx(4.0, abs=0.02)
 
@@ -76,7 +80,9 @@ def test_histograms_count_each_sample_under_its_name(drawn):
         alt="",
     )
     (panel,) = drawn[0].axes
-    for values, name, colour in zip((low, high), ("low", "high"), panel.containers, strict=True):
+    for values, name, colour in zip(
+        (low, high), ("low", "high"), panel.containers, strict=True
+    ):
         centres = [bar.get_x() + bar.get_width() / 2 for bar in colour]
         assert colour.patches[0].get_label() == name
         mean = np.average(centres, weights=[bar.get_height() for bar in colour])

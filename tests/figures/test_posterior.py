@@ -15,9 +15,13 @@ def panels(monkeypatch):
     figures = []
     original = module.from_figure
     monkeypatch.setattr(
-        module, "from_figure", lambda figure, alt: figures.append(figure) or original(figure, alt)
+        module,
+        "from_figure",
+        lambda figure, alt: figures.append(figure) or original(figure, alt),
     )
-    draws = MEAN[:, None] + STD[:, None] * torch.randn(2, 30, 2, generator=torch.Generator().manual_seed(0))
+    draws = MEAN[:, None] + STD[:, None] * torch.randn(
+        2, 30, 2, generator=torch.Generator().manual_seed(0)
+    )
     posterior_plane(MEAN, STD, draws, zoom=1, names=("first", "second"), alt="")
     return (*figures[0].axes, draws)
 
@@ -43,12 +47,18 @@ def test_the_frame_is_what_the_close_look_shows(panels):
     panel, close, _ = panels
     frame = panel.patches[-1]
     assert close.get_xlim() == pytest.approx((frame.get_x(), frame.get_x() + frame.get_width()))
-    assert close.get_ylim() == pytest.approx((frame.get_y(), frame.get_y() + frame.get_height()))
-    assert np.mean(close.get_xlim()) == pytest.approx(0.5) and np.mean(close.get_ylim()) == pytest.approx(
-        0.25
+    assert close.get_ylim() == pytest.approx(
+        (frame.get_y(), frame.get_y() + frame.get_height())
     )
+    assert np.mean(close.get_xlim()) == pytest.approx(0.5) and np.mean(
+        close.get_ylim()
+    ) == pytest.approx(0.25)
 
 
 def test_the_axes_are_named_and_equal(panels):
     for panel in panels[:2]:
-        assert (panel.get_xlabel(), panel.get_ylabel(), panel.get_aspect()) == ("first", "second", 1)
+        assert (panel.get_xlabel(), panel.get_ylabel(), panel.get_aspect()) == (
+            "first",
+            "second",
+            1,
+        )

@@ -51,7 +51,9 @@ def test_a_walk_starts_at_the_left_where_t_is_high_and_each_has_its_colour():
     picture = two_walks(torch.zeros(7, 3) + 1e-9)
     up, down = where(picture, BLUE), where(picture, ORANGE)
     left_of_up, right_of_up = up[up[:, 1].argmin()], up[up[:, 1].argmax()]
-    assert right_of_up[0] < left_of_up[0]  # rows count downwards: this one goes up, to the right
+    assert (
+        right_of_up[0] < left_of_up[0]
+    )  # rows count downwards: this one goes up, to the right
     assert down[:, 0].max() > up[:, 0].max()
 
 
@@ -68,10 +70,16 @@ def test_the_legend_of_errors_tells_the_slope_that_was_given(plotted):
     one = error_lines(errors, {"Euler": 1.0}, alt="")
     two = error_lines(errors, {"Euler": 2.0}, alt="")
     assert one.png != two.png
-    assert plotted[0][0].tolist() == [10, 20, 40] and plotted[0][1].tolist() == [0.1, 0.05, 0.025]
+    assert plotted[0][0].tolist() == [10, 20, 40] and plotted[0][1].tolist() == [
+        0.1,
+        0.05,
+        0.025,
+    ]
 
 
-def test_levels_stand_at_their_time_and_at_their_sigma_and_a_clean_one_nowhere(schedule, plotted):
+def test_levels_stand_at_their_time_and_at_their_sigma_and_a_clean_one_nowhere(
+    schedule, plotted
+):
     levels = [schedule.level(900), schedule.level(100), CLEAN]
     level_rows({"two": levels, "one": levels[1:]}, alt="")
     by_time, _, by_sigma, _ = plotted
@@ -94,7 +102,8 @@ def test_near_is_dark_and_far_is_bright():
     page = pixels(picture)
     inside = page[:, : page.shape[1] * 3 // 4]
     dark, bright = (
-        np.argwhere(np.abs(inside - np.array(c)).sum(-1) < 12) for c in ((68, 1, 84), (253, 231, 37))
+        np.argwhere(np.abs(inside - np.array(c)).sum(-1) < 12)
+        for c in ((68, 1, 84), (253, 231, 37))
     )
     assert len(dark) > 1000 and len(bright) > 1000
     assert dark[0][1] < bright[0][1]  # the first row begins with itself

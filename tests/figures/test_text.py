@@ -6,7 +6,13 @@ import torch
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from labml_sd.figures import captions_and_pictures, position_bars, share_bars, token_matrix, token_strip
+from labml_sd.figures import (
+    captions_and_pictures,
+    position_bars,
+    share_bars,
+    token_matrix,
+    token_strip,
+)
 from labml_sd.figures.picture import Picture
 from labml_sd.figures.text import END, KINDS, START, WIDTH, lay_out, token_kinds
 
@@ -52,21 +58,30 @@ def test_a_matrix_shows_its_brightest_cell_where_it_is():
     page = pixels(token_matrix({"t": table}, TOKENS, alt="one cell"))
     bright = np.argwhere((page[..., 0] > 240) & (page[..., 1] > 220) & (page[..., 2] < 100))
     dark = np.argwhere((page[..., 0] < 10) & (page[..., 1] < 50) & (page[..., 2] > 60))
-    in_matrix = bright[bright[:, 1] < dark[:, 1].mean()]  # the scale at the side ends in the same colour
+    in_matrix = bright[
+        bright[:, 1] < dark[:, 1].mean()
+    ]  # the scale at the side ends in the same colour
     assert in_matrix[:, 0].mean() > dark[:, 0].mean()
     assert len(in_matrix) > 300
 
 
 def test_bars_have_the_colour_of_the_token_and_the_height_of_the_number():
     only = {
-        kind: torch.tensor([float(k == kind) for k in token_kinds(TOKENS)]) for kind in ("word", "padding")
+        kind: torch.tensor([float(k == kind) for k in token_kinds(TOKENS)])
+        for kind in ("word", "padding")
     }
     page = pixels(position_bars(only, TOKENS, y="y", alt="bars"))
     three_words, two_pads = area(page, KINDS["word"]), area(page, KINDS["padding"])
     assert three_words / two_pads == pytest.approx(3 / 2, rel=0.1)
-    half = pixels(position_bars({"a": only["word"], "b": only["word"] / 2}, TOKENS, y="y", alt="bars"))
-    whole = pixels(position_bars({"a": only["word"], "b": only["word"]}, TOKENS, y="y", alt="bars"))
-    assert area(half, KINDS["word"]) / area(whole, KINDS["word"]) == pytest.approx(0.75, rel=0.05)
+    half = pixels(
+        position_bars({"a": only["word"], "b": only["word"] / 2}, TOKENS, y="y", alt="bars")
+    )
+    whole = pixels(
+        position_bars({"a": only["word"], "b": only["word"]}, TOKENS, y="y", alt="bars")
+    )
+    assert area(half, KINDS["word"]) / area(whole, KINDS["word"]) == pytest.approx(
+        0.75, rel=0.05
+    )
 
 
 def test_shares_are_as_wide_as_they_are_large():
@@ -76,10 +91,17 @@ def test_shares_are_as_wide_as_they_are_large():
 
 def test_the_pictures_stand_above_their_cosines():
     red, blue = (Image.new("RGB", (8, 8), colour) for colour in ((0, 200, 0), (200, 0, 200)))
-    page = pixels(captions_and_pictures({"t": torch.eye(2)}, ["one", "two"], [red, blue], alt="pictures"))
-    first, second = (np.argwhere(np.abs(page - c).max(axis=-1) < 3) for c in ((0, 200, 0), (200, 0, 200)))
+    page = pixels(
+        captions_and_pictures({"t": torch.eye(2)}, ["one", "two"], [red, blue], alt="pictures")
+    )
+    first, second = (
+        np.argwhere(np.abs(page - c).max(axis=-1) < 3) for c in ((0, 200, 0), (200, 0, 200))
+    )
     hot = np.argwhere(np.abs(page - (103, 0, 31)).max(axis=-1) < 3)  # a cosine of 1
     assert first[:, 1].max() < second[:, 1].min()
     assert max(first[:, 0].max(), second[:, 0].max()) < hot[:, 0].min()
-    one, two = (hot[(hot[:, 1] >= p[:, 1].min()) & (hot[:, 1] <= p[:, 1].max())] for p in (first, second))
+    one, two = (
+        hot[(hot[:, 1] >= p[:, 1].min()) & (hot[:, 1] <= p[:, 1].max())]
+        for p in (first, second)
+    )
     assert one[:, 0].mean() < two[:, 0].mean()  # the diagonal, not the other one

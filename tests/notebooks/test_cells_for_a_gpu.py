@@ -29,13 +29,22 @@ def checkpoint(tokenizer, randomise, tmp_path_factory):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", ["12_txt2img", "13_img2img", "14_inpainting", "16_real_checkpoint"])
+@pytest.mark.parametrize(
+    "name", ["12_txt2img", "13_img2img", "14_inpainting", "16_real_checkpoint"]
+)
 def test_the_cells_for_real_weights_run(name, checkpoint, monkeypatch):
     monkeypatch.setenv("LABML_SD_CHECKPOINT", str(checkpoint))
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
     NotebookClient(
-        notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
+        notebook,
+        timeout=1200,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(FOLDER)}},
     ).execute()
-    tagged = [cell for cell in notebook.cells if {"weights", "gpu"} & set(cell.metadata.get("tags", []))]
+    tagged = [
+        cell
+        for cell in notebook.cells
+        if {"weights", "gpu"} & set(cell.metadata.get("tags", []))
+    ]
     assert tagged
     assert all(cell.execution_count for cell in tagged)

@@ -83,7 +83,9 @@ def test_the_notebook_shows_no_error_and_nothing_on_stderr(name):
 def test_only_cells_for_real_weights_or_a_gpu_are_left_out(name):
     # A tag that makes nbval look away elsewhere would hide a wrong number.
     for cell in code(name):
-        looks_away = {tag for tag in tags(cell) if tag.startswith("nbval") or tag == "raises-exception"}
+        looks_away = {
+            tag for tag in tags(cell) if tag.startswith("nbval") or tag == "raises-exception"
+        }
         assert looks_away <= {"nbval-skip"}
         assert not looks_away or tags(cell) & SKIPPED
 
@@ -117,7 +119,9 @@ def test_cells_are_short(name):
 def test_the_header_says_what_is_built_what_it_needs_and_how_long_it_takes(name):
     first, install, flow, *_ = read(name).cells
     assert re.match(rf"# {name[:2]} · \S", first.source)
-    assert f"[![Open in Colab](../docs/_static/colab.svg)]({COLAB}/{name}.ipynb)" in first.source
+    assert (
+        f"[![Open in Colab](../docs/_static/colab.svg)]({COLAB}/{name}.ipynb)" in first.source
+    )
     for label in ("You build" if name in BUILD else "You see", "You need", "Time", "GPU"):
         assert re.search(rf"^- \*\*{label}:\*\* \S", first.source, re.MULTILINE), label
     assert install.source == INSTALL
@@ -130,7 +134,10 @@ def test_the_header_says_what_is_built_what_it_needs_and_how_long_it_takes(name)
 def test_a_beat_has_a_picture_a_check_and_a_number(name):
     cells = run(name)
     assert sum(map(has_picture, cells)) >= 5
-    assert sum(bool(re.search(r"^\s*(assert |torch\.testing)", c.source, re.M)) for c in cells) >= 4
+    assert (
+        sum(bool(re.search(r"^\s*(assert |torch\.testing)", c.source, re.M)) for c in cells)
+        >= 4
+    )
     assert sum(any(o.output_type == "stream" for o in c.outputs) for c in cells) >= 4
 
 
@@ -147,7 +154,10 @@ def test_pictures_are_made_by_the_package_alone(name):
     for cell in code(name):
         assert "matplotlib" not in cell.source
         assert "plt." not in cell.source
-        assert {key for o in cell.outputs for key in o.get("data", {})} <= {"text/plain", "image/png"}
+        assert {key for o in cell.outputs for key in o.get("data", {})} <= {
+            "text/plain",
+            "image/png",
+        }
 
 
 @each()
@@ -156,7 +166,9 @@ def test_three_exercises_or_more_have_folded_solutions(name):
     folded = r"<details><summary>Solution</summary>\n\n.*?```python\n.+?\n```.*?\n\n</details>"
     solutions = re.findall(folded, text(name), re.DOTALL)
     assert len(exercises) == len(solutions) >= 3
-    assert all(re.search(r"^\s*(assert |torch\.testing)", solution, re.M) for solution in solutions)
+    assert all(
+        re.search(r"^\s*(assert |torch\.testing)", solution, re.M) for solution in solutions
+    )
 
 
 @each()
@@ -173,7 +185,9 @@ def test_a_build_notebook_builds_and_compares_with_the_package(name):
 
 @each([name for name in NAMES if name not in BUILD])
 def test_an_assembling_notebook_defines_no_network(name):
-    assert not re.search(r"^class |nn\.Module", "\n".join(cell.source for cell in code(name)), re.MULTILINE)
+    assert not re.search(
+        r"^class |nn\.Module", "\n".join(cell.source for cell in code(name)), re.MULTILINE
+    )
 
 
 def test_nothing_is_defined_in_two_notebooks():

@@ -1,7 +1,7 @@
 """Our networks beside the reference library's, with the same random weights.
 
-Both are made from one configuration, and the weights change names as `checkpoint` changes them: a loaded or
-saved model goes the same way.
+Both are made from one configuration, and the weights change names as `checkpoint` changes them:
+a loaded or saved model goes the same way.
 """
 
 import sys
@@ -18,8 +18,12 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from labml_sd.autoencoder import Autoencoder
-from labml_sd.checkpoint.keys_diffusers import modern_name, name_map
-from labml_sd.checkpoint.write_configs import write_autoencoder, write_text_encoder, write_unet
+from labml_sd.checkpoint.layouts.diffusers import modern_name, name_map
+from labml_sd.checkpoint.layouts.write_configs import (
+    write_autoencoder,
+    write_text_encoder,
+    write_unet,
+)
 from labml_sd.config import ModelConfig
 from labml_sd.text_encoder import CLIPTextTransformer
 from labml_sd.unet import UNet
@@ -49,7 +53,9 @@ def give(theirs: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
 
 
 @pytest.fixture(scope="session")
-def twins(randomise: Callable[[nn.Module], nn.Module]) -> Callable[[str, ModelConfig], tuple[Any, Any]]:
+def twins(
+    randomise: Callable[[nn.Module], nn.Module],
+) -> Callable[[str, ModelConfig], tuple[Any, Any]]:
     """One part of a model, ours and theirs, in float64."""
 
     def make(part: str, config: ModelConfig) -> tuple[Any, Any]:
@@ -59,7 +65,9 @@ def twins(randomise: Callable[[nn.Module], nn.Module]) -> Callable[[str, ModelCo
         theirs = their_network(part, config)
         their_keys = {modern_name(part, key): key for key in theirs.state_dict()}
         names = name_map(part, ours.state_dict(), config)
-        return ours, give(theirs, {their_keys[names[key]]: w for key, w in ours.state_dict().items()})
+        return ours, give(
+            theirs, {their_keys[names[key]]: w for key, w in ours.state_dict().items()}
+        )
 
     return make
 
@@ -68,7 +76,9 @@ def twins(randomise: Callable[[nn.Module], nn.Module]) -> Callable[[str, ModelCo
 def twin_of(randomise: Callable[[nn.Module], nn.Module]) -> Callable[..., tuple[Any, Any]]:
     """One block, ours and theirs, in float64. `names` maps our modules to theirs."""
 
-    def make(ours: nn.Module, theirs: nn.Module, names: Mapping[str, str] | None = None) -> tuple[Any, Any]:
+    def make(
+        ours: nn.Module, theirs: nn.Module, names: Mapping[str, str] | None = None
+    ) -> tuple[Any, Any]:
         randomise(ours.double())
         weights = {}
         for key, weight in ours.state_dict().items():
@@ -101,5 +111,7 @@ def lms_scheduler(monkeypatch: pytest.MonkeyPatch) -> type:
         return (half * sum(weight * float(f(middle + half * node)) for node, weight in points),)
 
     monkeypatch.setitem(sys.modules, "scipy", ModuleType("scipy"))
-    monkeypatch.setattr(scheduling_lms_discrete, "integrate", SimpleNamespace(quad=quad), raising=False)
+    monkeypatch.setattr(
+        scheduling_lms_discrete, "integrate", SimpleNamespace(quad=quad), raising=False
+    )
     return scheduling_lms_discrete.LMSDiscreteScheduler

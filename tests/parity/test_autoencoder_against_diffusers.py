@@ -1,6 +1,7 @@
 """The autoencoder and its blocks against diffusers, in float64 on random weights.
 
-Inputs have unit size and a hundredth of it: at unit size a wrong eps of a norm is nearly invisible.
+Inputs have unit size and a hundredth of it: at unit size a wrong eps of a norm is nearly
+invisible.
 """
 
 from dataclasses import replace
@@ -14,7 +15,7 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 from labml_sd.autoencoder.blocks import AttnBlock, DownSample, ResnetBlock, UpSample
-from labml_sd.checkpoint.keys_diffusers import VAE_ATTENTION, VAE_RESNET
+from labml_sd.checkpoint.layouts.diffusers import VAE_ATTENTION, VAE_RESNET
 from labml_sd.config import AutoencoderConfig, sd_v1, tiny
 
 SMALL = AutoencoderConfig(channels=4, channel_multipliers=(1, 2), n_res_blocks=1, norm_groups=2)
@@ -28,7 +29,9 @@ SHAPES = {
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(
+        *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 @pytest.fixture(scope="module", params=SHAPES)
@@ -95,7 +98,9 @@ def test_one_norm_anywhere_with_another_eps_would_be_seen(twins, relative_error)
 @pytest.mark.holds("labml_sd.autoencoder.blocks.ResnetBlock")
 @pytest.mark.parametrize("amplitude", [1.0, 0.01])
 @pytest.mark.parametrize("widths", [(8, 8), (8, 16)])
-def test_resnet_block_equals_resnet_block_2d_without_time(twin_of, relative_error, widths, amplitude):
+def test_resnet_block_equals_resnet_block_2d_without_time(
+    twin_of, relative_error, widths, amplitude
+):
     theirs = ResnetBlock2D(
         in_channels=widths[0], out_channels=widths[1], temb_channels=None, groups=4, eps=1e-6
     )
@@ -108,7 +113,13 @@ def test_resnet_block_equals_resnet_block_2d_without_time(twin_of, relative_erro
 @pytest.mark.parametrize("amplitude", [1.0, 0.01])
 def test_attn_block_equals_theirs_with_one_head(twin_of, relative_error, amplitude):
     theirs = Attention(
-        query_dim=8, heads=1, dim_head=8, norm_num_groups=4, eps=1e-6, bias=True, residual_connection=True
+        query_dim=8,
+        heads=1,
+        dim_head=8,
+        norm_num_groups=4,
+        eps=1e-6,
+        bias=True,
+        residual_connection=True,
     )
     ours, theirs = twin_of(AttnBlock(8, norm_groups=4), theirs, VAE_ATTENTION)
     x = amplitude * randn(2, 8, 5, 3)
@@ -116,7 +127,9 @@ def test_attn_block_equals_theirs_with_one_head(twin_of, relative_error, amplitu
 
 
 @pytest.mark.holds("fact: vae-pad", "fact: blind-loading")
-def test_down_sample_equals_theirs_with_a_pad_at_the_right_and_the_bottom(twin_of, relative_error):
+def test_down_sample_equals_theirs_with_a_pad_at_the_right_and_the_bottom(
+    twin_of, relative_error
+):
     ours, theirs = twin_of(DownSample(4), Downsample2D(4, use_conv=True, padding=0, name="op"))
     x = randn(2, 4, 6, 8)
     assert relative_error(ours(x), theirs(x)) < 1e-12

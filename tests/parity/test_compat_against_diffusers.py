@@ -1,7 +1,8 @@
 """The diffusers preset against the schedulers themselves, made as users make them: `from_config` of SD v1's.
 
-Their lists are taken as they are, float32. Their arithmetic is done in float64: only that is changed, after
-they have laid their lists out. Every question to the network is compared, its latent and its time.
+Their lists are taken as they are, float32. Their arithmetic is done in float64: only that is
+changed, after they have laid their lists out. Every question to the network is compared, its
+latent and its time.
 """
 
 import importlib
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from labml_sd.config import ScheduleConfig
 from labml_sd.sampler import TOOLS, AsIn, Level, Schedule, add_noise, as_in, sample
-from labml_sd.sampler.compat_levels import computed_in_float32, rounded_to_float32
+from labml_sd.sampler.compat.levels import computed_in_float32, rounded_to_float32
 
 SD_V1 = {  # scheduler/scheduler_config.json of Stable Diffusion v1
     "_class_name": "PNDMScheduler",
@@ -76,7 +77,9 @@ def ours(sampler: AsIn, x: Tensor, levels: list[Level]) -> tuple[Asked, Tensor]:
         asked.append((level.t, x))
         return network(x, level.t)
 
-    return asked, sample(sampler, evaluate, x, levels, draw=lambda: next(stream), progress=False)
+    return asked, sample(
+        sampler, evaluate, x, levels, draw=lambda: next(stream), progress=False
+    )
 
 
 @pytest.fixture
@@ -96,12 +99,20 @@ def their_scheduler(monkeypatch: pytest.MonkeyPatch, lms_scheduler: type) -> Ite
         scheduler = scheduler_class.from_config(SD_V1, **settings)
         scheduler.set_timesteps(n_steps)
         for key, value in list(vars(scheduler).items()):
-            if isinstance(value, Tensor) and value.dtype == torch.float32 and key != "timesteps":
+            if (
+                isinstance(value, Tensor)
+                and value.dtype == torch.float32
+                and key != "timesteps"
+            ):
                 setattr(scheduler, key, value.double())
         stream = iter(noises(2 * n_steps + 2)[1:])
         module = sys.modules[scheduler_class.__module__]
-        monkeypatch.setattr(module, "torch", SimpleNamespace(**{**vars(torch), "float32": torch.float64}))
-        monkeypatch.setattr(module, "randn_tensor", lambda *_, **__: next(stream), raising=False)
+        monkeypatch.setattr(
+            module, "torch", SimpleNamespace(**{**vars(torch), "float32": torch.float64})
+        )
+        monkeypatch.setattr(
+            module, "randn_tensor", lambda *_, **__: next(stream), raising=False
+        )
         if name == "dpmpp_sde":
             scheduler.noise_sampler = brownian(levels, stream)
         return scheduler
@@ -118,7 +129,9 @@ def brownian(levels: list[Any], stream: Iterator[Tensor]) -> Callable[[Any, Any]
         path[low] = path[high] + math.sqrt(high - low) * next(stream)
 
     def noise(sigma_from: Any, sigma_to: Any) -> Tensor:
-        near = [min(path, key=lambda known: abs(known - float(s))) for s in (sigma_from, sigma_to)]
+        near = [
+            min(path, key=lambda known: abs(known - float(s))) for s in (sigma_from, sigma_to)
+        ]
         return (path[near[1]] - path[near[0]]) / math.sqrt(near[0] - near[1])
 
     return noise
@@ -141,7 +154,9 @@ def difference(a: Tensor, b: Tensor) -> float:
 def assert_same(mine: tuple[Asked, Tensor], yours: tuple[Asked, Tensor], name: str) -> None:
     # Between two listed levels their sigma and its time are float32 results, ours are not.
     in_between = name in ("dpm_2", "dpm_2_a", "dpmpp_sde")
-    assert [t for t, _ in mine[0]] == pytest.approx([t for t, _ in yours[0]], abs=1e-3 if in_between else 0)
+    assert [t for t, _ in mine[0]] == pytest.approx(
+        [t for t, _ in yours[0]], abs=1e-3 if in_between else 0
+    )
     # DDPM adds noise of std 1e-10 into no noise at all.
     tolerance = 1e-6 if in_between else 1e-9 if name == "ddpm" else 1e-12
     for (_, a), (_, b) in zip(mine[0], yours[0], strict=True):
@@ -160,7 +175,9 @@ def test_a_run_from_noise_is_theirs(name, n_steps, their_scheduler):
     levels = sampler.levels(SCHEDULE, n_steps)
     scheduler, noise = their_scheduler(name, n_steps, levels), noises(1)[0]
     mine = ours(sampler, sampler.noise_scale(levels[0]) * noise, levels)
-    assert_same(mine, theirs(scheduler, noise * scheduler.init_noise_sigma, scheduler.timesteps), name)
+    assert_same(
+        mine, theirs(scheduler, noise * scheduler.init_noise_sigma, scheduler.timesteps), name
+    )
 
 
 def on_a_picture(
@@ -185,8 +202,9 @@ def test_a_run_on_a_picture_is_theirs(name, strength, their_scheduler):
 
 
 def test_their_pndm_on_a_picture_steps_from_a_level_that_it_is_not_at(their_scheduler):
-    # Its list has the second time twice, and strength cuts both off: the corrected first step ends at the
-    # second time, but the third time is taken for it. Ours keeps latent and time together.
+    # Its list has the second time twice, and strength cuts both off: the corrected first step
+    # ends at the second time, but the third time is taken for it. Ours keeps latent and time
+    # together.
     (mine, end), (yours, their_end) = on_a_picture("plms", 0.5, their_scheduler)
     assert [t for t, _ in mine] == [451, 401, *range(401, 0, -50)]
     assert [t for t, _ in yours] == [501, 451, *range(401, 0, -50)]
@@ -194,7 +212,8 @@ def test_their_pndm_on_a_picture_steps_from_a_level_that_it_is_not_at(their_sche
 
 
 def test_their_lms_on_a_picture_weighs_answers_that_it_does_not_have(their_scheduler):
-    # It counts the steps that were cut off, and takes the first of four weights for the only answer.
+    # It counts the steps that were cut off, and takes the first of four weights for the only
+    # answer.
     (mine, end), (yours, their_end) = on_a_picture("lms", 0.5, their_scheduler)
     assert [t for t, _ in mine] == [t for t, _ in yours]
     assert difference(mine[0][1], yours[0][1]) < 1e-12
@@ -219,7 +238,8 @@ def test_a_scheduler_made_from_the_one_that_came_with_the_model_is_the_same(name
 
 @pytest.mark.parametrize("n_steps", [5, 20, 50])
 def test_pndm_with_skip_prk_steps_is_the_plms_of_compvis(n_steps):
-    # Where the count divides 1000; the tables, which differ in their last digits, are made equal.
+    # Where the count divides 1000; the tables, which differ in their last digits, are made
+    # equal.
     sampler, noise = as_in("compvis", "plms"), noises(1)[0]
     scheduler = PNDMScheduler.from_config(SD_V1)
     scheduler.alphas_cumprod = rounded_to_float32(SCHEDULE).alpha_bar
@@ -228,7 +248,9 @@ def test_pndm_with_skip_prk_steps_is_the_plms_of_compvis(n_steps):
     yours, their_end = theirs(scheduler, noise, scheduler.timesteps)
     mine, end = ours(sampler, noise, sampler.levels(SCHEDULE, n_steps))
     by_the_rule, rule_end = compvis_plms(noise, n_steps)
-    for (t, x), (their_t, their_x), (rule_t, rule_x) in zip(mine, yours, by_the_rule, strict=True):
+    for (t, x), (their_t, their_x), (rule_t, rule_x) in zip(
+        mine, yours, by_the_rule, strict=True
+    ):
         # To the second question of all CompVis gives the next listed time, ours the same.
         assert t == their_t == rule_t
         assert difference(their_x, x) < 1e-11 and difference(their_x, rule_x) < 1e-11

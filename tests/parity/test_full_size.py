@@ -13,7 +13,9 @@ pytestmark = pytest.mark.full_size
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(
+        *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def test_the_unet_equals_theirs(twins, relative_error):
@@ -26,7 +28,10 @@ def test_the_unet_equals_theirs(twins, relative_error):
 def test_the_autoencoder_equals_theirs(twins, relative_error):
     ours, theirs = twins("autoencoder", sd_v1())
     image, z = 0.01 * randn(1, 3, 64, 128), 0.01 * randn(1, 4, 16, 8)
-    assert relative_error(ours.encode(image), 0.18215 * theirs.encode(image).latent_dist.mode()) < 1e-8
+    assert (
+        relative_error(ours.encode(image), 0.18215 * theirs.encode(image).latent_dist.mode())
+        < 1e-8
+    )
     assert relative_error(ours.decode(z), theirs.decode(z / 0.18215).sample) < 1e-8
 
 

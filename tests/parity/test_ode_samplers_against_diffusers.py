@@ -1,7 +1,7 @@
 """Whole runs of the ODE samplers against diffusers' schedulers, in float64, on one and the same level list.
 
-Their tables and lists are float32; lists in float64 are put in their place. What is compared is the
-arithmetic. Our samplers, which choose other levels by themselves, are handed theirs.
+Their tables and lists are float32; lists in float64 are put in their place. What is compared is
+the arithmetic. Our samplers, which choose other levels by themselves, are handed theirs.
 """
 
 from itertools import pairwise
@@ -20,9 +20,21 @@ from diffusers import (
 from torch import Tensor
 
 from labml_sd.config import ScheduleConfig
-from labml_sd.sampler import CLEAN, DPM2, LMS, PLMS, Euler, Heun, Level, Sampler, Schedule, UniPC, sample
+from labml_sd.sampler import (
+    CLEAN,
+    DPM2,
+    LMS,
+    PLMS,
+    Euler,
+    Heun,
+    Level,
+    Sampler,
+    Schedule,
+    UniPC,
+    sample,
+)
 from labml_sd.sampler.between import LevelWithBetween
-from labml_sd.sampler.unipc import LevelWithOrder
+from labml_sd.sampler.solvers.unipc import LevelWithOrder
 
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 SCHEDULE = Schedule(ScheduleConfig())
@@ -96,7 +108,7 @@ COUNTS = pytest.mark.parametrize("n_steps", [1, 2, 5, 20])
 SPACINGS = pytest.mark.parametrize("spacing", ["linspace", "leading", "trailing"])
 
 
-@pytest.mark.holds("labml_sd.sampler.euler.euler_step")
+@pytest.mark.holds("labml_sd.sampler.solvers.euler.euler_step")
 @COUNTS
 @SPACINGS
 def test_euler_equals_diffusers(n_steps, spacing, monkeypatch):
@@ -128,7 +140,7 @@ def test_heun_equals_diffusers(n_steps, spacing):
     assert_equal(ours(Heun(), [*levels, CLEAN]), called[1::2] + called[-1:], 1e-11)
 
 
-@pytest.mark.holds("labml_sd.sampler.dpm_2.dpm_2_step")
+@pytest.mark.holds("labml_sd.sampler.solvers.dpm_2.dpm_2_step")
 @COUNTS
 @SPACINGS
 def test_dpm_2_equals_diffusers(n_steps, spacing):
@@ -138,7 +150,9 @@ def test_dpm_2_equals_diffusers(n_steps, spacing):
     middles = [(a * b) ** 0.5 for a, b in pairwise(sigmas[:-1])]
     between = [SCHEDULE.at_sigma(sigma) for sigma in middles]
     # Their lists are float32: the middles' own, and the times made from them.
-    np.testing.assert_allclose([level.t for level in between], scheduler.timesteps[1::2], atol=1e-2)
+    np.testing.assert_allclose(
+        [level.t for level in between], scheduler.timesteps[1::2], atol=1e-2
+    )
     listed = [0, *(i for i in range(1, n_steps) for _ in range(2))]
     scheduler.sigmas = torch.tensor([sigmas[i] for i in listed] + [0.0], dtype=torch.float64)
     halves = [sigmas[0], *(m for middle in middles for m in (middle, middle)), 0.0, 0.0]
@@ -149,13 +163,19 @@ def test_dpm_2_equals_diffusers(n_steps, spacing):
         asked_at += [middle.sigma, sigmas[i]]
         asked_times += [middle.t, times[i]]
     called = sigma_run(scheduler, asked_times, [*asked_at, 0.0])
-    levels: list[Level] = [level_of(t, sigma) for t, sigma in zip(times, sigmas[:-1], strict=True)]
+    levels: list[Level] = [
+        level_of(t, sigma) for t, sigma in zip(times, sigmas[:-1], strict=True)
+    ]
     starts = zip(levels, between, strict=False)
-    with_middle = [LevelWithBetween(level.t, level.alpha_bar, middle) for level, middle in starts]
-    assert_equal(ours(DPM2(), [*with_middle, levels[-1], CLEAN]), called[1::2] + called[-1:], 1e-11)
+    with_middle = [
+        LevelWithBetween(level.t, level.alpha_bar, middle) for level, middle in starts
+    ]
+    assert_equal(
+        ours(DPM2(), [*with_middle, levels[-1], CLEAN]), called[1::2] + called[-1:], 1e-11
+    )
 
 
-@pytest.mark.holds("labml_sd.sampler.lms.lms_weights")
+@pytest.mark.holds("labml_sd.sampler.solvers.lms.lms_weights")
 @COUNTS
 @SPACINGS
 def test_lms_equals_diffusers(n_steps, spacing, lms_scheduler):
@@ -168,15 +188,23 @@ def test_lms_equals_diffusers(n_steps, spacing, lms_scheduler):
     assert_equal(ours(LMS(), [*levels, CLEAN]), sigma_run(scheduler, times, sigmas), 1e-11)
 
 
-@pytest.mark.holds("labml_sd.sampler.plms.plms_eps")
+@pytest.mark.holds("labml_sd.sampler.solvers.plms.plms_eps")
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 @pytest.mark.parametrize("n_steps", [2, 4, 10, 20, 50])
 def test_plms_equals_diffusers_pndm_where_the_count_divides_1000(n_steps, spacing):
-    # With skip_prk_steps, as SD has it: they list the second time twice, and that is our first step.
+    # With skip_prk_steps, as SD has it: they list the second time twice, and that is our first
+    # step.
     scheduler = PNDMScheduler(
-        **SD, timestep_spacing=spacing, steps_offset=1, skip_prk_steps=True, set_alpha_to_one=False
+        **SD,
+        timestep_spacing=spacing,
+        steps_offset=1,
+        skip_prk_steps=True,
+        set_alpha_to_one=False,
     )
-    scheduler.alphas_cumprod, scheduler.final_alpha_cumprod = SCHEDULE.alpha_bar, SCHEDULE.alpha_bar[0]
+    scheduler.alphas_cumprod, scheduler.final_alpha_cumprod = (
+        SCHEDULE.alpha_bar,
+        SCHEDULE.alpha_bar[0],
+    )
     scheduler.set_timesteps(n_steps)
     x, theirs = START, []
     for t in scheduler.timesteps.tolist():
@@ -186,13 +214,14 @@ def test_plms_equals_diffusers_pndm_where_the_count_divides_1000(n_steps, spacin
     assert_equal(mine, theirs[1:], 1e-11)
 
 
-@pytest.mark.holds("labml_sd.sampler.unipc.unipc_bend")
+@pytest.mark.holds("labml_sd.sampler.solvers.unipc.unipc_bend")
 @pytest.mark.parametrize("solver", ["bh1", "bh2"])
 @pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize("n_steps", [1, 2, 3, 20])
 @pytest.mark.parametrize("falls_at_the_end", [True, False])
 def test_unipc_equals_diffusers(solver, order, n_steps, falls_at_the_end):
-    # Without the fall the list ends above zero: of a higher order than 1 no step goes into CLEAN.
+    # Without the fall the list ends above zero: of a higher order than 1 no step goes into
+    # CLEAN.
     scheduler = UniPCMultistepScheduler(
         **SD,
         solver_order=order,
@@ -205,7 +234,10 @@ def test_unipc_equals_diffusers(solver, order, n_steps, falls_at_the_end):
     sampler = UniPC(order=order, solver=solver)
     levels = sampler.levels(SCHEDULE, n_steps)
     if not falls_at_the_end:
-        levels = [*(Level(level.t, level.alpha_bar) for level in levels[:-1]), SCHEDULE.level(0)]
+        levels = [
+            *(Level(level.t, level.alpha_bar) for level in levels[:-1]),
+            SCHEDULE.level(0),
+        ]
     assert isinstance(levels[0], LevelWithOrder) is falls_at_the_end
     assert [level.t for level in levels[:-1]] == scheduler.timesteps.tolist()
     sigmas = torch.tensor([level.sigma for level in levels], dtype=torch.float64)
@@ -217,6 +249,7 @@ def test_unipc_equals_diffusers(solver, order, n_steps, falls_at_the_end):
         theirs.append(x)
     mine = ours(sampler, levels)
     if solver == "bh1" and falls_at_the_end:
-        # Into zero noise their B(h) is infinite, and times a sum of no terms not a number. Ours ends well.
+        # Into zero noise their B(h) is infinite, and times a sum of no terms not a number. Ours
+        # ends well.
         assert theirs.pop().isnan().all() and mine.pop().isfinite().all()
     assert_equal(mine, theirs)

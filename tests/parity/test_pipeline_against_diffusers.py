@@ -1,8 +1,8 @@
 """Whole pictures against diffusers' StableDiffusionPipeline, opened from the folder that `save_model` writes.
 
-The run is DDIM, on the times of CompVis ("uniform", diffusers' "leading"), where the step count divides 1000.
-Two things of theirs are replaced by ours first: the schedule's table, which is float32 there, and the noise,
-which they would draw in float64 and we draw in float32.
+The run is DDIM, on the times of CompVis ("uniform", diffusers' "leading"), where the step count
+divides 1000. Two things of theirs are replaced by ours first: the schedule's table, which is
+float32 there, and the noise, which they would draw in float64 and we draw in float32.
 """
 
 from collections.abc import Callable
@@ -35,9 +35,14 @@ def double_model(make_model: Callable[[], LatentDiffusion]) -> LatentDiffusion:
 def pipeline(double_model: LatentDiffusion, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("saved") / "model"
     save_model(double_model, folder)
-    opened = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float64, local_files_only=True)
-    # The folder's own settings, steps_offset 1 and set_alpha_to_one false among them, with another sampler.
-    opened.scheduler = DDIMScheduler.from_config(opened.scheduler.config, timestep_spacing="leading")
+    opened = StableDiffusionPipeline.from_pretrained(
+        folder, dtype=torch.float64, local_files_only=True
+    )
+    # The folder's own settings, steps_offset 1 and set_alpha_to_one false among them, with
+    # another sampler.
+    opened.scheduler = DDIMScheduler.from_config(
+        opened.scheduler.config, timestep_spacing="leading"
+    )
     opened.scheduler.alphas_cumprod = double_model.schedule.alpha_bar
     opened.scheduler.final_alpha_cumprod = double_model.schedule.alpha_bar[0]
     opened.set_progress_bar_config(disable=True)
@@ -92,7 +97,11 @@ def test_the_pictures_equal_theirs_pixel_for_pixel(double_model, pipeline, same_
 
 def test_the_embeddings_of_prompts_equal_theirs(double_model, pipeline, relative_error):
     cond, uncond = pipeline.encode_prompt(
-        PROMPT, "cpu", num_images_per_prompt=1, do_classifier_free_guidance=True, negative_prompt=NEGATIVE
+        PROMPT,
+        "cpu",
+        num_images_per_prompt=1,
+        do_classifier_free_guidance=True,
+        negative_prompt=NEGATIVE,
     )
     assert relative_error(double_model.encode_prompt(PROMPT), cond) < 1e-8
     assert relative_error(double_model.encode_prompt(NEGATIVE), uncond) < 1e-8

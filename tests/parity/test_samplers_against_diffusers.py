@@ -1,6 +1,7 @@
 """Whole runs against diffusers' schedulers, on the same levels with the same noise.
 
-Their tables are float32; ours, in float64, are put in their place: what is compared is the arithmetic.
+Their tables are float32; ours, in float64, are put in their place: what is compared is the
+arithmetic.
 """
 
 from collections.abc import Callable
@@ -61,27 +62,39 @@ def test_add_noise_is_theirs():
     scheduler.alphas_cumprod = SCHEDULE.alpha_bar
     z, noise = randn(seeded(1)), randn(seeded(2))
     theirs = scheduler.add_noise(z, noise, torch.tensor([321, 321]))
-    torch.testing.assert_close(add_noise(z, noise, SCHEDULE.level(321)), theirs, rtol=1e-14, atol=0)
+    torch.testing.assert_close(
+        add_noise(z, noise, SCHEDULE.level(321)), theirs, rtol=1e-14, atol=0
+    )
 
 
 @pytest.mark.parametrize("n_steps", [n for n in range(1, 1001) if 1000 % n == 0])
 def test_trailing_times_are_theirs_where_the_count_divides_1000(n_steps):
-    # Elsewhere theirs, summed in floating point, has a time too many for 62 counts and rounds ties by chance.
+    # Elsewhere theirs, summed in floating point, has a time too many for 62 counts and rounds
+    # ties by chance.
     scheduler = DDIMScheduler(**TABLES, timestep_spacing="trailing")
     scheduler.set_timesteps(n_steps)
     assert timesteps("trailing", n_steps) == tuple(scheduler.timesteps.tolist())
 
 
-@pytest.mark.holds("labml_sd.sampler.ddim.ddim_sigma", "labml_sd.sampler.ddim.ddim_step")
+@pytest.mark.holds(
+    "labml_sd.sampler.solvers.ddim.ddim_sigma", "labml_sd.sampler.solvers.ddim.ddim_step"
+)
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 @pytest.mark.parametrize("n_steps", [1, 4, 20, 50])
 def test_ddim_equals_diffusers_where_the_count_divides_1000(spacing, eta, n_steps):
     # Elsewhere they step to t - 1000 // n_steps, which is not the next time they visit.
     scheduler = DDIMScheduler(
-        **TABLES, timestep_spacing=spacing, steps_offset=1, clip_sample=False, set_alpha_to_one=False
+        **TABLES,
+        timestep_spacing=spacing,
+        steps_offset=1,
+        clip_sample=False,
+        set_alpha_to_one=False,
     )
-    scheduler.alphas_cumprod, scheduler.final_alpha_cumprod = SCHEDULE.alpha_bar, SCHEDULE.alpha_bar[0]
+    scheduler.alphas_cumprod, scheduler.final_alpha_cumprod = (
+        SCHEDULE.alpha_bar,
+        SCHEDULE.alpha_bar[0],
+    )
     scheduler.set_timesteps(n_steps)
     theirs, noise = randn(seeded(0)), seeded(1)
     for t in scheduler.timesteps.tolist():
@@ -93,11 +106,13 @@ def test_ddim_equals_diffusers_where_the_count_divides_1000(spacing, eta, n_step
     assert relative_error(ours, theirs) < 1e-12
 
 
-@pytest.mark.holds("labml_sd.sampler.ddpm.ddpm_step")
+@pytest.mark.holds("labml_sd.sampler.solvers.ddpm.ddpm_step")
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 @pytest.mark.parametrize("n_steps", [1, 4, 20, 50])
 def test_ddpm_equals_diffusers(spacing, n_steps):
-    scheduler = DDPMScheduler(**TABLES, timestep_spacing=spacing, steps_offset=1, clip_sample=False)
+    scheduler = DDPMScheduler(
+        **TABLES, timestep_spacing=spacing, steps_offset=1, clip_sample=False
+    )
     scheduler.alphas_cumprod = SCHEDULE.alpha_bar
     scheduler.set_timesteps(n_steps)
     theirs, noise = randn(seeded(0)), seeded(1)
@@ -110,7 +125,9 @@ def test_ddpm_equals_diffusers(spacing, n_steps):
 
 
 def dpm_solver(n_steps: int, spacing: str = "trailing") -> DPMSolverMultistepScheduler:
-    scheduler = DPMSolverMultistepScheduler(**TABLES, timestep_spacing=spacing, final_sigmas_type="zero")
+    scheduler = DPMSolverMultistepScheduler(
+        **TABLES, timestep_spacing=spacing, final_sigmas_type="zero"
+    )
     scheduler.alphas_cumprod = SCHEDULE.alpha_bar
     scheduler.set_timesteps(n_steps)
     # set_timesteps rounds the sigmas to float32.
@@ -131,8 +148,8 @@ def test_dpmpp_2m_equals_diffusers_to_their_float32_state(n_steps):
 
 
 @pytest.mark.holds(
-    "labml_sd.sampler.dpmpp_2m.dpmpp_first_order_step",
-    "labml_sd.sampler.dpmpp_2m.dpmpp_2m_step",
+    "labml_sd.sampler.solvers.dpmpp_2m.dpmpp_first_order_step",
+    "labml_sd.sampler.solvers.dpmpp_2m.dpmpp_2m_step",
 )
 @pytest.mark.filterwarnings(THEIR_WARNING)
 def test_dpmpp_2m_equals_diffusers_in_float64_where_the_state_is_not_rounded():
@@ -141,7 +158,13 @@ def test_dpmpp_2m_equals_diffusers_in_float64_where_the_state_is_not_rounded():
     frames: list[Tensor] = []
     levels = DPMpp2M().levels(SCHEDULE, 20)
     sample(
-        DPMpp2M(), evaluate, x, levels, draw=lambda: x, on_step=lambda s: frames.append(s.x), progress=False
+        DPMpp2M(),
+        evaluate,
+        x,
+        levels,
+        draw=lambda: x,
+        on_step=lambda s: frames.append(s.x),
+        progress=False,
     )
     for index, t in enumerate(scheduler.timesteps.tolist()):
         scheduler._step_index = index
@@ -156,7 +179,8 @@ def test_dpmpp_2m_equals_diffusers_in_float64_where_the_state_is_not_rounded():
 
 @pytest.mark.filterwarnings(THEIR_WARNING)
 def test_dpmpp_2m_differs_from_their_default_only_in_the_times_visited():
-    # Their default spacing, linspace over one time more, is 999, 949 ... 50; trailing is 999, 949 ... 49.
+    # Their default spacing, linspace over one time more, is 999, 949 ... 50; trailing is 999,
+    # 949 ... 49.
     scheduler = DPMSolverMultistepScheduler(**TABLES)
     scheduler.set_timesteps(20)
     assert np.abs(scheduler.timesteps.numpy() - np.array(timesteps("trailing", 20))).max() == 1

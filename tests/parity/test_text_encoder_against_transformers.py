@@ -1,6 +1,7 @@
 """The CLIP text transformer against transformers, in float64 on random weights.
 
-Embeddings have unit size and a hundredth of it: at unit size a wrong eps of a norm is nearly invisible.
+Embeddings have unit size and a hundredth of it: at unit size a wrong eps of a norm is nearly
+invisible.
 """
 
 from dataclasses import replace
@@ -13,7 +14,14 @@ from torch import nn
 from labml_sd.config import ModelConfig, TextEncoderConfig, UNetConfig, tiny
 
 SMALL = TextEncoderConfig(
-    vocab_size=40, n_positions=16, d_model=12, n_layers=3, n_heads=2, d_mlp=20, bos_id=38, eos_id=39
+    vocab_size=40,
+    n_positions=16,
+    d_model=12,
+    n_layers=3,
+    n_heads=2,
+    d_mlp=20,
+    bos_id=38,
+    eos_id=39,
 )
 SHAPES = {
     "quick_gelu": SMALL,

@@ -1,7 +1,8 @@
 """The U-Net and its blocks against diffusers, in float64 on random weights.
 
-Latents have unit size and a hundredth of it: at unit size a wrong eps of a norm is nearly invisible. The
-prompt's vectors keep their size: near zero all keys are alike, and what the queries are would not matter.
+Latents have unit size and a hundredth of it: at unit size a wrong eps of a norm is nearly
+invisible. The prompt's vectors keep their size: near zero all keys are alike, and what the
+queries are would not matter.
 """
 
 from dataclasses import replace
@@ -16,7 +17,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
-from labml_sd.checkpoint.keys_diffusers import UNET_RESNET
+from labml_sd.checkpoint.layouts.diffusers import UNET_RESNET
 from labml_sd.config import ModelConfig, TextEncoderConfig, UNetConfig, tiny
 from labml_sd.unet.attention import CrossAttention
 from labml_sd.unet.blocks import DownSample, ResBlock, UpSample
@@ -49,7 +50,9 @@ T = torch.tensor([3, 997])
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(
+        *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def model_of(unet: UNetConfig) -> ModelConfig:
@@ -117,7 +120,9 @@ def test_cross_attention_equals_theirs(twin_of, relative_error, with_prompt):
 @pytest.mark.holds("labml_sd.unet.spatial_transformer.BasicTransformerBlock")
 @pytest.mark.parametrize("amplitude", [1.0, 0.01])
 def test_transformer_block_equals_theirs(twin_of, relative_error, amplitude):
-    theirs = TheirTransformerBlock(8, num_attention_heads=2, attention_head_dim=4, cross_attention_dim=6)
+    theirs = TheirTransformerBlock(
+        8, num_attention_heads=2, attention_head_dim=4, cross_attention_dim=6
+    )
     ours, theirs = twin_of(BasicTransformerBlock(8, 6, 2), theirs)
     x, cond = amplitude * randn(2, 5, 8), randn(2, 7, 6, seed=1)
     assert relative_error(ours(x, cond), theirs(x, encoder_hidden_states=cond)) < 1e-12

@@ -5,7 +5,8 @@ r"""Arguments of wrong type and value for everything that the package's tasks ta
 Room       tests; run by hand at a large count, and by tests/pipeline/test_properties.py at a small one
 Maps       a seed -> calls, one argument or two of each made wrong -> those that ended in an error not ours
 
-A call may succeed or raise LabmlSdError with a message of one line. Everything else is a finding.
+A call may succeed or raise LabmlSdError with a message of one line. Everything else is a
+finding.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from PIL import Image
 
 from labml_sd.checkpoint import load_model
 from labml_sd.errors import LabmlSdError
-from labml_sd.image import save_images
+from labml_sd.images.tensors import save_images
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline import img2img, inpaint, txt2img
 
@@ -82,7 +83,9 @@ def anything() -> list[Any]:
     ]  # fmt: skip
 
 
-def tasks(model: LatentDiffusion, folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
+def tasks(
+    model: LatentDiffusion, folder: Path
+) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     """Each function with arguments that are right, and quick."""
     drawing = {
         "model": model, "prompt": "a house", "negative_prompt": "", "height": None, "width": None,
@@ -104,10 +107,14 @@ def tasks(model: LatentDiffusion, folder: Path) -> dict[str, tuple[Callable[...,
     }
 
 
-def calls(model: LatentDiffusion, folder: Path, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
+def calls(
+    model: LatentDiffusion, folder: Path, seed: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Calls without end: first every value in every place, in an order of the seed's, then two at once."""
     rng, known, values = Random(seed), tasks(model, folder), anything()
-    once = [(task, {name: value}) for task in known for name in known[task][1] for value in values]
+    once = [
+        (task, {name: value}) for task in known for name in known[task][1] for value in values
+    ]
     rng.shuffle(once)
     yield from once
     while True:
@@ -126,7 +133,9 @@ def is_harmless(task: str, wrong: dict[str, Any]) -> bool:
         return isinstance(wrong.get("outdir", ""), bytes | int | list | tuple | dict | Mute)
     if task == "load_model":
         return wrong.get("compile") is not True
-    return not any(isinstance(v, int) and 2**12 < v for k, v in wrong.items() if k in ("height", "width"))
+    return not any(
+        isinstance(v, int) and 2**12 < v for k, v in wrong.items() if k in ("height", "width")
+    )
 
 
 def complaint(call: Callable[..., Any], arguments: dict[str, Any]) -> str:

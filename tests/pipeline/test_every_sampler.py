@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from labml_sd.image import load_img, pad_to_multiple, to_pil
+from labml_sd.images.tensors import load_img, pad_to_multiple, to_pil
 from labml_sd.pipeline import img2img, inpaint, txt2img
 from labml_sd.sampler import SAMPLERS, NoiseSource, add_noise, get_sampler
 
@@ -27,11 +27,17 @@ def task(photo):
     """A task with everything but the model and the sampler's name given."""
 
     def bound(name):
-        inputs = {"txt2img": (), "img2img": (photo(32, 32),), "inpaint": (photo(32, 32), half_mask(32, 32))}
+        inputs = {
+            "txt2img": (),
+            "img2img": (photo(32, 32),),
+            "inpaint": (photo(32, 32), half_mask(32, 32)),
+        }
         call, given = TASKS[name], inputs[name]
 
         def run(model, sampler, **options):
-            images = call(model, "a house", *given, sampler=sampler, steps=3, progress=False, **options)
+            images = call(
+                model, "a house", *given, sampler=sampler, steps=3, progress=False, **options
+            )
             return [image.tobytes() for image in images]
 
         return run
@@ -90,7 +96,13 @@ def test_a_run_interrupted_at_any_step_leaves_a_model_that_draws_as_a_fresh_one(
 def test_strength_0_is_the_round_trip_whatever_the_sampler(model, photo, sampler):
     image, steps = photo(32, 32), []
     (drawn,) = img2img(
-        model, "a house", image, strength=0, sampler=sampler, steps=N_STEPS, on_step=steps.append
+        model,
+        "a house",
+        image,
+        strength=0,
+        sampler=sampler,
+        steps=N_STEPS,
+        on_step=steps.append,
     )
     z = model.encode_image(pad_to_multiple(load_img(image), 16))
     assert drawn.tobytes() == to_pil(model.decode_latent(z))[0].tobytes() and steps == []
@@ -107,7 +119,13 @@ def test_a_picture_is_noised_to_the_level_of_the_first_of_its_share_of_the_steps
 ):
     image, steps, first = photo(32, 32), [], []
     hook = model.unet.register_forward_pre_hook(lambda _, arguments: first.append(arguments))
-    options = {"strength": strength, "sampler": sampler, "steps": N_STEPS, "seed": 5, "progress": False}
+    options = {
+        "strength": strength,
+        "sampler": sampler,
+        "steps": N_STEPS,
+        "seed": 5,
+        "progress": False,
+    }
     try:
         img2img(model, "a house", image, on_step=steps.append, **options)
     finally:
@@ -124,7 +142,9 @@ def test_a_picture_is_noised_to_the_level_of_the_first_of_its_share_of_the_steps
 def test_in_painting_keeps_the_kept_pixels_to_the_bit(model, photo, sampler, strength):
     image, mask = photo(45, 27), half_mask(45, 27)
     options = {"strength": strength, "sampler": sampler, "steps": N_STEPS, "progress": False}
-    painted, before = (np.asarray(i) for i in (inpaint(model, "a house", image, mask, **options)[0], image))
+    painted, before = (
+        np.asarray(i) for i in (inpaint(model, "a house", image, mask, **options)[0], image)
+    )
     kept = np.asarray(mask) == 0
     assert np.array_equal(painted[kept], before[kept])
     assert (painted[~kept] != before[~kept]).any(axis=-1).mean() > 0.8

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from labml_sd import cli
-from labml_sd.image import to_pil, to_tensor
-from labml_sd.image_reading import read_picture
+from labml_sd.cli import main as cli
+from labml_sd.images.reading import read_picture
+from labml_sd.images.tensors import to_pil, to_tensor
 from labml_sd.pipeline import img2img, inpaint, txt2img
 
 QUICK = {"steps": 2, "progress": False}
@@ -25,7 +25,9 @@ def loud(make_model):
 
 def test_a_text_becomes_the_picture_of_float32(loud):
     seen = []
-    with pytest.warns(UserWarning, match="decode left the range of float16: done again in float32"):
+    with pytest.warns(
+        UserWarning, match="decode left the range of float16: done again in float32"
+    ):
         (image,) = txt2img(loud, "a house", on_step=seen.append, **QUICK)
     decoded = copy.deepcopy(loud.autoencoder).float().decode(seen[-1].x)
     assert image.tobytes() == to_pil(decoded)[0].tobytes() and np.asarray(image).std() > 5
@@ -35,13 +37,18 @@ def test_a_picture_is_read_and_drawn_in_float32(loud, photo):
     with pytest.warns(UserWarning, match="left the range") as told:
         (image,) = img2img(loud, "a house", photo(32, 32), strength=0, **QUICK)
     exact = copy.deepcopy(loud.autoencoder).float()
-    assert image.tobytes() == to_pil(exact.decode(exact.encode(to_tensor(photo(32, 32)))))[0].tobytes()
+    assert (
+        image.tobytes()
+        == to_pil(exact.decode(exact.encode(to_tensor(photo(32, 32)))))[0].tobytes()
+    )
     assert [str(w.message).split()[0] for w in told] == ["encode", "decode"]
 
 
 def test_a_repaired_picture_is_not_black_where_it_is_painted(loud, photo):
     with pytest.warns(UserWarning, match="left the range"):
-        (image,) = inpaint(loud, "a house", photo(32, 32), photo(32, 32).point(lambda _: 255), **QUICK)
+        (image,) = inpaint(
+            loud, "a house", photo(32, 32), photo(32, 32).point(lambda _: 255), **QUICK
+        )
     assert np.asarray(image).std() > 5
 
 
@@ -50,13 +57,20 @@ def test_the_model_stays_as_it_was(loud):
     with pytest.warns(UserWarning, match="left the range"):
         txt2img(loud, "a house", **QUICK)
     after = loud.state_dict()
-    assert all(torch.equal(after[key], before[key]) and after[key].dtype == torch.float16 for key in before)
+    assert all(
+        torch.equal(after[key], before[key]) and after[key].dtype == torch.float16
+        for key in before
+    )
 
 
-def test_the_shell_draws_it_with_one_line_of_warning(loud, monkeypatch, capsys, tmp_path, recwarn):
+def test_the_shell_draws_it_with_one_line_of_warning(
+    loud, monkeypatch, capsys, tmp_path, recwarn
+):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("labml_sd.cli_draw.load_model", lambda *_, **__: loud)
+    monkeypatch.setattr("labml_sd.cli.draw.load_model", lambda *_, **__: loud)
     code = cli.main(["txt2img", "a house", "--steps", "2", "--seed", "1", "--dtype", "float16"])
     out, err = capsys.readouterr()
-    assert (code, err.count("\n")) == (0, 1) and err.startswith("labml-sd: warning: decode left the range")
+    assert (code, err.count("\n")) == (0, 1) and err.startswith(
+        "labml-sd: warning: decode left the range"
+    )
     assert np.asarray(read_picture(out.strip())).std() > 5

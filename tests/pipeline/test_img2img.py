@@ -5,8 +5,8 @@ import torch
 from PIL import Image
 
 from labml_sd.errors import GenerationError, ImageError
-from labml_sd.image import load_img, pad_to_multiple, to_pil
-from labml_sd.metadata import read_parameters
+from labml_sd.images.parameters import read_parameters
+from labml_sd.images.tensors import load_img, pad_to_multiple, to_pil
 from labml_sd.pipeline import img2img
 
 QUICK = {"steps": 4, "progress": False}
@@ -59,14 +59,18 @@ def first_latent(model, monkeypatch, image, strength, seed=0):
 
 @pytest.mark.holds("labml_sd.pipeline.img2img.img2img", "fact: img2img-level")
 @pytest.mark.parametrize("strength, t", [(1.0, 999), (0.5, 499)])
-def test_the_image_is_noised_to_the_level_of_the_first_step(make_model, photo, monkeypatch, strength, t):
+def test_the_image_is_noised_to_the_level_of_the_first_step(
+    make_model, photo, monkeypatch, strength, t
+):
     model = make_model()
     x, first_t = first_latent(model, monkeypatch, photo(32, 32), strength)
     z = model.encode_image(load_img(photo(32, 32)))
     noise = torch.randn(z.shape[1:], generator=torch.Generator().manual_seed(0))[None]
     alpha_bar = model.schedule.alpha_bar[t]
     assert first_t == t
-    torch.testing.assert_close(x, (alpha_bar.sqrt() * z + (1 - alpha_bar).sqrt() * noise).to(torch.float32))
+    torch.testing.assert_close(
+        x, (alpha_bar.sqrt() * z + (1 - alpha_bar).sqrt() * noise).to(torch.float32)
+    )
 
 
 @pytest.mark.holds("fact: strength-1")
@@ -86,7 +90,11 @@ def test_a_picture_keeps_its_size(model, photo, size):
 
 @pytest.mark.parametrize(
     "options, size",
-    [({"height": 20}, (40, 20)), ({"width": 20}, (20, 10)), ({"height": 9, "width": 17}, (17, 9))],
+    [
+        ({"height": 20}, (40, 20)),
+        ({"width": 20}, (20, 10)),
+        ({"height": 9, "width": 17}, (17, 9)),
+    ],
 )
 def test_height_and_width_resize_it_first(model, photo, options, size):
     assert img2img(model, "a house", photo(40, 20), **options, **QUICK)[0].size == size
@@ -102,18 +110,28 @@ def test_a_path_serves_as_well_as_an_image(model, photo, tmp_path):
 def test_an_image_depends_on_its_seed_and_not_on_its_neighbours(model, photo, sampler):
     def last(**options):
         seen = []
-        img2img(model, image=photo(32, 32), sampler=sampler, on_step=seen.append, **options, **QUICK)
+        img2img(
+            model, image=photo(32, 32), sampler=sampler, on_step=seen.append, **options, **QUICK
+        )
         return seen[-1].x
 
     together = last(prompt=["a boat", "a house"], seed=10)
     alone = last(prompt="a house", seed=11)
-    torch.testing.assert_close(alone, together[1:], rtol=0, atol=1e-5 * float(together.abs().max()))
+    torch.testing.assert_close(
+        alone, together[1:], rtol=0, atol=1e-5 * float(together.abs().max())
+    )
 
 
 def test_the_parameters_tell_strength_and_input(model, photo):
     image = photo(45, 27)
     p = read_parameters(img2img(model, "a house", image, strength=0.5, **QUICK)[0])
-    assert (p.task, p.strength, p.width, p.height, p.mask_sha256) == ("img2img", 0.5, 45, 27, None)
+    assert (p.task, p.strength, p.width, p.height, p.mask_sha256) == (
+        "img2img",
+        0.5,
+        45,
+        27,
+        None,
+    )
     assert p.init_image_sha256 == hashlib.sha256(b"RGB 45x27 " + image.tobytes()).hexdigest()
 
 
@@ -126,7 +144,9 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", ["guidance_rescale", "guidance_interval", "variation_strength", "noise"])
+@pytest.mark.parametrize(
+    "name", ["guidance_rescale", "guidance_interval", "variation_strength", "noise"]
+)
 def test_guidance_noise_and_variation_count_here_too_and_are_recorded(model, photo, name):
     others = {key: value for key, value in OPTIONS.items() if key != name}
     with_all = img2img(model, "a house", photo(32, 32), **OPTIONS, **QUICK)
@@ -166,6 +186,12 @@ def test_with_compat_as_many_steps_run_as_in_the_tool(model, photo, compat, n_ru
 @pytest.mark.parametrize("compat", ["compvis", "labml", "diffusers", "a1111"])
 def test_no_strength_is_an_error_with_compat(model, photo, compat, strength):
     (image,) = img2img(
-        model, "a house", photo(32, 32), sampler="ddim", compat=compat, strength=strength, **QUICK
+        model,
+        "a house",
+        photo(32, 32),
+        sampler="ddim",
+        compat=compat,
+        strength=strength,
+        **QUICK,
     )
     assert image.size == (32, 32)

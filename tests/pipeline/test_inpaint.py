@@ -4,8 +4,8 @@ import torch
 from PIL import Image
 
 from labml_sd.errors import ImageError
-from labml_sd.image import load_img, pad_to_multiple
-from labml_sd.metadata import read_parameters
+from labml_sd.images.parameters import read_parameters
+from labml_sd.images.tensors import load_img, pad_to_multiple
 from labml_sd.pipeline import img2img, inpaint
 
 QUICK = {"steps": 3, "progress": False}
@@ -19,9 +19,12 @@ def half_mask(width, height, value=255):
 
 @pytest.mark.holds("fact: kept-pixels")
 @pytest.mark.parametrize(
-    "size, sampler", [((32, 32), "ddpm"), ((32, 32), "ddim"), ((100, 75), "dpmpp_2m"), ((7, 5), "dpmpp_2m")]
+    "size, sampler",
+    [((32, 32), "ddpm"), ((32, 32), "ddim"), ((100, 75), "dpmpp_2m"), ((7, 5), "dpmpp_2m")],
 )
-def test_kept_pixels_are_bit_equal_at_any_size_and_the_others_are_repainted(model, photo, size, sampler):
+def test_kept_pixels_are_bit_equal_at_any_size_and_the_others_are_repainted(
+    model, photo, size, sampler
+):
     image, mask = photo(*size), half_mask(*size)
     (painted,) = inpaint(model, "a house", image, mask, sampler=sampler, **QUICK)
     kept = np.asarray(mask) == 0
@@ -57,7 +60,8 @@ def test_grey_blends_linearly_between_input_and_repainting(model, photo):
 def test_at_strength_1_the_painted_area_knows_nothing_of_what_was_there(model, photo):
     mask = Image.new("L", (32, 32), 255)
     drawn = [
-        inpaint(model, "a house", i, mask, **QUICK)[0] for i in (photo(32, 32), Image.new("RGB", (32, 32)))
+        inpaint(model, "a house", i, mask, **QUICK)[0]
+        for i in (photo(32, 32), Image.new("RGB", (32, 32)))
     ]
     assert drawn[0].tobytes() == drawn[1].tobytes()
 
@@ -65,7 +69,9 @@ def test_at_strength_1_the_painted_area_knows_nothing_of_what_was_there(model, p
 @pytest.mark.holds("fact: inpaint-start")
 def test_at_strength_1_the_painted_area_starts_from_pure_noise(model, photo):
     seen = []
-    inpaint(model, "a house", photo(32, 32), half_mask(32, 32), seed=4, on_step=seen.append, **QUICK)
+    inpaint(
+        model, "a house", photo(32, 32), half_mask(32, 32), seed=4, on_step=seen.append, **QUICK
+    )
     # What the first step started from, of what the network made of it.
     alpha_bar = model.schedule.alpha_bar[int(seen[0].t)]
     start = alpha_bar.sqrt() * seen[0].x0 + (1 - alpha_bar).sqrt() * seen[0].eps
@@ -86,7 +92,15 @@ def test_the_kept_area_is_always_at_the_noise_level_just_reached(model, photo, s
     seen = []
     image, mask = photo(32, 32), half_mask(32, 32)
     inpaint(
-        model, "a house", image, mask, strength=strength, seed=4, steps=5, on_step=seen.append, progress=False
+        model,
+        "a house",
+        image,
+        mask,
+        strength=strength,
+        seed=4,
+        steps=5,
+        on_step=seen.append,
+        progress=False,
     )
     z = model.encode_image(pad_to_multiple(load_img(image), 16))
     noise = torch.randn(z.shape[1:], generator=torch.Generator().manual_seed(4))[None]
@@ -108,7 +122,9 @@ def test_the_turn_of_a_photo_is_applied_before_the_mask_is_laid_on_it(model, pho
     exif = Image.Exif()
     exif[0x0112] = 6
     photo(40, 24).save(tmp_path / "turned.png", exif=exif.tobytes())
-    (painted,) = inpaint(model, "a house", tmp_path / "turned.png", Image.new("L", (24, 40)), **QUICK)
+    (painted,) = inpaint(
+        model, "a house", tmp_path / "turned.png", Image.new("L", (24, 40)), **QUICK
+    )
     assert painted.tobytes() == photo(40, 24).transpose(Image.Transpose.ROTATE_270).tobytes()
 
 
@@ -126,9 +142,17 @@ def test_guidance_noise_and_variation_count_here_too_and_are_recorded(model, pho
         "noise": "cuda",
     }
     drawn = {}
-    for left_out in (None, "guidance_rescale", "guidance_interval", "variation_strength", "noise"):
+    for left_out in (
+        None,
+        "guidance_rescale",
+        "guidance_interval",
+        "variation_strength",
+        "noise",
+    ):
         given = {k: v for k, v in options.items() if k != left_out}
-        (drawn[left_out],) = inpaint(model, "a house", photo(32, 32), half_mask(32, 32), **given, **QUICK)
+        (drawn[left_out],) = inpaint(
+            model, "a house", photo(32, 32), half_mask(32, 32), **given, **QUICK
+        )
     assert len({image.tobytes() for image in drawn.values()}) == len(drawn)
     p = read_parameters(drawn[None])
     assert {key: getattr(p, key) for key in options} == options
@@ -148,11 +172,15 @@ def test_a_mask_of_another_size_is_one_line_that_names_both(model, photo):
 
 @pytest.mark.parametrize("strength", [0.5, 1])
 @pytest.mark.parametrize("compat", ["compvis", "labml", "diffusers", "a1111"])
-def test_with_compat_kept_pixels_are_kept_and_the_tool_is_recorded(model, photo, compat, strength):
+def test_with_compat_kept_pixels_are_kept_and_the_tool_is_recorded(
+    model, photo, compat, strength
+):
     image = photo(32, 32)
     options = {"sampler": "ddim", "compat": compat, "strength": strength}
     (painted,) = inpaint(model, "a house", image, half_mask(32, 32), **options, **QUICK)
-    (plain,) = inpaint(model, "a house", image, half_mask(32, 32), **{**options, "compat": None}, **QUICK)
+    (plain,) = inpaint(
+        model, "a house", image, half_mask(32, 32), **{**options, "compat": None}, **QUICK
+    )
     kept = np.asarray(half_mask(32, 32).convert("L")) == 0
     assert np.array_equal(np.asarray(painted)[kept], np.asarray(image)[kept])
     assert painted.tobytes() != plain.tobytes()

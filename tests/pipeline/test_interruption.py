@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 import labml_sd
-from labml_sd import image_writing
 from labml_sd.checkpoint import load_model, save_model
-from labml_sd.image import save_images
-from labml_sd.metadata import GenerationParameters, attach, read_parameters
+from labml_sd.images import writing as image_writing
+from labml_sd.images.parameters import GenerationParameters, attach, read_parameters
+from labml_sd.images.tensors import save_images
 from labml_sd.pipeline import img2img, inpaint, txt2img
 
 PACKAGE = str(Path(labml_sd.__file__).parent)
@@ -65,18 +65,36 @@ def half_mask():
 
 
 TASKS = {"txt2img": txt2img, "img2img": img2img, "inpaint": inpaint}
-STAGES = ["encode_prompt", "encode", "noise_source", "sample", "step", "decode", "to_pil", "sign"]
+STAGES = [
+    "encode_prompt",
+    "encode",
+    "noise_source",
+    "sample",
+    "step",
+    "decode",
+    "to_pil",
+    "sign",
+]
 
 
 @pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize("stage", STAGES)
-def test_ctrl_c_in_any_stage_leaves_a_model_that_draws_the_same_bits(make_model, photo, stage, fast):
+def test_ctrl_c_in_any_stage_leaves_a_model_that_draws_the_same_bits(
+    make_model, photo, stage, fast
+):
     rng = Random(f"{stage} {fast}")
     name = "inpaint" if stage == "encode" else rng.choice(list(TASKS))
-    inputs = {"txt2img": (), "img2img": (photo(32, 32),), "inpaint": (photo(32, 32), half_mask())}
+    inputs = {
+        "txt2img": (),
+        "img2img": (photo(32, 32),),
+        "inpaint": (photo(32, 32), half_mask()),
+    }
     used, untouched = make_model(), make_model()
     used.fast = untouched.fast = fast
-    draw = [partial(TASKS[name], model, "a house", *inputs[name], **QUICK) for model in (used, untouched)]
+    draw = [
+        partial(TASKS[name], model, "a house", *inputs[name], **QUICK)
+        for model in (used, untouched)
+    ]
     assert CtrlC(rng.randrange(1, 9), stage).during(draw[0])
     assert bits(draw[0]()) == bits(draw[1]())
 
@@ -94,9 +112,13 @@ def pictures():
     return [attach(Image.new("RGB", (8, 8), colour), parameters) for colour in ("red", "blue")]
 
 
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # Ctrl-C can come between open and with
+@pytest.mark.filterwarnings(
+    "ignore:unclosed file:ResourceWarning"
+)  # Ctrl-C can come between open and with
 @pytest.mark.parametrize("links", [True, False])
-def test_ctrl_c_at_any_line_of_saving_leaves_whole_pictures_and_nothing_else(tmp_path, monkeypatch, links):
+def test_ctrl_c_at_any_line_of_saving_leaves_whole_pictures_and_nothing_else(
+    tmp_path, monkeypatch, links
+):
     if not links:  # as on a file system that has none
 
         def refuse(source: Path, target: Path) -> None:
@@ -108,10 +130,14 @@ def test_ctrl_c_at_any_line_of_saving_leaves_whole_pictures_and_nothing_else(tmp
     n_found, n = [], 0
     while True:
         n, folder = n + 1, tmp_path / str(n)
-        stopped = CtrlC(n, file="image_writing.py").during(partial(save_images, pictures(), folder))
+        stopped = CtrlC(n, file="image_writing.py").during(
+            partial(save_images, pictures(), folder)
+        )
         names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
         assert names == [f"{i:05d}.png" for i in range(len(names))]
-        assert [read_parameters(folder / name).prompt for name in names] == ["a house"] * len(names)
+        assert [read_parameters(folder / name).prompt for name in names] == ["a house"] * len(
+            names
+        )
         n_found.append(len(names))
         if not stopped:
             break

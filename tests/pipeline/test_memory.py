@@ -22,7 +22,9 @@ def fail_on_cuda():
 
 
 def fail_in_a_library():
-    raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+    raise RuntimeError(
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+    )
 
 
 def fail_on_mps():
@@ -42,7 +44,9 @@ def test_running_out_of_memory_is_known_wherever_it_happens(fail):
     assert is_out_of_memory(error.value)
 
 
-@pytest.mark.parametrize("error", [RuntimeError("Sizes of tensors must match"), ValueError("out of memory")])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("Sizes of tensors must match"), ValueError("out of memory")]
+)
 def test_other_errors_are_not_taken_for_it(error):
     assert not is_out_of_memory(error)
 
@@ -180,7 +184,9 @@ def test_pictures_that_do_not_fit_at_once_come_out_the_same(cramped, room):
 
     whole = last_x(call)
     cramped.room = room
-    torch.testing.assert_close(last_x(call), whole, rtol=0, atol=1e-5 * float(whole.abs().max()))
+    torch.testing.assert_close(
+        last_x(call), whole, rtol=0, atol=1e-5 * float(whole.abs().max())
+    )
     assert len(call(None)) == 3
 
 
@@ -195,15 +201,21 @@ def test_a_run_in_parts_warns_once_for_every_halving(cramped):
 TASKS = {
     "txt2img": lambda model, photo: txt2img(model, "a house", width=48, **QUICK),
     "img2img": lambda model, photo: img2img(model, "a house", photo(48, 32), **QUICK),
-    "inpaint": lambda model, photo: inpaint(model, "a house", photo(48, 32), photo(48, 32), **QUICK),
+    "inpaint": lambda model, photo: inpaint(
+        model, "a house", photo(48, 32), photo(48, 32), **QUICK
+    ),
 }
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_picture_that_does_not_fit_is_one_line_and_the_next_one_is_drawn(cramped, photo, task):
+def test_a_picture_that_does_not_fit_is_one_line_and_the_next_one_is_drawn(
+    cramped, photo, task
+):
     before = [image.tobytes() for image in TASKS[task](cramped, photo)]
     cramped.room = 0
-    with pytest.raises(GenerationError, match="out of memory with 1 picture of 48x32: draw smaller pictures"):
+    with pytest.raises(
+        GenerationError, match="out of memory with 1 picture of 48x32: draw smaller pictures"
+    ):
         TASKS[task](cramped, photo)
     cramped.room = 100
     assert [image.tobytes() for image in TASKS[task](cramped, photo)] == before
@@ -227,9 +239,13 @@ def z():
 
 
 @pytest.mark.parametrize("fast", [True, False])
-def test_a_decoder_that_leaves_the_range_of_float16_is_run_in_float32_with_a_warning(loud, z, fast):
+def test_a_decoder_that_leaves_the_range_of_float16_is_run_in_float32_with_a_warning(
+    loud, z, fast
+):
     loud.fast = fast
-    with pytest.warns(UserWarning, match="decode left the range of float16: done again in float32"):
+    with pytest.warns(
+        UserWarning, match="decode left the range of float16: done again in float32"
+    ):
         images = decode(loud, z, 32, 32)
     wide = copy.deepcopy(loud).float()
     assert [i.tobytes() for i in images] == [i.tobytes() for i in decode(wide, z, 32, 32)]
@@ -237,7 +253,9 @@ def test_a_decoder_that_leaves_the_range_of_float16_is_run_in_float32_with_a_war
 
 
 @pytest.mark.parametrize("fast", [True, False])
-def test_an_encoder_that_leaves_the_range_of_float16_is_run_in_float32_with_a_warning(loud, photo, fast):
+def test_an_encoder_that_leaves_the_range_of_float16_is_run_in_float32_with_a_warning(
+    loud, photo, fast
+):
     loud.fast = fast
     with pytest.warns(UserWarning, match="encode left the range of float16"):
         z = encode(loud, photo(32, 32), 1)
@@ -264,7 +282,9 @@ def test_a_float16_model_that_stays_in_range_draws_without_a_warning(make_model,
         ("autoencoder.post_quant_conv.bias", 'stage "decode" gave NaN'),
     ],
 )
-def test_damaged_weights_are_one_line_that_names_the_stage(make_model, photo, name, message, fast):
+def test_damaged_weights_are_one_line_that_names_the_stage(
+    make_model, photo, name, message, fast
+):
     model = make_model()
     model.fast = fast
     model.get_parameter(name)[0] = float("nan")

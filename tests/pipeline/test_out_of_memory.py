@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from labml_sd import cli_start
 from labml_sd.checkpoint import save_model
+from labml_sd.cli import start as cli_start
 from labml_sd.pipeline.memory import retried
 
-# A limit this much above what the process has taken so far. A picture of 1536 pixels a side needs more for
-# one layer of the decoder; the small ones find what earlier ones have given back.
+# A limit this much above what the process has taken so far. A picture of 1536 pixels a side
+# needs more for one layer of the decoder; the small ones find what earlier ones have given
+# back.
 PROGRAM = """
 import resource, sys, warnings
 import labml_sd
@@ -44,7 +45,7 @@ limit(0)
 print(draw(64) == smaller)
 """
 SHELL = """
-from labml_sd import cli_draw, cli_start
+from labml_sd.cli import draw as cli_draw, start as cli_start
 cli_draw.load_model = lambda *source, **options: model
 limit(48)
 sys.exit(cli_start.main())
@@ -55,11 +56,17 @@ sys.exit(cli_start.main())
 def run(model, tmp_path):
     """Runs a program in a process of its own: (exit code, output, errors)."""
     save_model(model, tmp_path / "m", layout="diffusers")
-    where = {**os.environ, "PYTHONPATH": str(Path(cli_start.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    where = {
+        **os.environ,
+        "PYTHONPATH": str(Path(cli_start.__file__).parents[2]),
+        "OMP_NUM_THREADS": "1",
+    }
 
     def run_program(program, *arguments):
         command = [sys.executable, "-c", PROGRAM + program, str(tmp_path / "m"), *arguments]
-        done = subprocess.run(command, env=where, capture_output=True, text=True, check=False, cwd=tmp_path)
+        done = subprocess.run(
+            command, env=where, capture_output=True, text=True, check=False, cwd=tmp_path
+        )
         return done.returncode, done.stdout.splitlines(), done.stderr.splitlines()
 
     return run_program

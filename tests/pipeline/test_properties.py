@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from labml_sd.errors import LabmlSdError
-from labml_sd.image import load_mask
-from labml_sd.metadata import read_parameters
+from labml_sd.images.parameters import read_parameters
+from labml_sd.images.tensors import load_mask
 from labml_sd.pipeline import img2img, inpaint, txt2img
 from labml_sd.pipeline.request import check_size, make_request
 from labml_sd.sampler import SAMPLERS, TOOLS
@@ -54,13 +54,19 @@ def settings_of_a_run(draw):
         "guidance_interval": draw(st.none() | st.tuples(st.floats(0, 2), st.floats(2, 20))),
     }
     if draw(st.booleans()):
-        chosen |= {"variation_seed": draw(st.integers(0, 2**40)), "variation_strength": draw(st.floats(0, 1))}
+        chosen |= {
+            "variation_seed": draw(st.integers(0, 2**40)),
+            "variation_strength": draw(st.floats(0, 1)),
+        }
     return chosen
 
 
 def picture(size, mode="RGB"):
     """Pixels of every kind, in any mode."""
-    values = np.random.default_rng(size[0] * 1000 + size[1]).integers(0, 3, (size[1], size[0], 3)) * 127
+    values = (
+        np.random.default_rng(size[0] * 1000 + size[1]).integers(0, 3, (size[1], size[0], 3))
+        * 127
+    )
     coloured = Image.fromarray(values.astype(np.uint8))
     return coloured.convert("L").convert(mode) if mode == "I;16" else coloured.convert(mode)
 
@@ -74,7 +80,9 @@ def n_run(model, chosen, strength=None):
     if strength == 0:
         return 0
     if chosen["compat"] is not None:
-        request = make_request(model.config, model.schedule, prompt="", strength=strength or 1, **chosen)
+        request = make_request(
+            model.config, model.schedule, prompt="", strength=strength or 1, **chosen
+        )
         return len(request.levels if strength is None else request.start()[1]) - 1
     strength = 1 if strength is None else strength
     return max(1, math.floor(strength * chosen["steps"] + 1e-6))
@@ -83,7 +91,9 @@ def n_run(model, chosen, strength=None):
 def drawn_twice(task, model, prompt, *inputs, chosen, **options):
     """The pictures of a call, their number of steps, and the first drawn again from its own parameters."""
     seen = []
-    images = task(model, prompt, *inputs, on_step=seen.append, progress=False, **chosen, **options)
+    images = task(
+        model, prompt, *inputs, on_step=seen.append, progress=False, **chosen, **options
+    )
     p = read_parameters(images[0])
     recorded = {
         "sampler": p.sampler, "compat": p.compat, "steps": p.steps, "negative_prompt": p.negative_prompt,
@@ -91,8 +101,14 @@ def drawn_twice(task, model, prompt, *inputs, chosen, **options):
         "guidance_rescale": p.guidance_rescale or 0.0, "guidance_interval": p.guidance_interval,
         "variation_seed": p.variation_seed, "variation_strength": p.variation_strength or 0.0,
     }  # fmt: skip
-    recorded |= {"strength": p.strength} if task is not txt2img else {"height": p.height, "width": p.width}
-    as_many = {"n_images": chosen["n_images"]}  # in a batch of another size the arithmetic rounds otherwise
+    recorded |= (
+        {"strength": p.strength}
+        if task is not txt2img
+        else {"height": p.height, "width": p.width}
+    )
+    as_many = {
+        "n_images": chosen["n_images"]
+    }  # in a batch of another size the arithmetic rounds otherwise
     again = task(model, p.prompt, *inputs, progress=False, **recorded, **as_many)
     assert bits(again) == bits(images)
     return images, len(seen)
@@ -100,10 +116,14 @@ def drawn_twice(task, model, prompt, *inputs, chosen, **options):
 
 @CALLS
 @given(settings_of_a_run(), TEXTS, st.integers(1, 4), st.integers(1, 4))
-def test_every_text_becomes_pictures_that_draw_themselves_again(model, chosen, prompt, rows, columns):
+def test_every_text_becomes_pictures_that_draw_themselves_again(
+    model, chosen, prompt, rows, columns
+):
     options = {"height": 16 * rows, "width": 16 * columns}
     images, n_steps = drawn_twice(txt2img, model, prompt, chosen=chosen, **options)
-    assert [(i.size, i.mode) for i in images] == [((16 * columns, 16 * rows), "RGB")] * chosen["n_images"]
+    assert [(i.size, i.mode) for i in images] == [((16 * columns, 16 * rows), "RGB")] * chosen[
+        "n_images"
+    ]
     assert n_steps == n_run(model, chosen)
 
 
@@ -113,24 +133,37 @@ def test_every_picture_keeps_its_size_and_runs_its_share_of_the_steps(
     model, chosen, prompt, size, mode, strength
 ):
     image = picture(size, mode)
-    images, n_steps = drawn_twice(img2img, model, prompt, image, chosen=chosen, strength=strength)
+    images, n_steps = drawn_twice(
+        img2img, model, prompt, image, chosen=chosen, strength=strength
+    )
     assert [(i.size, i.mode) for i in images] == [(size, "RGB")] * chosen["n_images"]
     assert n_steps == n_run(model, chosen, strength)
 
 
 @CALLS
 @given(settings_of_a_run(), TEXTS, st.tuples(SIDES, SIDES), MODES, STRENGTHS)
-def test_under_every_mask_the_kept_pixels_keep_their_bits(model, chosen, prompt, size, mode, strength):
+def test_under_every_mask_the_kept_pixels_keep_their_bits(
+    model, chosen, prompt, size, mode, strength
+):
     image, mask = picture(size), picture(size, mode)
     kept = np.asarray(load_mask(mask, size)) == 0
-    images, n_steps = drawn_twice(inpaint, model, prompt, image, mask, chosen=chosen, strength=strength)
+    images, n_steps = drawn_twice(
+        inpaint, model, prompt, image, mask, chosen=chosen, strength=strength
+    )
     assert all(np.array_equal(np.asarray(i)[kept], np.asarray(image)[kept]) for i in images)
     assert [(i.size, i.mode) for i in images] == [(size, "RGB")] * chosen["n_images"]
     assert n_steps == n_run(model, chosen, strength)
 
 
 ANYTHING = (
-    *(st.none(), st.booleans(), st.integers(), st.integers().map(lambda n: n * 10**4400), st.floats(), TEXTS),
+    *(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.integers().map(lambda n: n * 10**4400),
+        st.floats(),
+        TEXTS,
+    ),
     *(st.binary(max_size=5), st.lists(st.floats() | st.integers() | TEXTS, max_size=3)),
 )
 TAKEN = ("negative_prompt", "sampler", "compat", "steps", "guidance_scale", "guidance_rescale")
@@ -143,7 +176,13 @@ TAKEN += (
     "n_images",
     "strength",
 )
-GOOD = {"prompt": "a", "negative_prompt": "", "sampler": "ddim", "steps": 4, "guidance_scale": None}
+GOOD = {
+    "prompt": "a",
+    "negative_prompt": "",
+    "sampler": "ddim",
+    "steps": 4,
+    "guidance_scale": None,
+}
 GOOD |= {"seed": 7, "n_images": 1}
 
 
@@ -169,7 +208,8 @@ def test_a_size_is_refused_in_one_line_or_can_be_drawn(small_config, height, wid
 
 @pytest.mark.parametrize("seed", [0])
 def test_wrong_arguments_end_in_our_errors_and_no_others(seed):
-    # In a process of its own: here the annotations are checked, and would refuse most of them first.
+    # In a process of its own: here the annotations are checked, and would refuse most of them
+    # first.
     command = [sys.executable, str(FUZZ), "--count", "300", "--seed", str(seed)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == ("300 calls, 0 kinds of complaint\n", 0)

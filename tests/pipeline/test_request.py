@@ -82,15 +82,27 @@ def test_at_variation_strength_0_seeds_count_as_ever(model, seed):
     "changes, error, message",
     [
         ({"compat": "comfy"}, GenerationError, "compat is 'comfy'; choose one of compvis"),
-        ({"compat": "compvis"}, GenerationError, "compvis has no sampler 'dpmpp_2m'.* diffusers, a1111"),
+        (
+            {"compat": "compvis"},
+            GenerationError,
+            "compvis has no sampler 'dpmpp_2m'.* diffusers, a1111",
+        ),
         ({"compat": "compvis", "sampler": DDIM()}, GenerationError, "needs a sampler's name"),
         ({"compat": "compvis", "sampler": "dimm"}, GenerationError, "did you mean 'ddim'"),
         ({"guidance_rescale": None}, GenerationError, "guidance_rescale is None"),
         ({"guidance_rescale": 1.5}, GenerationError, "guidance_rescale is 1.5"),
         ({"guidance_interval": 3}, GenerationError, "guidance_interval is 3: give two"),
-        ({"guidance_interval": (1, 2, 3)}, GenerationError, "guidance_interval is .*: give two"),
+        (
+            {"guidance_interval": (1, 2, 3)},
+            GenerationError,
+            "guidance_interval is .*: give two",
+        ),
         ({"guidance_interval": (0, "5")}, GenerationError, "guidance_interval is .*: give two"),
-        ({"guidance_interval": (0, float("inf"))}, GenerationError, "guidance_interval is .*: give two"),
+        (
+            {"guidance_interval": (0, float("inf"))},
+            GenerationError,
+            "guidance_interval is .*: give two",
+        ),
         ({"guidance_interval": (5, 1)}, GenerationError, "guidance_interval is 5.0 to 1.0"),
         ({"variation_strength": 0.5}, GenerationError, "without a variation_seed: give one"),
         ({"variation_strength": 2}, GenerationError, "variation_strength is 2"),
@@ -106,7 +118,11 @@ def test_at_variation_strength_0_seeds_count_as_ever(model, seed):
         ({"prompt": []}, PromptError, "empty list"),
         ({"prompt": ["a", 3]}, PromptError, "item of type int"),
         ({"negative_prompt": None}, PromptError, "negative_prompt is of type NoneType"),
-        ({"prompt": ["a", "b"], "negative_prompt": ["x"]}, PromptError, "1 negative prompts for 2 prompts"),
+        (
+            {"prompt": ["a", "b"], "negative_prompt": ["x"]},
+            PromptError,
+            "1 negative prompts for 2 prompts",
+        ),
         ({"n_images": 0}, GenerationError, "n_images is 0"),
         ({"n_images": 1.5}, GenerationError, "n_images is 1.5"),
         ({"steps": 0}, GenerationError, "steps is 0"),
@@ -139,7 +155,9 @@ def test_sizes_left_out_are_the_models_own(model):
     "size, nearest", [(1, "16 and 32"), (15, "16 and 32"), (40, "32 and 48"), (33, "32 and 48")]
 )
 def test_a_size_that_does_not_fit_names_the_two_nearest(model, size, nearest):
-    with pytest.raises(GenerationError, match=f"width {size} is no multiple of 16: .* {nearest}"):
+    with pytest.raises(
+        GenerationError, match=f"width {size} is no multiple of 16: .* {nearest}"
+    ):
         check_size(model.config, None, size)
 
 

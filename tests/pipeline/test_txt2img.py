@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from labml_sd.errors import GenerationError, PromptError
-from labml_sd.image import save_images
-from labml_sd.metadata import read_parameters
+from labml_sd.images.parameters import read_parameters
+from labml_sd.images.tensors import save_images
 from labml_sd.pipeline import txt2img
 from labml_sd.sampler import DDIM, SAMPLERS
 
@@ -42,7 +42,9 @@ def test_a_call_repeated_gives_the_same_bits(model):
 def test_an_image_depends_on_its_seed_and_not_on_its_neighbours(model, sampler):
     together = final_latents(model, ["a house", "a boat"], n_images=2, seed=10, sampler=sampler)
     alone = final_latents(model, "a boat", seed=13, sampler=sampler)
-    torch.testing.assert_close(alone, together[3:], rtol=0, atol=1e-5 * float(together.abs().max()))
+    torch.testing.assert_close(
+        alone, together[3:], rtol=0, atol=1e-5 * float(together.abs().max())
+    )
 
 
 def test_other_seeds_prompts_negative_prompts_and_scales_give_other_pictures(model):
@@ -60,18 +62,31 @@ def test_other_seeds_prompts_negative_prompts_and_scales_give_other_pictures(mod
         {"compat": "diffusers"},
         {"compat": "a1111"},
     ]
-    drawn = [bits(txt2img(model, **{"prompt": "a house", **QUICK, **change}))[0] for change in changes]
+    drawn = [
+        bits(txt2img(model, **{"prompt": "a house", **QUICK, **change}))[0]
+        for change in changes
+    ]
     assert len(set(drawn)) == len(changes)
 
 
 def test_at_guidance_scale_1_the_negative_prompt_says_nothing(model):
-    drawn = [txt2img(model, "a house", negative_prompt=n, guidance_scale=1, **QUICK) for n in ("", "snow")]
+    drawn = [
+        txt2img(model, "a house", negative_prompt=n, guidance_scale=1, **QUICK)
+        for n in ("", "snow")
+    ]
     assert bits(drawn[0]) == bits(drawn[1])
 
 
 def test_what_is_off_by_default_is_off_to_the_bit(model):
-    off = {"guidance_rescale": 0, "guidance_interval": (0, 100), "variation_seed": 9, "variation_strength": 0}
-    assert bits(txt2img(model, "a house", **off, **QUICK)) == bits(txt2img(model, "a house", **QUICK))
+    off = {
+        "guidance_rescale": 0,
+        "guidance_interval": (0, 100),
+        "variation_seed": 9,
+        "variation_strength": 0,
+    }
+    assert bits(txt2img(model, "a house", **off, **QUICK)) == bits(
+        txt2img(model, "a house", **QUICK)
+    )
 
 
 def test_guidance_in_an_interval_no_level_lies_in_is_none_at_all(model):
@@ -82,10 +97,14 @@ def test_guidance_in_an_interval_no_level_lies_in_is_none_at_all(model):
 def test_outside_the_interval_the_network_runs_on_half_the_batch(make_model, monkeypatch):
     model, batches = make_model(), []
     run = model.unet.forward
-    monkeypatch.setattr(model.unet, "forward", lambda x, t, c: batches.append(len(x)) or run(x, t, c))
+    monkeypatch.setattr(
+        model.unet, "forward", lambda x, t, c: batches.append(len(x)) or run(x, t, c)
+    )
     txt2img(model, "a house", steps=4, guidance_interval=(0.5, 5.0), progress=False)
     levels = [model.schedule.level(t) for t in (999, 749, 499, 249)]
-    assert batches == [2 if 0.5 <= level.sigma <= 5.0 else 1 for level in levels] == [1, 2, 2, 2]
+    assert (
+        batches == [2 if 0.5 <= level.sigma <= 5.0 else 1 for level in levels] == [1, 2, 2, 2]
+    )
 
 
 def test_at_variation_strength_1_the_first_noise_is_the_variation_seeds(model):
@@ -97,7 +116,9 @@ def test_variations_of_one_call_are_those_drawn_one_by_one(model):
     options = {"seed": 3, "variation_strength": 0.3}
     together = final_latents(model, "a house", variation_seed=8, n_images=2, **options)
     alone = final_latents(model, "a house", variation_seed=9, **options)
-    torch.testing.assert_close(alone, together[1:], rtol=0, atol=1e-5 * float(together.abs().max()))
+    torch.testing.assert_close(
+        alone, together[1:], rtol=0, atol=1e-5 * float(together.abs().max())
+    )
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7])
@@ -108,7 +129,9 @@ def test_exactly_the_steps_asked_for_are_run(model, steps):
 
 
 def test_the_parameters_of_each_picture_are_attached(model):
-    images = txt2img(model, ["a house", "a boat"], negative_prompt="snow", seed=5, height=48, **QUICK)
+    images = txt2img(
+        model, ["a house", "a boat"], negative_prompt="snow", seed=5, height=48, **QUICK
+    )
     read = [read_parameters(image) for image in images]
     assert [(p.prompt, p.seed) for p in read] == [("a house", 5), ("a boat", 6)]
     first = read[0]
@@ -118,7 +141,12 @@ def test_the_parameters_of_each_picture_are_attached(model):
         3,
         "dpmpp_2m",
     )
-    assert (first.width, first.height, first.guidance_scale, first.strength) == (32, 48, 3.0, None)
+    assert (first.width, first.height, first.guidance_scale, first.strength) == (
+        32,
+        48,
+        3.0,
+        None,
+    )
     assert (first.model, first.model_hash, first.dtype) == ("small", None, "float32")
 
 
@@ -142,13 +170,22 @@ def test_the_parameters_in_a_file_draw_the_same_picture_again(model, tmp_path):
 
 
 def test_a_sampler_object_is_taken_as_it_is(model):
-    drawn = [bits(txt2img(model, "a house", sampler=s, **QUICK)) for s in ("ddim", DDIM(), DDIM(eta=1.0))]
+    drawn = [
+        bits(txt2img(model, "a house", sampler=s, **QUICK))
+        for s in ("ddim", DDIM(), DDIM(eta=1.0))
+    ]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_what_is_not_used_is_not_recorded(model):
     p = read_parameters(txt2img(model, "a house", **QUICK)[0])
-    unused = (p.guidance_rescale, p.guidance_interval, p.variation_seed, p.variation_strength, p.noise)
+    unused = (
+        p.guidance_rescale,
+        p.guidance_interval,
+        p.variation_seed,
+        p.variation_strength,
+        p.noise,
+    )
     assert unused == (None,) * 5
 
 
@@ -163,18 +200,30 @@ def test_compat_is_recorded_and_draws_the_picture_again(model, compat):
 
 def test_compat_starts_from_the_noise_of_the_tool(model):
     # One step of Euler into no noise ends at the x0 of what it starts from.
-    ends = [final_latents(model, "a house", sampler="euler", compat=c, steps=1) for c in (None, "a1111")]
+    ends = [
+        final_latents(model, "a house", sampler="euler", compat=c, steps=1)
+        for c in (None, "a1111")
+    ]
     assert not torch.equal(*ends)
 
 
 def test_guidance_noise_and_variation_are_recorded_and_draw_the_picture_again(model):
     options = {"guidance_rescale": 0.7, "guidance_interval": (0.5, 5.0), "noise": "cuda"}
     images = txt2img(
-        model, "a house", n_images=2, seed=3, variation_seed=8, variation_strength=0.3, **options, **QUICK
+        model,
+        "a house",
+        n_images=2,
+        seed=3,
+        variation_seed=8,
+        variation_strength=0.3,
+        **options,
+        **QUICK,
     )
     p = read_parameters(images[1])
     assert {key: getattr(p, key) for key in options} == options
-    again = txt2img(model, "a house", seed=3, variation_seed=9, variation_strength=0.3, **options, **QUICK)
+    again = txt2img(
+        model, "a house", seed=3, variation_seed=9, variation_strength=0.3, **options, **QUICK
+    )
     assert (p.seed, p.variation_seed, p.variation_strength) == (3, 9, 0.3)
     assert bits(again) == bits(images[1:])
 

@@ -46,12 +46,17 @@ class Mixture:
         """Of each component: its weight, how far x is from its mean, and its variance, at the level."""
         signal, noise = level.alpha_bar, 1 - level.alpha_bar
         each = zip(self.weights, self.means, self.stds, strict=True)
-        return [(weight, x - signal**0.5 * mean, signal * std**2 + noise) for weight, mean, std in each]
+        return [
+            (weight, x - signal**0.5 * mean, signal * std**2 + noise)
+            for weight, mean, std in each
+        ]
 
     def __call__(self, x: Tensor, level: Level) -> Tensor:
         self.asked_at.append(level.t)
         parts = self.parts(x, level)
-        logits = torch.stack([math.log(w) - d**2 / (2 * v) - 0.5 * math.log(v) for w, d, v in parts])
+        logits = torch.stack(
+            [math.log(w) - d**2 / (2 * v) - 0.5 * math.log(v) for w, d, v in parts]
+        )
         pulls = torch.stack([d / v for _, d, v in parts])
         return (1 - level.alpha_bar) ** 0.5 * (logits.softmax(0) * pulls).sum(0)
 
@@ -90,11 +95,15 @@ class ErrorOf:
         return [self.schedule.at_sigma(float(sigma)) for sigma in sigmas]
 
     def run(self, sampler: Sampler, data: str, levels: list[Level]) -> Tensor:
-        return sample(sampler, DENOISERS[data](), self.x, levels, draw=refuse_to_draw, progress=False)
+        return sample(
+            sampler, DENOISERS[data](), self.x, levels, draw=refuse_to_draw, progress=False
+        )
 
     def __call__(self, sampler: Sampler, data: str, levels: list[Level]) -> float:
         exact = DENOISERS[data]().exact(self.x, levels[0], levels[-1])
-        return ((self.run(sampler, data, levels) - exact).abs().max() / exact.abs().max()).item()
+        return (
+            (self.run(sampler, data, levels) - exact).abs().max() / exact.abs().max()
+        ).item()
 
     def slope(
         self,
@@ -104,7 +113,9 @@ class ErrorOf:
         make_levels: Callable[[int], list[Level]] | None = None,
     ) -> float:
         """The order: with which power of the number of steps the error falls, a fit on log-log axes."""
-        errors = [self(sampler, data, (make_levels or self.levels)(n_steps)) for n_steps in counts]
+        errors = [
+            self(sampler, data, (make_levels or self.levels)(n_steps)) for n_steps in counts
+        ]
         return -float(np.polyfit(np.log(counts), np.log(errors), 1)[0])
 
 
@@ -161,16 +172,21 @@ def no_draw() -> Callable[[], Tensor]:
 def peer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Makes a diffusers scheduler that computes in float64 and takes its noise from the test.
 
-    Its module sees a torch and a numpy whose float32 is float64: its tables and casts are float32 otherwise.
+    Its module sees a torch and a numpy whose float32 is float64: its tables and casts are
+    float32 otherwise.
     """
 
-    def make(module_name: str, class_name: str, noises: Sequence[Tensor] = (), **settings: Any) -> Any:
+    def make(
+        module_name: str, class_name: str, noises: Sequence[Tensor] = (), **settings: Any
+    ) -> Any:
         module = import_module(f"diffusers.schedulers.{module_name}")
         for name, wide in (("torch", torch.float64), ("np", np.float64)):
             library = SimpleNamespace(**{**vars(getattr(module, name)), "float32": wide})
             monkeypatch.setattr(module, name, library)
         stream = iter(noises)
-        monkeypatch.setattr(module, "randn_tensor", lambda *_, **__: next(stream), raising=False)
+        monkeypatch.setattr(
+            module, "randn_tensor", lambda *_, **__: next(stream), raising=False
+        )
         betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
         return getattr(module, class_name)(**betas, **settings)
 

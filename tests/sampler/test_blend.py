@@ -32,7 +32,13 @@ def test_one_mask_serves_all_images(randn, mask):
 
 @pytest.mark.holds("labml_sd.sampler.blend.inpaint_blend")
 def test_grey_mixes_by_the_equation(schedule, randn):
-    x, z, noise, mask, level = randn(), randn(), randn(), randn()[:, :1].sigmoid(), schedule.level(700)
+    x, z, noise, mask, level = (
+        randn(),
+        randn(),
+        randn(),
+        randn()[:, :1].sigmoid(),
+        schedule.level(700),
+    )
     kept = level.alpha_bar**0.5 * z + (1 - level.alpha_bar) ** 0.5 * noise
     blended = inpaint_blend(z, noise, mask)(x, level)
     torch.testing.assert_close(blended, mask * x + (1 - mask) * kept, rtol=1e-13, atol=1e-13)
@@ -55,7 +61,14 @@ def test_after_every_step_the_kept_area_is_at_exactly_the_level_reached(
     steps = []
     blend = inpaint_blend(z, noise, mask)
     sample(
-        sampler, gaussian(0.5), randn(), levels, draw=randn, blend=blend, on_step=steps.append, progress=False
+        sampler,
+        gaussian(0.5),
+        randn(),
+        levels,
+        draw=randn,
+        blend=blend,
+        on_step=steps.append,
+        progress=False,
     )
     for step, there in zip(steps, levels[1:], strict=True):
         assert torch.equal(step.x[..., 2:], add_noise(z, noise, there)[..., 2:])
@@ -71,6 +84,12 @@ def test_the_network_never_sees_a_kept_area_off_its_level(schedule, gaussian, ra
 
     levels = sampler.levels(schedule, 6)
     sample(
-        sampler, evaluate, randn(), levels, draw=randn, blend=inpaint_blend(z, noise, mask), progress=False
+        sampler,
+        evaluate,
+        randn(),
+        levels,
+        draw=randn,
+        blend=inpaint_blend(z, noise, mask),
+        progress=False,
     )
     assert seen == [True] * 6

@@ -20,7 +20,16 @@ from labml_sd.sampler import (
 )
 from labml_sd.sampler.between import with_between
 
-ORDERS = {"ddim": 1, "plms": 2, "euler": 1, "heun": 2, "dpm_2": 2, "lms": 2, "dpmpp_2m": 2, "unipc": 3}
+ORDERS = {
+    "ddim": 1,
+    "plms": 2,
+    "euler": 1,
+    "heun": 2,
+    "dpm_2": 2,
+    "lms": 2,
+    "dpmpp_2m": 2,
+    "unipc": 3,
+}
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -29,11 +38,15 @@ def test_every_count_gives_exactly_that_many_steps_all_downward(schedule, name):
     for n_steps in range(1, 201):
         levels = sampler.levels(schedule, n_steps)
         assert len(levels) == n_steps + 1, n_steps
-        assert all(here.alpha_bar < there.alpha_bar for here, there in pairwise(levels)), n_steps
+        assert all(here.alpha_bar < there.alpha_bar for here, there in pairwise(levels)), (
+            n_steps
+        )
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-@pytest.mark.parametrize("spacing", ["uniform", "quadratic", "karras", "exponential", (999, 500.5, 20)])
+@pytest.mark.parametrize(
+    "spacing", ["uniform", "quadratic", "karras", "exponential", (999, 500.5, 20)]
+)
 def test_every_sampler_takes_every_spacing(schedule, gaussian, randn, name, spacing):
     sampler = type(get_sampler(name))(spacing=spacing)
     levels = sampler.levels(schedule, 3)
@@ -43,17 +56,23 @@ def test_every_sampler_takes_every_spacing(schedule, gaussian, randn, name, spac
 
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize(("strength", "n_steps"), [(0, 0), (0.01, 1), (0.5, 10), (1, 20)])
-def test_every_strength_runs_its_share_of_the_steps(schedule, gaussian, randn, name, strength, n_steps):
+def test_every_strength_runs_its_share_of_the_steps(
+    schedule, gaussian, randn, name, strength, n_steps
+):
     sampler, z, steps = get_sampler(name), 0.5 * randn(), []
     levels = tail(sampler.levels(schedule, 20), strength)
     x = add_noise(z, randn(), levels[0])
-    done = sample(sampler, gaussian(0.5), x, levels, draw=randn, on_step=steps.append, progress=False)
+    done = sample(
+        sampler, gaussian(0.5), x, levels, draw=randn, on_step=steps.append, progress=False
+    )
     assert len(steps) == n_steps and done.isfinite().all()
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("strength", [0.01, 0.5, 1])
-def test_in_painting_keeps_the_kept_area_at_the_end_level(schedule, gaussian, randn, name, strength):
+def test_in_painting_keeps_the_kept_area_at_the_end_level(
+    schedule, gaussian, randn, name, strength
+):
     sampler, z, noise = get_sampler(name), randn(), randn()
     mask = torch.zeros(2, 1, 3, 5, dtype=torch.float64)
     mask[..., :2] = 1
@@ -65,7 +84,9 @@ def test_in_painting_keeps_the_kept_area_at_the_end_level(schedule, gaussian, ra
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_a_step_in_the_middle_asks_as_often_as_the_sampler_says(schedule, gaussian, randn, name):
+def test_a_step_in_the_middle_asks_as_often_as_the_sampler_says(
+    schedule, gaussian, randn, name
+):
     sampler, denoise, asked = get_sampler(name), gaussian(0.5), []
     sample(
         sampler,
@@ -80,7 +101,9 @@ def test_a_step_in_the_middle_asks_as_often_as_the_sampler_says(schedule, gaussi
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_the_network_may_not_be_handed_a_latent_that_changes_later(schedule, gaussian, randn, name):
+def test_the_network_may_not_be_handed_a_latent_that_changes_later(
+    schedule, gaussian, randn, name
+):
     sampler, denoise, seen = get_sampler(name), gaussian(0.5), []
 
     def evaluate(x, level):
@@ -99,13 +122,16 @@ def extrapolated(runs, order):
 
 
 @pytest.mark.holds("fact: other-std")
-def test_all_ode_samplers_meet_in_the_exact_solution_to_one_in_a_million(schedule, error_of, denoiser, data):
+def test_all_ode_samplers_meet_in_the_exact_solution_to_one_in_a_million(
+    schedule, error_of, denoiser, data
+):
     levels = error_of.levels(1)
     exact = denoiser(data).exact(error_of.x, levels[0], levels[-1])
     for name, order in ORDERS.items():
         sampler = get_sampler(name)
         runs = []
-        # The error of LMS, of order 4 but for its first steps, is a plain power of the step only later.
+        # The error of LMS, of order 4 but for its first steps, is a plain power of the step
+        # only later.
         for n_steps in (64, 128, 256) if name == "lms" else (16, 32, 64, 128):
             levels = error_of.levels(n_steps)
             levels = with_between(schedule, levels) if name == "dpm_2" else levels
@@ -123,7 +149,14 @@ def test_every_sampler_that_draws_nothing_is_among_those_that_meet(schedule, gau
             drawing.add(name)
             return randn()
 
-        sample(sampler, gaussian(0.5), randn(), sampler.levels(schedule, 3), draw=draw, progress=False)
+        sample(
+            sampler,
+            gaussian(0.5),
+            randn(),
+            sampler.levels(schedule, 3),
+            draw=draw,
+            progress=False,
+        )
     assert set(SAMPLERS) - drawing == set(ORDERS)
 
 
@@ -139,11 +172,19 @@ def test_a_run_of_unipc_without_history_in_the_middle_of_its_levels_starts_at_or
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_on_a_gpu_guidance_and_the_blend_of_in_painting_never_wait(schedule, name):
-    source, cond, steps = NoiseSource([0, 1], (4, 8, 8), device="cuda"), torch.zeros(2, 3, 5).cuda(), []
-    evaluate = guided(lambda x, t, c: 0.9 * x, cond, cond, Guidance(3.0, low=0.3, high=5.0, rescale=0.7))
+    source, cond, steps = (
+        NoiseSource([0, 1], (4, 8, 8), device="cuda"),
+        torch.zeros(2, 3, 5).cuda(),
+        [],
+    )
+    evaluate = guided(
+        lambda x, t, c: 0.9 * x, cond, cond, Guidance(3.0, low=0.3, high=5.0, rescale=0.7)
+    )
     x, z, mask = source.draw(), source.draw(), torch.ones(1, 1, 8, 8).tril().cuda()
     sampler, blend = get_sampler(name), inpaint_blend(z, x, mask)
-    run = partial(sample, sampler, evaluate, x, sampler.levels(schedule, 6), draw=source.draw, blend=blend)
+    run = partial(
+        sample, sampler, evaluate, x, sampler.levels(schedule, 6), draw=source.draw, blend=blend
+    )
     torch.cuda.set_sync_debug_mode("error")
     try:
         with pytest.raises(RuntimeError, match="synchroniz"):  # the report after the last step

@@ -51,13 +51,17 @@ def test_cond_and_uncond_run_as_one_batch_uncond_first(x, cond, uncond):
 
 def test_each_image_is_guided_by_its_own_prompt(x, cond, uncond):
     eps = guided(Network(), cond, uncond, 2)(x, LEVEL)
-    torch.testing.assert_close(eps - x, torch.tensor([5.0, 9.0]).double()[:, None, None, None].expand_as(x))
+    torch.testing.assert_close(
+        eps - x, torch.tensor([5.0, 9.0]).double()[:, None, None, None].expand_as(x)
+    )
 
 
 def test_each_image_may_have_its_own_negative_prompt(x, cond):
     uncond = torch.tensor([1.0, 2.0], dtype=torch.float64)[:, None, None].expand(2, 3, 6)
     eps = guided(Network(), cond, uncond, 2)(x, LEVEL)
-    torch.testing.assert_close(eps - x, torch.tensor([5.0, 8.0]).double()[:, None, None, None].expand_as(x))
+    torch.testing.assert_close(
+        eps - x, torch.tensor([5.0, 8.0]).double()[:, None, None, None].expand_as(x)
+    )
 
 
 @pytest.mark.holds("fact: guidance-batch")
@@ -152,7 +156,9 @@ def test_a_way_of_asking_gets_x_once_and_both_prompts_uncond_first(x, cond, unco
     assert torch.equal(ask.calls[0][0], x) and ask.calls[0][1] == 12.5
 
 
-def test_prompts_are_bound_once_a_run_alone_and_with_uncond_each_when_first_needed(x, cond, uncond):
+def test_prompts_are_bound_once_a_run_alone_and_with_uncond_each_when_first_needed(
+    x, cond, uncond
+):
     ask = Asking()
     evaluate = guided_by(ask, cond, uncond, Guidance(3, low=1.0))
     inside = Level(t=800.0, alpha_bar=0.1)
@@ -198,7 +204,13 @@ def test_guidance_with_its_defaults_is_the_plain_scale_to_the_bit(x, cond, uncon
 
 @pytest.mark.parametrize(
     ("low", "high", "holds"),
-    [(0.3, 0.4, True), (0.0, SIGMA, True), (SIGMA, 9.0, True), (0.4, 9.0, False), (0.0, 0.3, False)],
+    [
+        (0.3, 0.4, True),
+        (0.0, SIGMA, True),
+        (SIGMA, 9.0, True),
+        (0.4, 9.0, False),
+        (0.0, 0.3, False),
+    ],
 )
 def test_the_interval_is_one_of_sigma_with_both_ends(low, high, holds):
     assert Guidance(3, low=low, high=high).scale_at(LEVEL) == (3 if holds else 1)
@@ -223,7 +235,9 @@ def test_rescaling_brings_the_std_towards_that_of_cond_by_its_share(randn, share
     std, std_cond, rescaled = (
         e.std(dim=(1, 2, 3)) for e in (eps, eps_cond, rescale_std(eps, eps_cond, share))
     )
-    torch.testing.assert_close(rescaled, share * std_cond + (1 - share) * std, rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        rescaled, share * std_cond + (1 - share) * std, rtol=1e-12, atol=0
+    )
 
 
 def test_rescaling_changes_the_amplitude_and_not_the_direction(randn):
@@ -251,7 +265,9 @@ def test_guided_noise_is_rescaled_to_the_std_of_conds_own(x, cond, uncond):
     network = lambda x, t, c: x * c.mean(dim=(1, 2))[:, None, None, None]  # noqa: E731
     plain = network(x, None, cond)
     full = guided(network, cond, uncond, Guidance(3, rescale=1.0))(x, LEVEL)
-    torch.testing.assert_close(full.std(dim=(1, 2, 3)), plain.std(dim=(1, 2, 3)), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        full.std(dim=(1, 2, 3)), plain.std(dim=(1, 2, 3)), rtol=1e-12, atol=0
+    )
 
 
 def test_rescaling_leaves_what_is_outside_the_interval(x, cond, uncond):
@@ -259,9 +275,13 @@ def test_rescaling_leaves_what_is_outside_the_interval(x, cond, uncond):
     assert torch.equal(eps, guided(Network(), cond, None, 1)(x, LEVEL))
 
 
-@pytest.mark.parametrize(("low", "high"), [(2, 1), (-0.1, 1), (float("nan"), 1), (0, float("nan"))])
+@pytest.mark.parametrize(
+    ("low", "high"), [(2, 1), (-0.1, 1), (float("nan"), 1), (0, float("nan"))]
+)
 def test_an_interval_that_is_none_is_refused(low, high):
-    with pytest.raises(GenerationError, match=r"^guidance_interval is .* to .*; give two noise levels sigma"):
+    with pytest.raises(
+        GenerationError, match=r"^guidance_interval is .* to .*; give two noise levels sigma"
+    ):
         Guidance(3, low=low, high=high)
 
 

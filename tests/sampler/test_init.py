@@ -17,7 +17,9 @@ def test_a_sampler_object_passes_through():
     assert get_sampler(sampler) is sampler
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("dimm", "ddim"), ("DDIM", "ddim"), ("dpm++ 2m", "dpmpp_2m")])
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("dimm", "ddim"), ("DDIM", "ddim"), ("dpm++ 2m", "dpmpp_2m")]
+)
 def test_an_unknown_name_is_answered_with_the_nearest_and_the_list(typed, meant):
     with pytest.raises(GenerationError) as caught:
         get_sampler(typed)
@@ -26,5 +28,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_the_list(typed, meant)
 
 @pytest.mark.parametrize("given", [None, 3, DDIM])
 def test_what_is_no_sampler_is_refused(given):
-    with pytest.raises(GenerationError, match=f"give one of {', '.join(SAMPLERS)}, or an object"):
+    with pytest.raises(
+        GenerationError, match=f"give one of {', '.join(SAMPLERS)}, or an object"
+    ):
         get_sampler(given)

@@ -3,7 +3,16 @@ import torch
 
 import labml_sd.sampler.loop as loop
 from labml_sd.errors import GenerationError
-from labml_sd.sampler import CLEAN, DDIM, SAMPLERS, DPMpp2M, ddim_step, get_sampler, sample, tail
+from labml_sd.sampler import (
+    CLEAN,
+    DDIM,
+    SAMPLERS,
+    DPMpp2M,
+    ddim_step,
+    get_sampler,
+    sample,
+    tail,
+)
 from labml_sd.sampler.protocol import Evaluation
 
 
@@ -45,7 +54,15 @@ def test_a_run_takes_exactly_the_steps_asked_for_one_from_each_level(
 ):
     sampler, steps = get_sampler(name), []
     levels = sampler.levels(schedule, n_steps)
-    sample(sampler, gaussian(0.5), randn(), levels, draw=randn, on_step=steps.append, progress=False)
+    sample(
+        sampler,
+        gaussian(0.5),
+        randn(),
+        levels,
+        draw=randn,
+        on_step=steps.append,
+        progress=False,
+    )
     assert [step.t for step in steps] == [level.t for level in levels[:-1]]
     assert len(steps) == n_steps
 
@@ -70,7 +87,12 @@ def test_the_starting_latent_stays_as_it_was(schedule, gaussian, randn, name):
     x = randn()
     before = x.clone()
     sample(
-        get_sampler(name), gaussian(2.0), x, get_sampler(name).levels(schedule, 5), draw=randn, progress=False
+        get_sampler(name),
+        gaussian(2.0),
+        x,
+        get_sampler(name).levels(schedule, 5),
+        draw=randn,
+        progress=False,
     )
     assert torch.equal(x, before)
 
@@ -91,7 +113,11 @@ def test_an_image_does_not_depend_on_its_neighbours(schedule, gaussian, randn, n
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize(
     ("given", "state"),
-    [(torch.float16, torch.float32), (torch.float32, torch.float32), (torch.float64, torch.float64)],
+    [
+        (torch.float16, torch.float32),
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float64),
+    ],
 )
 def test_the_state_is_float32_or_better(schedule, gaussian, randn, name, given, state):
     sampler, denoise, seen = get_sampler(name), gaussian(2.0), set()
@@ -107,7 +133,9 @@ def test_the_state_is_float32_or_better(schedule, gaussian, randn, name, given, 
 
 @pytest.mark.holds("fact: schedule")
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_float32_coefficients_are_not_rounded_on_the_way(schedule, gaussian, randn, no_draw, name):
+def test_float32_coefficients_are_not_rounded_on_the_way(
+    schedule, gaussian, randn, no_draw, name
+):
     sampler, x, noises = get_sampler(name), randn(), [randn() for _ in range(40)]
     levels = sampler.levels(schedule, 20)
 
@@ -116,7 +144,9 @@ def test_float32_coefficients_are_not_rounded_on_the_way(schedule, gaussian, ran
         draw = lambda: next(stream).to(dtype)  # noqa: E731
         return sample(sampler, gaussian(0.5), x.to(dtype), levels, draw=draw, progress=False)
 
-    torch.testing.assert_close(run(torch.float32).double(), run(torch.float64), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        run(torch.float32).double(), run(torch.float64), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_no_gradient_is_recorded(schedule, gaussian, randn):
@@ -125,7 +155,9 @@ def test_no_gradient_is_recorded(schedule, gaussian, randn):
     assert not z.requires_grad
 
 
-def test_on_step_is_told_index_time_and_what_the_network_saw(schedule, gaussian, randn, no_draw):
+def test_on_step_is_told_index_time_and_what_the_network_saw(
+    schedule, gaussian, randn, no_draw
+):
     x, denoise, steps = randn(), gaussian(2.0), []
     levels = DDIM().levels(schedule, 4)
     z = sample(DDIM(), denoise, x, levels, draw=no_draw, on_step=steps.append, progress=False)
@@ -148,25 +180,39 @@ def test_of_several_evaluations_the_first_is_told(schedule, gaussian, randn, no_
 def test_frames_share_no_memory(schedule, gaussian, randn):
     steps = []
     levels = DPMpp2M().levels(schedule, 5)
-    sample(DPMpp2M(), gaussian(2.0), randn(), levels, draw=randn, on_step=steps.append, progress=False)
+    sample(
+        DPMpp2M(),
+        gaussian(2.0),
+        randn(),
+        levels,
+        draw=randn,
+        on_step=steps.append,
+        progress=False,
+    )
     places = [frame.data_ptr() for step in steps for frame in (step.x, step.x0, step.eps)]
     assert len(set(places)) == 15
 
 
-def test_a_callback_that_spoils_its_frames_does_not_change_the_run(schedule, gaussian, randn, no_draw):
+def test_a_callback_that_spoils_its_frames_does_not_change_the_run(
+    schedule, gaussian, randn, no_draw
+):
     def spoil(step):
         for frame in (step.x, step.x0, step.eps):
             frame.zero_()
 
     x, levels = randn(), DPMpp2M().levels(schedule, 5)
     runs = [
-        sample(DPMpp2M(), gaussian(2.0), x, levels, draw=no_draw, on_step=on_step, progress=False)
+        sample(
+            DPMpp2M(), gaussian(2.0), x, levels, draw=no_draw, on_step=on_step, progress=False
+        )
         for on_step in (None, spoil)
     ]
     assert torch.equal(*runs)
 
 
-def test_the_history_is_the_last_three_first_evaluations_oldest_first(schedule, gaussian, randn):
+def test_the_history_is_the_last_three_first_evaluations_oldest_first(
+    schedule, gaussian, randn
+):
     lengths, times = [], []
 
     class Historian(Heun):
@@ -194,7 +240,9 @@ def test_blend_is_given_the_start_and_every_level_reached(schedule, gaussian, ra
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_what_on_step_raises_ends_the_run_and_closes_the_bar(schedule, gaussian, randn, bars, error):
+def test_what_on_step_raises_ends_the_run_and_closes_the_bar(
+    schedule, gaussian, randn, bars, error
+):
     denoise = gaussian(2.0)
 
     def stop(step):
@@ -211,20 +259,31 @@ def test_what_on_step_raises_ends_the_run_and_closes_the_bar(schedule, gaussian,
 def test_the_bar_is_closed_after_a_whole_run_and_silent_when_not_wanted(
     schedule, gaussian, randn, bars, capfd, progress
 ):
-    sample(DDIM(), gaussian(2.0), randn(), DDIM().levels(schedule, 3), draw=randn, progress=progress)
+    sample(
+        DDIM(),
+        gaussian(2.0),
+        randn(),
+        DDIM().levels(schedule, 3),
+        draw=randn,
+        progress=progress,
+    )
     assert [bar.closings > 0 for bar in bars] == [True]
     assert ("3/3" in capfd.readouterr().err) is progress
 
 
 @pytest.mark.holds("fact: finite")
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_network_that_breaks_down_is_named_with_step_and_time(schedule, gaussian, randn, bars, value):
+def test_a_network_that_breaks_down_is_named_with_step_and_time(
+    schedule, gaussian, randn, bars, value
+):
     denoise = gaussian(2.0)
 
     def evaluate(x, level):
         return denoise(x, level) + (value if level.t == 599 else 0.0)
 
-    with pytest.raises(GenerationError, match=r"the U-Net's eps holds .* step index 2 of 5 steps, t = 599"):
+    with pytest.raises(
+        GenerationError, match=r"the U-Net's eps holds .* step index 2 of 5 steps, t = 599"
+    ):
         sample(DDIM(), evaluate, randn(), DDIM().levels(schedule, 5), draw=randn)
     assert bars[0].closings > 0
 
@@ -234,7 +293,9 @@ def test_a_state_that_breaks_down_is_named_with_step_and_time(schedule, gaussian
     def blend(x, level):
         return x * float("nan") if level.t == 599 else x
 
-    with pytest.raises(GenerationError, match=r"the sampler's x holds .* step index 1 of 5 steps, t = 799"):
+    with pytest.raises(
+        GenerationError, match=r"the sampler's x holds .* step index 1 of 5 steps, t = 799"
+    ):
         sample(
             DDIM(),
             gaussian(2.0),
@@ -254,7 +315,8 @@ def test_a_start_that_is_not_finite_is_not_blamed_on_the_network(schedule, gauss
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_off_the_cpu_no_value_is_read_before_the_end(schedule, gaussian, name):
-    # Meta tensors have no values: reading one raises. Only the report after the last step may try.
+    # Meta tensors have no values: reading one raises. Only the report after the last step may
+    # try.
     sampler, done, x = get_sampler(name), [], torch.zeros(2, 4, 3, 5, device="meta")
     levels = sampler.levels(schedule, 6)
     blend = lambda x, level: x * 1  # noqa: E731
@@ -283,7 +345,13 @@ def test_on_a_gpu_the_loop_never_waits(schedule, gaussian, name):
     try:
         with pytest.raises(RuntimeError, match="synchroniz"):  # the report after the last step
             sample(
-                sampler, gaussian(2.0), x, levels, draw=source.draw, on_step=read_at.append, progress=False
+                sampler,
+                gaussian(2.0),
+                x,
+                levels,
+                draw=source.draw,
+                on_step=read_at.append,
+                progress=False,
             )
     finally:
         torch.cuda.set_sync_debug_mode("default")
@@ -293,4 +361,7 @@ def test_on_a_gpu_the_loop_never_waits(schedule, gaussian, name):
 def test_clean_ends_every_run_but_those_that_end_at_time_zero(schedule):
     ends = {name: get_sampler(name).levels(schedule, 20)[-1] for name in SAMPLERS}
     assert {name for name, end in ends.items() if end == schedule.level(0)} == {"ddim", "plms"}
-    assert {name for name, end in ends.items() if end == CLEAN} == set(SAMPLERS) - {"ddim", "plms"}
+    assert {name for name, end in ends.items() if end == CLEAN} == set(SAMPLERS) - {
+        "ddim",
+        "plms",
+    }

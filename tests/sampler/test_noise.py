@@ -69,7 +69,8 @@ def test_seeds_that_differ_by_two_to_the_32_draw_the_same_noise():
 @pytest.mark.parametrize("seed", [-1, 2**63, True, 1.0, "42", None])
 def test_a_seed_out_of_range_is_refused_in_one_line(seed):
     with pytest.raises(
-        GenerationError, match=r"^seed is .*; give a whole number from 0 to 9223372036854775807$"
+        GenerationError,
+        match=r"^seed is .*; give a whole number from 0 to 9223372036854775807$",
     ):
         check_seed(seed)
 

@@ -10,12 +10,25 @@ from labml_sd.sampler.philox import box_muller, philox_4x32_10
 
 # Counter, key and answer: the known answers that are published with Random123.
 KNOWN_ANSWERS = [
-    ("00000000 00000000 00000000 00000000", "00000000 00000000", "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
-    ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff", "408f276d 41c83b0e a20bc7c6 6d5451fd"),
-    ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
+    (
+        "00000000 00000000 00000000 00000000",
+        "00000000 00000000",
+        "6627e8d5 e169c58d bc57ac4c 9b00dbd8",
+    ),
+    (
+        "ffffffff ffffffff ffffffff ffffffff",
+        "ffffffff ffffffff",
+        "408f276d 41c83b0e a20bc7c6 6d5451fd",
+    ),
+    (
+        "243f6a88 85a308d3 13198a2e 03707344",
+        "a4093822 299f31d0",
+        "d16cfe09 94fdcceb 5001e420 24126ea1",
+    ),
 ]
 
-# Three draws of one run on a GPU: seed 0, torch.randn of (8, 10), (10) and (8, 10). The first row of each.
+# Three draws of one run on a GPU: seed 0, torch.randn of (8, 10), (10) and (8, 10). The first
+# row of each.
 PRINTED_BY_A_GPU = [
     [-0.9247, -0.4253, -2.6438, 0.1452, -0.1209, -0.5797, -0.6229, -0.3284, -1.0745, -0.3631],
     [0.1808, -0.5523, 0.9238, -0.7350, 1.3800, 0.8676, 0.1297, -0.9406, 0.8109, 0.8821],
@@ -50,7 +63,9 @@ def draws(seed, shape, n_draws):
 
 
 @pytest.mark.holds("labml_sd.sampler.philox.philox_4x32_10")
-@pytest.mark.parametrize(("counter", "key", "answer"), KNOWN_ANSWERS, ids=["zeros", "ones", "pi"])
+@pytest.mark.parametrize(
+    ("counter", "key", "answer"), KNOWN_ANSWERS, ids=["zeros", "ones", "pi"]
+)
 def test_the_published_answers_come_out(counter, key, answer):
     column = np.array(words(counter), dtype=np.uint64)[:, None]
     assert philox_4x32_10(column, tuple(words(key)))[:, 0].tolist() == words(answer)
@@ -64,10 +79,14 @@ def test_many_columns_at_once_are_each_what_they_are_alone():
     assert philox_4x32_10(random, key).T.tolist() == [list(column) for column in expected]
 
 
-@pytest.mark.parametrize(("index", "shape"), [(0, (1, 8, 10)), (1, (1, 1, 10)), (2, (1, 8, 10))])
+@pytest.mark.parametrize(
+    ("index", "shape"), [(0, (1, 8, 10)), (1, (1, 1, 10)), (2, (1, 8, 10))]
+)
 def test_three_draws_are_those_that_a_gpu_printed(index, shape):
     drawn = draws(0, shape, 3)[index].flatten()[:10]
-    torch.testing.assert_close(drawn, torch.tensor(PRINTED_BY_A_GPU[index]), rtol=0, atol=5.1e-5)
+    torch.testing.assert_close(
+        drawn, torch.tensor(PRINTED_BY_A_GPU[index]), rtol=0, atol=5.1e-5
+    )
 
 
 def test_the_first_draw_is_the_documented_one_to_the_last_digits_of_float32():
@@ -84,13 +103,17 @@ def test_every_number_is_the_formula_evaluated_by_itself(seed):
         for place, value in enumerate(row):
             x, y, _, _ = by_hand((n_drawn, 0, place, 0), (seed % 2**32, seed // 2**32))
             u, v = (x + 0.5) / 2**32, 2 * math.pi * (y + 0.5) / 2**32
-            assert value == pytest.approx(math.sqrt(-2 * math.log(u)) * math.sin(v), rel=2e-5, abs=2e-6)
+            assert value == pytest.approx(
+                math.sqrt(-2 * math.log(u)) * math.sin(v), rel=2e-5, abs=2e-6
+            )
 
 
 def test_the_largest_and_the_smallest_number_give_finite_noise():
     ends = np.array([0, 2**32 - 1], dtype=np.uint64)
     quarter = np.full(2, 2**30, dtype=np.uint64)  # sin v = 1
-    assert box_muller(ends, quarter).tolist() == pytest.approx([math.sqrt(-2 * math.log(2**-33)), 0])
+    assert box_muller(ends, quarter).tolist() == pytest.approx(
+        [math.sqrt(-2 * math.log(2**-33)), 0]
+    )
 
 
 def test_it_is_normal():
@@ -113,5 +136,7 @@ def test_a_gpu_draws_the_same():
 
 @pytest.mark.gpu
 def test_a_gpus_noise_source_holds_what_the_cpus_holds():
-    on_cpu, on_gpu = (NoiseSource([3, 4], (4, 8, 8), device=d, noise="cuda").draw() for d in ("cpu", "cuda"))
+    on_cpu, on_gpu = (
+        NoiseSource([3, 4], (4, 8, 8), device=d, noise="cuda").draw() for d in ("cpu", "cuda")
+    )
     assert torch.equal(on_gpu.cpu(), on_cpu)

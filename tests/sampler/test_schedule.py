@@ -86,7 +86,9 @@ def test_at_sigma_of_even_times_is_k_diffusions_list(schedule):
 
 @pytest.mark.parametrize("sigma", [-0.1, float("nan"), float("inf")])
 def test_a_sigma_out_of_range_is_refused_in_one_line(schedule, sigma):
-    with pytest.raises(GenerationError, match=r"^sigma is .*; give a finite number, 0 \(clean\) or above$"):
+    with pytest.raises(
+        GenerationError, match=r"^sigma is .*; give a finite number, 0 \(clean\) or above$"
+    ):
         schedule.at_sigma(sigma)
 
 
@@ -108,7 +110,12 @@ def test_half_log_snr_is_the_log_of_signal_over_noise(schedule):
 
 
 def test_clean_has_no_noise_and_infinite_snr():
-    assert (CLEAN.t, CLEAN.alpha_bar, CLEAN.sigma, CLEAN.half_log_snr) == (0.0, 1.0, 0.0, math.inf)
+    assert (CLEAN.t, CLEAN.alpha_bar, CLEAN.sigma, CLEAN.half_log_snr) == (
+        0.0,
+        1.0,
+        0.0,
+        math.inf,
+    )
 
 
 def test_add_noise_at_clean_changes_no_bit(randn):

@@ -65,7 +65,9 @@ def test_visited_are_the_levels_of_the_times(schedule):
 
 @pytest.mark.parametrize("n_steps", [0, -3, 1001, True, 20.0, "20", None, float("nan")])
 def test_a_step_count_out_of_range_is_refused_in_one_line(n_steps):
-    with pytest.raises(GenerationError, match=r"^steps is .*; give a whole number from 1 to 1000$"):
+    with pytest.raises(
+        GenerationError, match=r"^steps is .*; give a whole number from 1 to 1000$"
+    ):
         check_steps(n_steps)
 
 
@@ -80,12 +82,16 @@ def test_every_step_count_gives_exactly_that_many_falling_levels_by_sigma(schedu
     for n_steps in [*range(1, 31), 200, 999, 1000]:
         levels = visited(schedule, spacing, n_steps)
         assert len(levels) == n_steps, n_steps
-        assert all(a.t > b.t and a.alpha_bar < b.alpha_bar for a, b in pairwise(levels)), n_steps
+        assert all(a.t > b.t and a.alpha_bar < b.alpha_bar for a, b in pairwise(levels)), (
+            n_steps
+        )
 
 
 @pytest.mark.parametrize("spacing", ["karras", "exponential"])
 @pytest.mark.parametrize("n_steps", [2, 3, 20, 1000])
-def test_levels_by_sigma_reach_from_the_highest_to_the_lowest_whole_time(schedule, spacing, n_steps):
+def test_levels_by_sigma_reach_from_the_highest_to_the_lowest_whole_time(
+    schedule, spacing, n_steps
+):
     levels = visited(schedule, spacing, n_steps)
     assert (levels[0], levels[-1]) == (schedule.level(999), schedule.level(0))
 
@@ -120,10 +126,16 @@ def test_times_by_hand_are_taken_as_they_are_whole_or_not(schedule):
         ((1, 500), 2, "times by hand go from 1 to 500; each must be below the last"),
         ((1000, 500), 2, "time 1000 by hand is out of range; give numbers from 999 down to 0"),
         ((500, -1), 2, "time -1 by hand is out of range; give numbers from 999 down to 0"),
-        ((500, float("nan")), 2, "time nan by hand is out of range; give numbers from 999 down to 0"),
+        (
+            (500, float("nan")),
+            2,
+            "time nan by hand is out of range; give numbers from 999 down to 0",
+        ),
     ],
 )
-def test_times_by_hand_that_do_not_fit_are_refused_in_one_line(schedule, times, n_steps, complaint):
+def test_times_by_hand_that_do_not_fit_are_refused_in_one_line(
+    schedule, times, n_steps, complaint
+):
     with pytest.raises(GenerationError, match=f"^{complaint}$"):
         visited(schedule, times, n_steps)
 
@@ -138,6 +150,7 @@ def test_an_unknown_spacing_is_refused_with_the_list(schedule):
 
 def test_whole_times_are_not_what_karras_gives():
     with pytest.raises(
-        GenerationError, match="'karras' of whole times; choose one of trailing, uniform, leading, quadratic"
+        GenerationError,
+        match="'karras' of whole times; choose one of trailing, uniform, leading, quadratic",
     ):
         timesteps("karras", 20)

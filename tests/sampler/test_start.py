@@ -10,7 +10,8 @@ def levels(schedule):
 
 
 @pytest.mark.parametrize(
-    ("strength", "n_steps"), [(1.0, 20), (1, 20), (0.75, 15), (0.5, 10), (0.74, 14), (0.05, 1), (0.001, 1)]
+    ("strength", "n_steps"),
+    [(1.0, 20), (1, 20), (0.75, 15), (0.5, 10), (0.74, 14), (0.05, 1), (0.001, 1)],
 )
 def test_strength_is_the_share_of_steps_that_run_and_at_least_one(levels, strength, n_steps):
     assert tail(levels, strength) == levels[-(n_steps + 1) :]
@@ -38,9 +39,13 @@ def test_the_list_given_is_not_changed(levels):
     assert levels == before
 
 
-@pytest.mark.parametrize("strength", [-0.1, 1.01, float("nan"), float("inf"), True, "0.5", None])
+@pytest.mark.parametrize(
+    "strength", [-0.1, 1.01, float("nan"), float("inf"), True, "0.5", None]
+)
 def test_a_strength_out_of_range_is_refused_in_one_line(strength):
-    with pytest.raises(GenerationError, match=r"^strength is .*; give a number from 0 .* to 1 .*$"):
+    with pytest.raises(
+        GenerationError, match=r"^strength is .*; give a number from 0 .* to 1 .*$"
+    ):
         check_strength(strength)
 
 

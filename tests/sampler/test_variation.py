@@ -59,7 +59,9 @@ def test_columns_do_not_mix(pair):
 @pytest.mark.parametrize("factor", [1.0, 2.0, -1.0])
 def test_two_noises_on_one_line_are_joined_by_that_line(randn, factor):
     start = randn(*SHAPE)
-    torch.testing.assert_close(slerp(start, factor * start, 0.25), (0.75 + 0.25 * factor) * start)
+    torch.testing.assert_close(
+        slerp(start, factor * start, 0.25), (0.75 + 0.25 * factor) * start
+    )
 
 
 def test_halfway_noise_still_has_unit_variance():
@@ -85,7 +87,9 @@ def test_a_varied_image_depends_on_its_two_seeds_alone():
 
 @pytest.mark.parametrize("strength", [-0.1, 1.01, float("nan"), True, "0.5", None])
 def test_a_strength_out_of_range_is_refused_in_one_line(strength):
-    with pytest.raises(GenerationError, match=r"^variation_strength is .*; give a number from 0 .* to 1 .*$"):
+    with pytest.raises(
+        GenerationError, match=r"^variation_strength is .*; give a number from 0 .* to 1 .*$"
+    ):
         check_variation_strength(strength)
 
 

@@ -5,8 +5,9 @@ r"""Random prompts through the tokenizer and through the parameters of a picture
 Room       tests; run by hand at a large count, and by tests/text_encoder/test_fuzz.py at a small one
 Maps       a seed -> prompts of words, marks, signs and broken text -> those that went wrong
 
-Right is: 77 tokens of the vocabulary with the marks at the ends only, one warning if something was cut, and
-the same tokens from what comes back out of the parameters of a picture; or a PromptError.
+Right is: 77 tokens of the vocabulary with the marks at the ends only, one warning if something
+was cut, and the same tokens from what comes back out of the parameters of a picture; or a
+PromptError.
 """
 
 import argparse
@@ -20,12 +21,28 @@ from pathlib import Path
 from typing import Any
 
 from labml_sd.errors import PromptError
-from labml_sd.metadata import GenerationParameters, parse_json, parse_text
+from labml_sd.images.parameters import GenerationParameters, parse_json, parse_text
 from labml_sd.text_encoder.tokenizer import load_tokenizer, tokenize
 
 BUNDLED = Path(__file__).parents[2] / "labml_sd/models/tiny/tokenizer"
 PIECES = (
-    *("a", "red", "house", "The", "SNOW", "42", "don't", "naïve", "дом", "雪", "한국", "İ", "ß", "ſ", "K"),
+    *(
+        "a",
+        "red",
+        "house",
+        "The",
+        "SNOW",
+        "42",
+        "don't",
+        "naïve",
+        "дом",
+        "雪",
+        "한국",
+        "İ",
+        "ß",
+        "ſ",
+        "K",
+    ),
     *(
         "<|startoftext|>",
         "<|endoftext|>",
@@ -119,7 +136,9 @@ def complaint(tokenizer: Any, prompt: str) -> str:
             prompt=prompt, negative_prompt=prompt, steps=2, seed=7, width=8, height=8
         )
         back = parse_json(drawn.to_json())
-        joined = prompt.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+        joined = prompt.encode("utf-16-le", "surrogatepass").decode(
+            "utf-16-le", "surrogatepass"
+        )
         if back != replace(drawn, prompt=joined, negative_prompt=joined):
             return "something else came back"
         if joined != prompt and tokens(tokenizer, joined)[0] != row:
@@ -141,7 +160,9 @@ def fuzz(tokenizer: Any, count: int, seed: int) -> Counter[str]:
         if told:
             found[told] += 1
             example.setdefault(told, prompt)
-    return Counter({f"{told}, as with {example[told][:100]!r}": times for told, times in found.items()})
+    return Counter(
+        {f"{told}, as with {example[told][:100]!r}": times for told, times in found.items()}
+    )
 
 
 def main() -> int:

@@ -41,7 +41,9 @@ def test_the_vectors_of_the_padding_know_the_prompt(embedder):
 
 
 def test_a_prompt_does_not_depend_on_the_others_of_its_batch(embedder):
-    torch.testing.assert_close(embedder(["a boat", "a cat"])[1:], embedder("a cat"), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        embedder(["a boat", "a cat"])[1:], embedder("a cat"), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_the_warning_of_a_cut_prompt_quotes_what_was_lost(embedder):

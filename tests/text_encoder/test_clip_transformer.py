@@ -11,7 +11,14 @@ from labml_sd.text_encoder import CLIPTextTransformer
 from labml_sd.text_encoder.clip_transformer import MLP, CausalSelfAttention, quick_gelu
 
 SMALL = TextEncoderConfig(
-    vocab_size=20, n_positions=8, d_model=12, n_layers=3, n_heads=2, d_mlp=20, bos_id=18, eos_id=19
+    vocab_size=20,
+    n_positions=8,
+    d_model=12,
+    n_layers=3,
+    n_heads=2,
+    d_mlp=20,
+    bos_id=18,
+    eos_id=19,
 )
 IDS = torch.tensor([[18, 3, 4, 5, 19, 19, 19, 19], [18, 7, 19, 19, 19, 19, 19, 19]])
 

@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
-SPEC = importlib.util.spec_from_file_location("fuzz_of_prompts", Path(__file__).with_name("fuzz.py"))
+SPEC = importlib.util.spec_from_file_location(
+    "fuzz_of_prompts", Path(__file__).with_name("fuzz.py")
+)
 fuzz = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(fuzz)
 

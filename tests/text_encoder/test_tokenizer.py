@@ -68,7 +68,9 @@ def test_ids_are_start_words_end_and_padding_of_the_same_id(ids, tokenizer, mark
 
 def test_ids_equal_those_of_the_tokenizer_with_its_own_marks_and_padding(ids, tokenizer):
     prompts = ["a red house in the snow", "Ünïcödé, 42 cats!"]
-    theirs = tokenizer(prompts, padding="max_length", max_length=77, truncation=True)["input_ids"]
+    theirs = tokenizer(prompts, padding="max_length", max_length=77, truncation=True)[
+        "input_ids"
+    ]
     assert ids(prompts).tolist() == theirs
 
 
@@ -104,7 +106,9 @@ def test_only_prompts_that_are_cut_are_warned_about(ids):
     assert len(caught) == 1
 
 
-@pytest.mark.parametrize("mark", ["<|startoftext|>", "<|endoftext|>", "<|ENDOFTEXT|>", "<|EndOfText|>"])
+@pytest.mark.parametrize(
+    "mark", ["<|startoftext|>", "<|endoftext|>", "<|ENDOFTEXT|>", "<|EndOfText|>"]
+)
 def test_a_mark_typed_as_text_stays_text(ids, tokenizer, marks, mark):
     found = words(ids(f"a {mark} cat")[0], marks)
     assert not set(found) & set(marks)
@@ -130,9 +134,13 @@ def test_a_lone_surrogate_becomes_a_question_mark(ids):
 
 @settings(deadline=None, derandomize=True, database=None)
 @given(st.text(st.characters(exclude_categories=()), max_size=20))
-def test_any_text_becomes_ids_of_the_vocabulary_with_marks_at_its_ends_only(tokenizer, ids, marks, prompt):
+def test_any_text_becomes_ids_of_the_vocabulary_with_marks_at_its_ends_only(
+    tokenizer, ids, marks, prompt
+):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a character is up to four bytes, each a token
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # a character is up to four bytes, each a token
         row = ids(prompt)[0]
     found = words(row, marks)
     assert all(0 <= i < marks[0] for i in found)
@@ -165,12 +173,16 @@ def test_a_megabyte_of_anything_is_cut_and_the_warning_stays_short(ids, marks, p
     assert text.isprintable() and len(text) < 6000
 
 
-@pytest.mark.parametrize("prompt", [" " * 2**20, "\n\u3000" * 2**18], ids=["spaces", "lines and wide spaces"])
+@pytest.mark.parametrize(
+    "prompt", [" " * 2**20, "\n\u3000" * 2**18], ids=["spaces", "lines and wide spaces"]
+)
 def test_a_megabyte_of_spaces_is_the_empty_prompt(ids, prompt):
     assert torch.equal(ids(prompt), ids(""))
 
 
-@pytest.mark.parametrize("space", "\t\n\v\f\r \x85\xa0\u1680\u2000\u2009\u2028\u2029\u202f\u205f\u3000")
+@pytest.mark.parametrize(
+    "space", "\t\n\v\f\r \x85\xa0\u1680\u2000\u2009\u2028\u2029\u202f\u205f\u3000"
+)
 def test_words_behind_many_spaces_of_any_kind_are_still_read(ids, space):
     assert torch.equal(ids("a" + space * 10_000 + "red" + space + "house"), ids("a red house"))
 
@@ -182,7 +194,9 @@ def test_what_a_long_prompt_begins_with_counts_as_if_all_of_it_had_been_read(tok
         assert ids(prompt)[0, 1:76].tolist() == all_of_it[:75]
 
 
-@pytest.mark.parametrize("prompt", ["a" * (2**20 + 1), "雪" * (2**20 // 3 + 1), "\ud800" * 2**19])
+@pytest.mark.parametrize(
+    "prompt", ["a" * (2**20 + 1), "雪" * (2**20 // 3 + 1), "\ud800" * 2**19]
+)
 def test_more_than_a_megabyte_is_refused_and_the_limit_named(prompt):
     with pytest.raises(PromptError, match="negative_prompt is longer than 1,048,576 bytes"):
         check_prompts(["a cat", prompt], "negative_prompt")

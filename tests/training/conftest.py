@@ -5,13 +5,15 @@ from dataclasses import replace
 import pytest
 
 from labml_sd.config import AutoencoderConfig, ModelConfig, TextEncoderConfig, UNetConfig
-from labml_sd.training.recipe import AutoencoderRecipe, ClipRecipe, DiffusionRecipe, Recipe
+from labml_sd.tiny.recipe import AutoencoderRecipe, ClipRecipe, DiffusionRecipe, Recipe
 
 
 @pytest.fixture(scope="session")
 def small_recipe() -> Recipe:
     """The whole training at a size that takes milliseconds a step."""
-    text = TextEncoderConfig(vocab_size=600, n_positions=77, d_model=16, n_layers=1, n_heads=2, d_mlp=32)
+    text = TextEncoderConfig(
+        vocab_size=600, n_positions=77, d_model=16, n_layers=1, n_heads=2, d_mlp=32
+    )
     model = ModelConfig(
         name="small",
         text_encoder=replace(text, bos_id=598, eos_id=599),
@@ -25,7 +27,11 @@ def small_recipe() -> Recipe:
             norm_groups=8,
         ),
         autoencoder=AutoencoderConfig(
-            channels=8, channel_multipliers=(1, 2), n_res_blocks=1, norm_groups=8, scale_factor=1.0
+            channels=8,
+            channel_multipliers=(1, 2),
+            n_res_blocks=1,
+            norm_groups=8,
+            scale_factor=1.0,
         ),
         image_size=32,
         guidance_scale=2.0,

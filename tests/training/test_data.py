@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
+from labml_sd.tiny.scenes import Scene
 from labml_sd.training.data import generator, image_batch, scene_batch, scene_image
-from labml_sd.training.scenes import Scene
 
 
 def test_a_generator_depends_on_seed_step_and_stream_only():

@@ -17,17 +17,28 @@ def test_scale_factor_counts_the_spread_of_a_draw_too():
 
 def test_fingerprint_knows_weights_seed_and_number():
     torch.manual_seed(0)
-    small = AutoencoderConfig(channels=8, channel_multipliers=(1, 2), n_res_blocks=1, norm_groups=8)
+    small = AutoencoderConfig(
+        channels=8, channel_multipliers=(1, 2), n_res_blocks=1, norm_groups=8
+    )
     one, two = Autoencoder(small), Autoencoder(small)
     assert fingerprint(one, 0, 5) == fingerprint(one, 0, 5)
     assert (
-        len({fingerprint(one, 0, 5), fingerprint(two, 0, 5), fingerprint(one, 1, 5), fingerprint(one, 0, 6)})
+        len(
+            {
+                fingerprint(one, 0, 5),
+                fingerprint(two, 0, 5),
+                fingerprint(one, 1, 5),
+                fingerprint(one, 0, 6),
+            }
+        )
         == 4
     )
 
 
 def test_fingerprint_does_not_ask_the_decoder():
-    small = AutoencoderConfig(channels=8, channel_multipliers=(1, 2), n_res_blocks=1, norm_groups=8)
+    small = AutoencoderConfig(
+        channels=8, channel_multipliers=(1, 2), n_res_blocks=1, norm_groups=8
+    )
     one = Autoencoder(small)
     before = fingerprint(one, 0, 5)
     torch.nn.init.zeros_(one.decoder.conv_out.weight)

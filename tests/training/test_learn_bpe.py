@@ -2,13 +2,13 @@ import pytest
 from transformers import CLIPTokenizer
 
 from labml_sd.text_encoder.tokenizer import END, START, save_tokenizer
+from labml_sd.tiny.scenes import Scene
 from labml_sd.training.learn_bpe import (
     END_OF_WORD,
     byte_symbols,
     learn_bpe,
     split_words,
 )
-from labml_sd.training.scenes import Scene
 
 CAPTIONS = [Scene.sample(0, index).caption(index) for index in range(3000)]
 FRESH = [Scene.sample(1, index).caption(index, full=True) for index in range(200)]
@@ -82,7 +82,9 @@ def test_clip_tokenizer_cuts_fresh_captions_as_our_merges_do(tmp_path, vocab_siz
     save_tokenizer(tmp_path, vocab, merges)
     tokenizer = CLIPTokenizer.from_pretrained(tmp_path, local_files_only=True)
     for caption in [*FRESH, "Two zebras, it's 42!", "a red-hot car_wash ..."]:
-        expected = [vocab[token] for word in split_words(caption) for token in greedy(word, merges)]
+        expected = [
+            vocab[token] for word in split_words(caption) for token in greedy(word, merges)
+        ]
         assert tokenizer(caption).input_ids == [vocab[START], *expected, vocab[END]]
 
 

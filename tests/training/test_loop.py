@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from labml_sd.tiny.recipe import StageRecipe
 from labml_sd.training import loop
 from labml_sd.training.data import generator
-from labml_sd.training.recipe import StageRecipe
 from labml_sd.training.run import read_state
 
 
@@ -59,7 +59,9 @@ def test_an_interrupted_run_ends_at_the_same_bits(tmp_path):
         loop.train(stopped, tmp_path / "parts", n_steps=40, progress=False)
     resumed = loop.train(Line(), tmp_path / "parts", progress=False)
     assert torch.equal(weights(whole), weights(resumed))
-    assert (tmp_path / "whole/line.csv").read_text() == (tmp_path / "parts/line.csv").read_text()
+    assert (tmp_path / "whole/line.csv").read_text() == (
+        tmp_path / "parts/line.csv"
+    ).read_text()
 
 
 def test_ctrl_c_waits_for_the_step_saves_and_says_how_to_go_on(tmp_path, ctrl_c):
@@ -73,10 +75,14 @@ def test_ctrl_c_waits_for_the_step_saves_and_says_how_to_go_on(tmp_path, ctrl_c)
         return learn(step, progress)
 
     stopped.losses = losses  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt, match=r"^line: .*saved at step 18; the same command goes on"):
+    with pytest.raises(
+        KeyboardInterrupt, match=r"^line: .*saved at step 18; the same command goes on"
+    ):
         loop.train(stopped, tmp_path / "parts", n_steps=40, progress=False)
     assert read_state(tmp_path / "parts/line.pt")["step"] == 18
-    assert torch.equal(weights(whole), weights(loop.train(Line(), tmp_path / "parts", progress=False)))
+    assert torch.equal(
+        weights(whole), weights(loop.train(Line(), tmp_path / "parts", progress=False))
+    )
 
 
 def test_samples_are_kept_under_their_steps(tmp_path):
@@ -163,7 +169,9 @@ def test_the_average_follows_the_weights_by_its_formula():
 
 def test_learning_rate_starts_anew_at_a_restart():
     once = StageRecipe(n_steps=400, batch_size=1, learning_rate=2.0, warmup=10)
-    twice = StageRecipe(n_steps=1000, batch_size=1, learning_rate=2.0, warmup=10, restarts=(400,))
+    twice = StageRecipe(
+        n_steps=1000, batch_size=1, learning_rate=2.0, warmup=10, restarts=(400,)
+    )
     first = [loop.learning_rate(twice, step, 1000) for step in range(400)]
     assert first == [loop.learning_rate(once, step, 400) for step in range(400)]
     longer = StageRecipe(n_steps=600, batch_size=1, learning_rate=2.0, warmup=10)

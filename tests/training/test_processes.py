@@ -58,14 +58,20 @@ def test_one_process_gets_back_what_it_gave():
 def curves(small_recipe, tmp_path_factory):
     """The losses of one process with a doubled batch, and of two that `accelerate launch` starts."""
     folder = tmp_path_factory.mktemp("processes")
-    quick = {"warmup": 1, "learning_rate": 1e-2, "weight_decay": 0.0}  # so that six steps change much
+    quick = {
+        "warmup": 1,
+        "learning_rate": 1e-2,
+        "weight_decay": 0.0,
+    }  # so that six steps change much
     one = replace(
         small_recipe,
         autoencoder=replace(small_recipe.autoencoder, **quick, whole_from=0.5),
         clip=replace(small_recipe.clip, **quick),
         diffusion=replace(small_recipe.diffusion, **quick),
     )
-    with pytest.MonkeyPatch.context() as patch:  # in bfloat16 a batch of another size is rounded otherwise
+    with (
+        pytest.MonkeyPatch.context() as patch
+    ):  # in bfloat16 a batch of another size is rounded otherwise
         patch.setattr(precision, "fast_bfloat16", lambda device: False)
         for stage in ("autoencoder", "decoder", "clip", "diffusion"):
             train(stage, doubled(one), folder / "one")
@@ -75,7 +81,10 @@ def curves(small_recipe, tmp_path_factory):
         shutil.copy(folder / f"one/{stage}.pt", folder / "two/diffusion")
     launch(pickle.dumps((one, folder / "two", STAGES)), folder)
     return {
-        stage: (read_state(folder / f"one/{stage}.pt"), read_state(folder / f"two/{stage}/{stage}.pt"))
+        stage: (
+            read_state(folder / f"one/{stage}.pt"),
+            read_state(folder / f"two/{stage}/{stage}.pt"),
+        )
         for stage in STAGES
     }
 
@@ -84,14 +93,22 @@ def doubled(recipe):
     return replace(
         recipe,
         autoencoder=replace(recipe.autoencoder, batch_size=2 * recipe.autoencoder.batch_size),
-        clip=replace(recipe.clip, batch_size=2 * recipe.clip.batch_size, n_hard=2 * recipe.clip.n_hard),
+        clip=replace(
+            recipe.clip, batch_size=2 * recipe.clip.batch_size, n_hard=2 * recipe.clip.n_hard
+        ),
         diffusion=replace(recipe.diffusion, batch_size=2 * recipe.diffusion.batch_size),
     )
 
 
 def train(stage, recipe, folder):
     train_stage(
-        stage, recipe, folder, Budget(n_steps=N_STEPS), seed=0, device=torch.device("cpu"), progress=False
+        stage,
+        recipe,
+        folder,
+        Budget(n_steps=N_STEPS),
+        seed=0,
+        device=torch.device("cpu"),
+        progress=False,
     )
 
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from labml_sd.errors import CheckpointError
+from labml_sd.tiny.recipe import StageRecipe
 from labml_sd.training import run as run_module
 from labml_sd.training.processes import ALONE, Processes
-from labml_sd.training.recipe import StageRecipe
 from labml_sd.training.run import Run, load_average, machine_name, read_state
 
 

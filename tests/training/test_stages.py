@@ -10,7 +10,7 @@ from labml_sd.sampler.schedule import Level
 from labml_sd.text_encoder import load_tokenizer
 from labml_sd.training.latents import encode_scenes
 from labml_sd.training.stages import STAGES, Budget, assemble, first_stages, train_stage
-from labml_sd.training.train_diffusion import DiffusionTask
+from labml_sd.training.tasks.diffusion import DiffusionTask
 
 CPU = torch.device("cpu")
 
@@ -40,7 +40,9 @@ def test_latents_have_unit_variance_after_the_measured_scale(small_recipe, run_f
     model = assemble(small_recipe, run_folder)
     latents = encode_scenes(model.autoencoder, 0, 40, 32, run_folder, progress=False)
     noise = torch.randn(latents.mean.shape, generator=torch.Generator().manual_seed(0))
-    z = model.config.autoencoder.scale_factor * (latents.mean.float() + latents.std.float() * noise)
+    z = model.config.autoencoder.scale_factor * (
+        latents.mean.float() + latents.std.float() * noise
+    )
     assert abs(z.std().item() - 1.0) < 0.02
 
 
@@ -54,7 +56,9 @@ def test_latents_are_encoded_once(small_recipe, run_folder, monkeypatch):
 
 @pytest.mark.parametrize("dropout", [0.0, 1.0])
 def test_prompts_are_dropped_as_often_as_asked(dropout, small_recipe, run_folder):
-    recipe = replace(small_recipe, diffusion=replace(small_recipe.diffusion, prompt_dropout=dropout))
+    recipe = replace(
+        small_recipe, diffusion=replace(small_recipe.diffusion, prompt_dropout=dropout)
+    )
     config = assemble(small_recipe, run_folder).config
     model = first_stages(config, recipe, load_tokenizer(run_folder / "tokenizer"), run_folder)
     latents = encode_scenes(model.autoencoder, 0, 40, 32, run_folder, progress=False)
@@ -65,12 +69,16 @@ def test_prompts_are_dropped_as_often_as_asked(dropout, small_recipe, run_folder
 
 
 def test_preparations_are_part_of_the_budget():
-    assert Budget(minutes=10.0).of("diffusion", spent=90.0)["minutes"] == pytest.approx(10 * 0.45 - 1.5)
+    assert Budget(minutes=10.0).of("diffusion", spent=90.0)["minutes"] == pytest.approx(
+        10 * 0.45 - 1.5
+    )
     assert Budget().of("diffusion", spent=90.0)["minutes"] is None
 
 
 def test_a_missing_stage_is_named(small_recipe, tmp_path):
     with pytest.raises(CheckpointError, match="train the stage 'decoder' first"):
-        train_stage("diffusion", small_recipe, tmp_path, Budget(), seed=0, device=CPU, progress=False)
+        train_stage(
+            "diffusion", small_recipe, tmp_path, Budget(), seed=0, device=CPU, progress=False
+        )
     with pytest.raises(CheckpointError, match="train the stage 'diffusion' first"):
         assemble(small_recipe, tmp_path)

@@ -18,7 +18,9 @@ from labml_sd.unet.attention import (
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(
+        *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 @pytest.mark.holds("labml_sd.unet.attention.attention_probabilities")
@@ -26,19 +28,25 @@ def test_probabilities_follow_the_equation():
     q, k = randn(1, 1, 2, 3), randn(1, 1, 4, 3, seed=1)
     probabilities = attention_probabilities(q, k)[0, 0]
     for n in range(2):
-        scores = [math.exp(sum((q[0, 0, n] * k[0, 0, m]).tolist()) / math.sqrt(3)) for m in range(4)]
+        scores = [
+            math.exp(sum((q[0, 0, n] * k[0, 0, m]).tolist()) / math.sqrt(3)) for m in range(4)
+        ]
         assert probabilities[n].tolist() == pytest.approx([s / sum(scores) for s in scores])
 
 
 def test_the_weights_of_a_query_over_the_keys_sum_to_one():
     probabilities = attention_probabilities(randn(2, 3, 5, 4), randn(2, 3, 7, 4, seed=1))
     assert probabilities.shape == (2, 3, 5, 7)
-    torch.testing.assert_close(probabilities.sum(dim=-1), torch.ones(2, 3, 5, dtype=torch.float64))
+    torch.testing.assert_close(
+        probabilities.sum(dim=-1), torch.ones(2, 3, 5, dtype=torch.float64)
+    )
 
 
 def test_the_root_keeps_the_scores_variance_at_one_for_every_width():
     for width in (4, 256):
-        probabilities = attention_probabilities(randn(1, 1, 500, width), randn(1, 1, 500, width, seed=1))
+        probabilities = attention_probabilities(
+            randn(1, 1, 500, width), randn(1, 1, 500, width, seed=1)
+        )
         log_weights = probabilities.log()
         scores = log_weights - log_weights.mean(dim=-1, keepdim=True)
         assert scores.var().item() == pytest.approx(1.0, abs=0.15)
@@ -47,14 +55,20 @@ def test_the_root_keeps_the_scores_variance_at_one_for_every_width():
 @pytest.mark.holds("labml_sd.unet.attention.attention_probabilities")
 def test_normal_and_flash_attention_give_the_same_numbers():
     q, k, v = randn(2, 3, 5, 4), randn(2, 3, 7, 4, seed=1), randn(2, 3, 7, 4, seed=2)
-    torch.testing.assert_close(flash_attention(q, k, v), normal_attention(q, k, v), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        flash_attention(q, k, v), normal_attention(q, k, v), rtol=1e-12, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("slice_bytes", [1, 2 * 42 * 8, 3 * 42 * 8, 2**26])
-def test_sliced_attention_gives_the_same_numbers_for_slices_of_any_size(monkeypatch, slice_bytes):
+def test_sliced_attention_gives_the_same_numbers_for_slices_of_any_size(
+    monkeypatch, slice_bytes
+):
     monkeypatch.setattr(attention_module, "SLICE_BYTES", slice_bytes)
     q, k, v = randn(2, 3, 5, 4), randn(2, 3, 7, 4, seed=1), randn(2, 3, 7, 4, seed=2)
-    torch.testing.assert_close(sliced_attention(q, k, v), normal_attention(q, k, v), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        sliced_attention(q, k, v), normal_attention(q, k, v), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_sliced_attention_holds_the_weights_of_a_slice_and_no_more(monkeypatch):
@@ -130,7 +144,9 @@ def test_feed_forward_widens_by_four_and_narrows_again(randomise):
     layer = randomise(FeedForward(6).double())
     assert layer.net[0].proj.weight.shape == (48, 6)  # four times, for value and gate
     x = randn(1, 5, 6)
-    torch.testing.assert_close(layer(x), F.linear(layer.net[0](x), layer.net[2].weight, layer.net[2].bias))
+    torch.testing.assert_close(
+        layer(x), F.linear(layer.net[0](x), layer.net[2].weight, layer.net[2].bias)
+    )
 
 
 def test_feed_forward_treats_each_position_alone(randomise):

@@ -24,7 +24,9 @@ T = torch.tensor([10, 500])
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(
+        *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 X, COND = randn(2, 4, 4, 6), randn(2, 5, 6, seed=1)
@@ -43,7 +45,9 @@ def test_there_is_one_map_for_each_call_and_block_in_the_order_they_ran(unet):
     with record_attention(unet) as maps:
         unet(X, T, COND)
         unet(X, T, COND)
-    expected = [(call, f"{block}.transformer_blocks.0.attn2") for call in (0, 1) for block in BLOCKS]
+    expected = [
+        (call, f"{block}.transformer_blocks.0.attn2") for call in (0, 1) for block in BLOCKS
+    ]
     assert [(m.call, m.block) for m in maps] == expected
 
 
@@ -59,7 +63,9 @@ def test_the_weights_of_each_position_sum_to_one(unet):
     with record_attention(unet) as maps:
         unet(X, T, COND)
     for m in maps:
-        torch.testing.assert_close(m.probabilities.sum(dim=-1), torch.ones(m.probabilities.shape[:3]))
+        torch.testing.assert_close(
+            m.probabilities.sum(dim=-1), torch.ones(m.probabilities.shape[:3])
+        )
 
 
 def test_a_map_is_the_softmax_over_the_tokens_of_what_attn2_was_given(unet):
@@ -78,7 +84,9 @@ def test_a_map_is_the_softmax_over_the_tokens_of_what_attn2_was_given(unet):
 def test_maps_are_float32_on_the_cpu_without_gradients(unet):
     with record_attention(unet) as maps:
         unet(X.clone().requires_grad_(), T, COND)
-    assert {(m.probabilities.dtype, m.probabilities.device.type) for m in maps} == {(torch.float32, "cpu")}
+    assert {(m.probabilities.dtype, m.probabilities.device.type) for m in maps} == {
+        (torch.float32, "cpu")
+    }
     assert not any(m.probabilities.requires_grad for m in maps)
 
 

@@ -7,7 +7,9 @@ from labml_sd.unet.blocks import DownSample, ResBlock, UpSample, norm
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(
+        *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def test_the_norm_uses_eps_1e_minus_5():
@@ -69,4 +71,6 @@ def test_up_sample_repeats_each_position_and_convolves(randomise):
     layer = randomise(UpSample(2).double())
     x = randn(1, 2, 3, 4)
     repeated = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-    torch.testing.assert_close(layer(x), F.conv2d(repeated, layer.conv.weight, layer.conv.bias, padding=1))
+    torch.testing.assert_close(
+        layer(x), F.conv2d(repeated, layer.conv.weight, layer.conv.bias, padding=1)
+    )

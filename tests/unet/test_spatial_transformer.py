@@ -6,7 +6,9 @@ from labml_sd.unet.spatial_transformer import BasicTransformerBlock, SpatialTran
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(
+        *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 @pytest.fixture
@@ -33,10 +35,14 @@ def test_a_block_computes_its_three_sums(randomise):
 def test_the_transformer_computes_its_equation_with_positions_read_row_by_row(transformer):
     x, cond = randn(2, 8, 3, 5), randn(2, 7, 6, seed=1)
     entered = transformer.proj_in(transformer.norm(x))
-    tokens = torch.stack([entered[:, :, row, column] for row in range(3) for column in range(5)], dim=1)
+    tokens = torch.stack(
+        [entered[:, :, row, column] for row in range(3) for column in range(5)], dim=1
+    )
     for block in transformer.transformer_blocks:
         tokens = block(tokens, cond)
-    left = torch.stack([tokens[:, 5 * row : 5 * row + 5] for row in range(3)], dim=1).permute(0, 3, 1, 2)
+    left = torch.stack([tokens[:, 5 * row : 5 * row + 5] for row in range(3)], dim=1).permute(
+        0, 3, 1, 2
+    )
     torch.testing.assert_close(transformer(x, cond), x + transformer.proj_out(left))
 
 

@@ -35,7 +35,9 @@ def test_waves_are_float32_or_better(given, computed):
 
 
 def test_whole_and_real_times_give_the_same_waves():
-    assert torch.equal(sinusoids(torch.tensor([7, 999]), 8), sinusoids(torch.tensor([7.0, 999.0]), 8))
+    assert torch.equal(
+        sinusoids(torch.tensor([7, 999]), 8), sinusoids(torch.tensor([7.0, 999.0]), 8)
+    )
 
 
 def test_all_times_of_the_schedule_are_told_apart():

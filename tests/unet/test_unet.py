@@ -25,7 +25,9 @@ T = torch.tensor([1, 900])
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(
+        *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,13 @@ def v1():
 
 def kinds(block: nn.Module) -> str:
     """One letter a layer: c convolution, R ResBlock, S SpatialTransformer, d down, u up."""
-    letters = {nn.Conv2d: "c", ResBlock: "R", SpatialTransformer: "S", DownSample: "d", UpSample: "u"}
+    letters = {
+        nn.Conv2d: "c",
+        ResBlock: "R",
+        SpatialTransformer: "S",
+        DownSample: "d",
+        UpSample: "u",
+    }
     return "".join(letters[type(layer)] for layer in block)
 
 
@@ -59,7 +67,10 @@ def test_at_v1_size_blocks_stand_as_in_the_checkpoint(v1):
 
 
 def test_at_v1_size_the_up_blocks_take_the_widths_of_the_checkpoint(v1):
-    widths = [(b[0].in_layers[2].in_channels, b[0].in_layers[2].out_channels) for b in v1.output_blocks]
+    widths = [
+        (b[0].in_layers[2].in_channels, b[0].in_layers[2].out_channels)
+        for b in v1.output_blocks
+    ]
     assert widths == [
         (2560, 1280), (2560, 1280), (2560, 1280),
         (2560, 1280), (2560, 1280), (1920, 1280),
@@ -69,7 +80,9 @@ def test_at_v1_size_the_up_blocks_take_the_widths_of_the_checkpoint(v1):
 
 
 def test_at_v1_size_heads_are_40_80_and_160_wide(v1):
-    widths = {m.to_q.out_features // m.n_heads for m in v1.modules() if isinstance(m, CrossAttention)}
+    widths = {
+        m.to_q.out_features // m.n_heads for m in v1.modules() if isinstance(m, CrossAttention)
+    }
     assert widths == {40, 80, 160}
 
 
@@ -77,7 +90,9 @@ def test_at_v1_size_heads_are_40_80_and_160_wide(v1):
 def test_group_norms_use_1e_minus_6_in_transformers_and_1e_minus_5_elsewhere(unet):
     for name, module in unet.named_modules():
         if isinstance(module, nn.GroupNorm):
-            in_transformer = isinstance(unet.get_submodule(name.rpartition(".")[0]), SpatialTransformer)
+            in_transformer = isinstance(
+                unet.get_submodule(name.rpartition(".")[0]), SpatialTransformer
+            )
             assert module.eps == (1e-6 if in_transformer else 1e-5), name
 
 
@@ -90,7 +105,10 @@ def test_there_are_parameters_only_and_no_buffers(unet):
 
 
 def test_a_sequence_hands_the_time_to_res_blocks_and_the_prompt_to_transformers(randomise):
-    res, spatial = ResBlock(4, 8, 6, norm_groups=2), SpatialTransformer(8, 5, n_heads=2, norm_groups=2)
+    res, spatial = (
+        ResBlock(4, 8, 6, norm_groups=2),
+        SpatialTransformer(8, 5, n_heads=2, norm_groups=2),
+    )
     layers = randomise(TimestepEmbedSequential(res, spatial, UpSample(8)).double())
     x, t_emb, cond = randn(2, 4, 3, 3), randn(2, 6, seed=1), randn(2, 7, 5, seed=2)
     expected = layers[2](layers[1](layers[0](x, t_emb), cond))
@@ -175,5 +193,8 @@ def test_nothing_in_the_input_is_changed(unet):
 
 def test_a_network_in_bfloat16_answers_in_bfloat16():
     unet = UNet(tiny().unet).to(torch.bfloat16)
-    x, cond = torch.zeros(1, 4, 4, 4, dtype=torch.bfloat16), torch.zeros(1, 5, 128, dtype=torch.bfloat16)
+    x, cond = (
+        torch.zeros(1, 4, 4, 4, dtype=torch.bfloat16),
+        torch.zeros(1, 5, 128, dtype=torch.bfloat16),
+    )
     assert unet(x, torch.tensor([999.0]), cond).dtype == torch.bfloat16

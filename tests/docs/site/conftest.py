@@ -14,14 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-if TYPE_CHECKING:  # the extra for the documentation brings it; the other tests must be collected without
+if (
+    TYPE_CHECKING
+):  # the extra for the documentation brings it; the other tests must be collected without
     from playwright.sync_api import Browser, ConsoleMessage, Page, Route
 
 FACTS = (Path(__file__).parent / "facts.js").read_text(encoding="utf-8")
 SIZES = {"desktop": (1400, 900), "phone": (390, 844)}
 
 # What is fetched with a page, as against what is opened when it is clicked.
-LOADING = {("link", "href"), ("object", "data"), ("use", "href"), ("use", "xlink:href"), ("video", "poster")}
+LOADING = {
+    ("link", "href"),
+    ("object", "data"),
+    ("use", "href"),
+    ("use", "xlink:href"),
+    ("video", "poster"),
+}
 NAMING = {
     "alternate",
     "canonical",
@@ -77,8 +85,12 @@ class Reader(HTMLParser):
             self.page.links.append(given["href"])
         if tag == "link" and given.get("rel", "") in NAMING:
             return
-        self.page.loads += [url for name, url in given.items() if name == "src" or (tag, name) in LOADING]
-        self.page.loads += [part.split()[0] for part in given.get("srcset", "").split(",") if part.strip()]
+        self.page.loads += [
+            url for name, url in given.items() if name == "src" or (tag, name) in LOADING
+        ]
+        self.page.loads += [
+            part.split()[0] for part in given.get("srcset", "").split(",") if part.strip()
+        ]
         self.page.loads += STYLE_URL.findall(given.get("style", ""))
 
     def handle_endtag(self, tag: str) -> None:
@@ -98,7 +110,10 @@ def site() -> Path:
     """The folder of the built site."""
     folder = os.environ.get("SITE", "")
     if not folder or not (Path(folder) / "index.html").is_file():
-        pytest.fail(f"SITE={folder!r} holds no index.html: build the site, give its folder.", pytrace=False)
+        pytest.fail(
+            f"SITE={folder!r} holds no index.html: build the site, give its folder.",
+            pytrace=False,
+        )
     return Path(folder).resolve()
 
 
@@ -112,7 +127,9 @@ def style_url() -> re.Pattern[str]:
 def parsed(site: Path) -> dict[Path, Parsed]:
     """Every page of the site, in both languages."""
     paths = [path for path in sorted(site.rglob("*.html")) if "_static" not in path.parts]
-    return {path: Reader(Parsed(path, path.relative_to(site).as_posix())).page for path in paths}
+    return {
+        path: Reader(Parsed(path, path.relative_to(site).as_posix())).page for path in paths
+    }
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -139,7 +156,9 @@ def browser() -> Iterator["Browser"]:
     names = ("chromium", "chromium-browser", "google-chrome")
     program = next(filter(None, map(shutil.which, names)), None)
     if program is None:
-        pytest.fail("No browser: install Chromium (Debian: apt-get install chromium).", pytrace=False)
+        pytest.fail(
+            "No browser: install Chromium (Debian: apt-get install chromium).", pytrace=False
+        )
     with sync_playwright() as driver:
         # As root, and in containers, Chromium's own sandbox cannot start; the pages are ours.
         browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
@@ -182,7 +201,10 @@ def visit(browser: "Browser", address: str) -> Callable[..., Visit]:
         page.on("console", note)
         page.on("pageerror", lambda error: seen.errors.append(f"error: {error}"))
         page.on("requestfailed", lambda request: seen.errors.append(f"failed: {request.url}"))
-        page.on("response", lambda r: seen.errors.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
+        page.on(
+            "response",
+            lambda r: seen.errors.append(f"{r.status}: {r.url}") if r.status >= 400 else None,
+        )
         page.goto(address + path, wait_until="load")
         return seen
 
@@ -196,7 +218,9 @@ PAGES = {
     "notebook": "notebooks/06_attention.html",
     "chinese": "zh_CN/index.html",
 }
-CASES = [(page, size, scheme) for page in PAGES for size in SIZES for scheme in ("light", "dark")]
+CASES = [
+    (page, size, scheme) for page in PAGES for size in SIZES for scheme in ("light", "dark")
+]
 
 
 @pytest.fixture(scope="session", params=CASES, ids="-".join)

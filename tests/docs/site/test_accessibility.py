@@ -7,7 +7,16 @@ import pytest
 pytestmark = pytest.mark.site
 
 each_size = pytest.mark.parametrize("size", ["desktop", "phone"])
-NAMED = {"button", "link", "searchbox", "textbox", "checkbox", "combobox", "DisclosureTriangle", "image"}
+NAMED = {
+    "button",
+    "link",
+    "searchbox",
+    "textbox",
+    "checkbox",
+    "combobox",
+    "DisclosureTriangle",
+    "image",
+}
 
 
 def test_every_page_has_one_first_heading_and_leaves_out_no_level(parsed):
@@ -30,7 +39,9 @@ def test_whatever_can_be_pressed_has_a_name(seen):
     client = seen.page.context.new_cdp_session(seen.page)
     nodes = client.send("Accessibility.getFullAXTree")["nodes"]
     nameless = [
-        client.send("DOM.getOuterHTML", {"backendNodeId": node["backendDOMNodeId"]})["outerHTML"][:100]
+        client.send("DOM.getOuterHTML", {"backendNodeId": node["backendDOMNodeId"]})[
+            "outerHTML"
+        ][:100]
         for node in nodes
         if not node["ignored"]
         and node["role"]["value"] in NAMED

@@ -40,19 +40,31 @@ def test_every_link_leads_to_a_file_and_to_an_anchor_in_it(parsed):
 
 
 def test_no_page_fetches_anything_from_another_host(parsed):
-    found = [f"{page.name}: {url}" for page in parsed.values() for url in page.loads if ELSEWHERE.match(url)]
+    found = [
+        f"{page.name}: {url}"
+        for page in parsed.values()
+        for url in page.loads
+        if ELSEWHERE.match(url)
+    ]
     assert not found, "\n".join(found)
 
 
 def test_no_style_sheet_fetches_anything_from_another_host(site, style_url):
     sheets = {sheet: sheet.read_text(encoding="utf-8") for sheet in site.rglob("*.css")}
-    urls = [(sheet.name, url) for sheet, text in sheets.items() for url in style_url.findall(text)]
+    urls = [
+        (sheet.name, url) for sheet, text in sheets.items() for url in style_url.findall(text)
+    ]
     found = [f"{name}: {url}" for name, url in urls if ELSEWHERE.match(url)]
     assert sheets and not found, "\n".join(found)
 
 
 def test_every_picture_has_an_alternative_text(parsed):
-    found = [f"{page.name}: {src}" for page in parsed.values() for src, alt in page.images if not alt.strip()]
+    found = [
+        f"{page.name}: {src}"
+        for page in parsed.values()
+        for src, alt in page.images
+        if not alt.strip()
+    ]
     assert not found, "\n".join(found)
 
 

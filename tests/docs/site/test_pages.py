@@ -36,7 +36,9 @@ def test_text_and_code_stand_out_from_their_ground(seen):
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("path", ["annotated/unet/attention.html", "notebooks/06_attention.html"])
+@pytest.mark.parametrize(
+    "path", ["annotated/unet/attention.html", "notebooks/06_attention.html"]
+)
 def test_the_pages_above_have_formulas_and_pictures_at_all(visit, path):
     page = visit(path).page
     kind = "mjx-container" if path.startswith("annotated") else "article img"
@@ -60,7 +62,9 @@ def test_the_search_for_cross_attention_finds_the_annotated_page_first(visit):
 
 
 @pytest.mark.parametrize("size", ["desktop", "phone"])
-@pytest.mark.parametrize(("target", "shows"), [("start.html", "labml-sd txt2img"), ("flow.html", "img.flow")])
+@pytest.mark.parametrize(
+    ("target", "shows"), [("start.html", "labml-sd txt2img"), ("flow.html", "img.flow")]
+)
 def test_run_it_and_how_it_works_are_one_click_from_the_start_page(visit, size, target, shows):
     page = visit("index.html", size).page
     page.locator(f"article a[href='{target}']").first.click()

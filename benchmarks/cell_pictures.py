@@ -1,0 +1,152 @@
+"""Whole pictures: SD v1 from prompt to pixels, and the bundled tiny model."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib.resources import files as resources
+from typing import Any
+
+import numpy as np
+import torch
+from cells import Cell, Contest, Setting, timed_if_agreed
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from files import tokenizer
+from networks import PARTS, our_model
+from pairs import timed
+from PIL import Image
+from rival_diffusers import settings_of, twin
+from torch import Tensor
+
+import labml_sd
+from labml_sd.acceleration.compiled import compile_unet
+from labml_sd.checkpoint.layouts.write_configs import write_schedule
+from labml_sd.config import ModelConfig
+from labml_sd.latent_diffusion import LatentDiffusion
+from labml_sd.sampler import NoiseSource
+
+PROMPT, SEED = "a red house in the snow at night", 42
+
+
+def scheduler(config: ModelConfig) -> Any:
+    """DPM-Solver++(2M) with the levels that it has for SD v1's own folder, which names no spacing."""
+    return DPMSolverMultistepScheduler.from_config(
+        write_schedule(config), timestep_spacing="linspace"
+    )
+
+
+def pipeline(unet: Any, vae: Any, text_encoder: Any, words: Any, config: ModelConfig) -> Any:
+    """diffusers' pipeline of given networks, without what is not SD."""
+    made = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=words,
+        unet=unet,
+        scheduler=scheduler(config),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def everything(setting: Setting, dtype: torch.dtype) -> tuple[LatentDiffusion, dict[str, Any]]:
+    """Our model, and their pipelines in each setting on the same weights."""
+    words = tokenizer(setting.files)
+    ours = our_model(PARTS, dtype, setting.device, words)
+    text_encoder = twin("text_encoder", ours.text_encoder.transformer, ours.config)
+    if setting.compiled:
+        compile_unet(ours.unet)
+    unets = settings_of(twin("unet", ours.unet, ours.config), setting)
+    vaes = settings_of(twin("autoencoder", ours.autoencoder, ours.config), setting)
+    pairs = zip(unets, unets.values(), vaes.values(), strict=True)
+    return ours, {
+        name: pipeline(u, v, text_encoder, words, ours.config) for name, u, v in pairs
+    }
+
+
+def our_picture(
+    model: LatentDiffusion, size: int, scale: float
+) -> Callable[[int], Image.Image]:
+    """By steps, on diffusers' noise levels: both networks then are asked the same questions."""
+
+    def draw(steps: int) -> Image.Image:
+        return labml_sd.txt2img(
+            model, PROMPT, height=size, width=size, steps=steps, guidance_scale=scale, seed=SEED,
+            compat="diffusers", progress=False,
+        )[0]  # fmt: skip
+
+    return draw
+
+
+def their_picture(pipe: Any, size: int, scale: float) -> Callable[[int], Image.Image]:
+    """By steps, from the same noise."""
+    noise = NoiseSource([SEED], (4, size // 8, size // 8)).draw()
+
+    def draw(steps: int) -> Image.Image:
+        return pipe(
+            PROMPT, height=size, width=size, num_inference_steps=steps, guidance_scale=scale,
+            latents=noise.to(pipe.device, pipe.unet.dtype),
+        ).images[0]  # fmt: skip
+
+    return draw
+
+
+def pixels(image: Image.Image) -> Tensor:
+    """As numbers around 0."""
+    return torch.from_numpy(np.asarray(image).astype(np.float64)) / 127.5 - 1
+
+
+def race(
+    draws: dict[str, Callable[[int], Image.Image]],
+    steps: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Contest:
+    """All draw `steps` steps, when after two steps they have drawn the same picture."""
+    timed_if_agreed(
+        {name: lambda d=draw: pixels(d(2)) for name, draw in draws.items()}, dtype, device
+    )
+    runs = {name: timed(partial(draw, steps), device) for name, draw in draws.items()}
+    return Contest(runs=runs, warm_ups=0 if device.type == "cpu" else 2)
+
+
+@contextmanager
+def txt2img(setting: Setting, *, steps: int, dtype: torch.dtype) -> Iterator[Contest]:
+    """SD v1 at 512x512, guidance 7.5."""
+    ours, theirs = setting.shelf.get(("everything", dtype), lambda: everything(setting, dtype))
+    draws = {"ours": our_picture(ours, 512, 7.5)}
+    draws |= {name: their_picture(pipe, 512, 7.5) for name, pipe in theirs.items()}
+    yield race(draws, steps, dtype, setting.device)
+
+
+@contextmanager
+def tiny(setting: Setting) -> Iterator[Contest]:
+    """The bundled model, 128x128, 20 steps; diffusers opens the same folder."""
+    setting.shelf.clear()
+    model = labml_sd.load_model(device=setting.device, dtype="float32")
+    pipe = StableDiffusionPipeline.from_pretrained(
+        str(resources("labml_sd") / "models" / "tiny"),
+        torch_dtype=torch.float32,
+        local_files_only=True,
+    ).to(setting.device)
+    pipe.scheduler = scheduler(model.config)
+    pipe.set_progress_bar_config(disable=True)
+    draws = {"ours": our_picture(model, 128, 3.0), "diffusers": their_picture(pipe, 128, 3.0)}
+    yield race(draws, 20, torch.float32, setting.device)
+
+
+def cells() -> list[Cell]:
+    """On a CPU the 20 steps of its default, on CUDA the 30 of published figures."""
+    found = [Cell(name="tiny model, warm, 128, 20 steps", enter=tiny)]
+    for dtype in (torch.bfloat16, torch.float16, torch.float32):
+        number = str(dtype).removeprefix("torch.")
+        for device, steps in (("cpu", 20), ("cuda", 30)):
+            enter = partial(txt2img, steps=steps, dtype=dtype)
+            name = f"txt2img 512, {steps} steps, {number}"
+            quick = device == "cuda" and dtype != torch.float32
+            if device == "cuda" or dtype != torch.float16:
+                found.append(
+                    Cell(name=name, enter=enter, quick=quick, dtype=dtype, devices=(device,))
+                )
+    return found

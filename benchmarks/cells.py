@@ -1,0 +1,86 @@
+"""What is measured: every cell by its name, and whether it belongs to the runs that nobody waits long for."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+from networks import Shelf
+from pairs import Run, timed
+from rival_labml import Child
+from torch import Tensor
+
+TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.2}
+"""Largest relative error between two answers. Guidance multiplies what rounding leaves by some ten."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Where and how a run measures."""
+
+    device: torch.device
+    compiled: bool
+    labml_python: Path | None
+    files: Path
+    plain: bool = False
+    shelf: Shelf = field(default_factory=Shelf)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """What is set against one another in a cell, "ours" first.
+
+    `flops` are those of one run, counted by the ledger and the same for all; with them a
+    product of matrices of type `dtype` is measured in every round too. `pictures` says how many
+    one run is for.
+    """
+
+    runs: Mapping[str, Run]
+    flops: float = 0.0
+    dtype: torch.dtype = torch.float32
+    pictures: int = 1
+    warm_ups: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One line of the table. `enter` makes what it needs and frees it."""
+
+    name: str
+    enter: Callable[[Setting], AbstractContextManager[Contest]]
+    quick: bool = True
+    dtype: torch.dtype | None = None
+    devices: tuple[str, ...] = ("cpu", "cuda")
+
+
+def relative_error(ours: Tensor, theirs: Tensor) -> float:
+    """The length of the difference, over that of theirs."""
+    a, b = ours.double().cpu(), theirs.double().cpu()
+    if a.shape != b.shape or not a.isfinite().all():
+        return float("inf")
+    return float((a - b).norm() / b.norm())
+
+
+def timed_if_agreed(
+    calls: Mapping[str, Callable[[], Tensor]],
+    dtype: torch.dtype,
+    device: torch.device,
+    elsewhere: Mapping[str, Child] = MappingProxyType({}),
+) -> dict[str, Run]:
+    """The calls as runs, and the children's, once all of them gave the answer of the first.
+
+    A race of two functions proves nothing: RuntimeError when an answer is another.
+    """
+    answers = {name: call() for name, call in calls.items()}
+    answers |= {name: child.answer() for name, child in elsewhere.items()}
+    first = next(iter(answers.values()))
+    for name, answer in answers.items():
+        error = relative_error(first, answer)
+        if not error <= TOLERANCE[dtype]:
+            raise RuntimeError(
+                f"{name} gives another answer than ours: relative error {error:.2g} in {dtype}"
+            )
+    runs = {name: timed(call, device) for name, call in calls.items()}
+    return runs | {name: child.run for name, child in elsewhere.items()}

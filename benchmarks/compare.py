@@ -1,0 +1,163 @@
+"""Speed and memory of labml_sd beside diffusers and labml_nn, pair by pair and in turn, in one run.
+
+`python benchmarks/compare.py`                        what takes some twenty minutes on two
+cores `python benchmarks/compare.py --all --labml-python labml-env/bin/python --json all.json
+--plot all.png` `python benchmarks/compare.py --cells "U-Net step 512.*bfloat16" --repeats 9`
+`python benchmarks/compare.py --device cuda --compiled`
+
+Before a cell is timed, all its answers must agree. `ratio` is the median of ours / theirs
+within each round.
+"""
+
+import argparse
+import json
+import re
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import cell_parts
+import cell_pictures
+import cell_processes
+import cell_unet
+import machine
+import table
+import torch
+from cells import Cell, Setting
+from pairs import in_turn, timed
+from tqdm import tqdm
+
+from labml_sd.utilities.device import fast_bfloat16
+
+
+def every_cell() -> list[Cell]:
+    """In the order in which they are measured."""
+    return [
+        *cell_unet.cells(),
+        *cell_parts.cells(),
+        *cell_pictures.cells(),
+        *cell_processes.cells(),
+    ]
+
+
+def chosen(args: argparse.Namespace) -> list[Cell]:
+    """Those that the options ask for, on this device.
+
+    bfloat16 takes ten to a hundred times as long where there is no hardware for it: there it
+    must be named.
+    """
+    device = torch.device(args.device)
+    here = [cell for cell in every_cell() if device.type in cell.devices]
+    if args.cells:
+        return [cell for cell in here if re.search(args.cells, cell.name)]
+    if not fast_bfloat16(device):
+        here = [cell for cell in here if cell.dtype != torch.bfloat16]
+    return here if args.all else [cell for cell in here if cell.quick]
+
+
+@torch.no_grad()
+def measure(cell: Cell, setting: Setting, args: argparse.Namespace) -> dict[str, Any]:
+    """Everything that was read in a cell, ready for JSON."""
+    started = time.perf_counter()
+    with cell.enter(setting) as contest:
+        runs = dict(contest.runs)
+        flops_of_matmul = 0.0
+        if contest.flops:
+            multiply, flops_of_matmul = machine.matmul(contest.dtype, setting.device)
+            multiply()
+            runs[table.MATMUL] = timed(multiply, setting.device)
+        readings = in_turn(
+            runs,
+            repeats=args.repeats,
+            budget=args.seconds,
+            warm_ups=contest.warm_ups,
+            label=cell.name,
+        )
+    return {
+        "cell": cell.name,
+        "flops": contest.flops,
+        "flops_of_matmul": flops_of_matmul,
+        "pictures": contest.pictures,
+        "readings": readings,
+        "took": time.perf_counter() - started,
+    }
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--cells",
+        metavar="REGEX",
+        help="cells whose name it matches (default: the quick ones; bfloat16 only where hardware has it)",
+    )
+    parser.add_argument("--all", action="store_true", help="all cells")
+    parser.add_argument(
+        "--list", action="store_true", help="print the names of the cells and stop"
+    )
+    parser.add_argument("--repeats", type=int, default=7, help="rounds of a cell (7)")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=45,
+        help="no further round of a cell after so long, but 3 (45)",
+    )
+    parser.add_argument("--threads", type=int, help="cores to use (all)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
+    parser.add_argument("--compiled", action="store_true", help="compile both sides")
+    parser.add_argument(
+        "--plain", action="store_true", help="our plain road too, as a rival of the fast one"
+    )
+    parser.add_argument(
+        "--labml-python", type=Path, metavar="PATH", help="an interpreter that has labml_nn"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every reading")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios")
+    parser.add_argument(
+        "--files",
+        type=Path,
+        metavar="DIR",
+        default=Path(tempfile.gettempdir()) / "labml_sd_benchmark",
+        help="where checkpoints of random weights are made and kept (%(default)s)",
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure the chosen cells; every finished one is printed and written at once."""
+    args = arguments()
+    cells = chosen(args)
+    if args.list:
+        print(*(cell.name for cell in cells), sep="\n")
+        return
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = torch.device(args.device)
+    setting = Setting(
+        device=device,
+        compiled=args.compiled,
+        labml_python=args.labml_python,
+        files=args.files.resolve(),
+        plain=args.plain,
+    )
+    report: dict[str, Any] = {"machine": machine.describe(device), "results": []}
+    print(machine.line(report["machine"]))
+    for cell in tqdm(cells, unit="cell"):
+        result = measure(cell, setting, args)
+        report["results"].append(result)
+        tqdm.write("\n".join(table.lines(result)))
+        if args.json:
+            args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    setting.shelf.clear()
+    print("", machine.line(report["machine"]), *table.whole(report["results"]), sep="\n")
+    if args.plot:
+        from plot import draw
+
+        draw(report, args.plot)
+
+
+if __name__ == "__main__":
+    main()

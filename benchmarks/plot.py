@@ -1,0 +1,69 @@
+"""The ratios of a run as bars: ours over theirs, cell by cell."""
+
+from pathlib import Path
+from typing import Any
+
+from machine import line
+from matplotlib.figure import Figure
+from pairs import column, ratios
+from table import rivals
+
+COLOURS = {
+    "the best of diffusers": "#0072B2",
+    "diffusers as it comes": "#56B4E9",
+    "labml_nn": "#E69F00",
+}
+INK = {"the best of diffusers": "white", "diffusers as it comes": "black", "labml_nn": "black"}
+
+
+def compared(result: dict[str, Any]) -> dict[str, str]:
+    """Which rival of a cell stands for which bar."""
+    names = rivals(result)
+    theirs = [name for name in names if name.startswith("diffusers")]
+    plain = [name for name in theirs if name in ("diffusers", "diffusers compiled")]
+    bars = {
+        "the best of diffusers": theirs[:1],
+        "diffusers as it comes": plain if len(theirs) > 1 else [],
+    }
+    bars["labml_nn"] = [name for name in names if name == "labml_nn"]
+    return {bar: found[0] for bar, found in bars.items() if found}
+
+
+def draw(report: dict[str, Any], path: Path) -> None:
+    """Draw a group of bars for each cell, from top to bottom, with the quartiles of its ratios."""
+    results = report["results"]
+    figure = Figure(figsize=(9, 1.6 + 0.5 * len(results)), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    seen = set()
+    for place, result in enumerate(results):
+        bars = compared(result)
+        height = 0.8 / max(len(bars), 1)
+        for i, (bar, rival) in enumerate(bars.items()):
+            ratio = ratios(*(column(result["readings"][name]) for name in ("ours", rival)))
+            at = place - 0.4 + height * (i + 0.5)
+            whiskers = [[ratio["median"] - ratio["q1"]], [ratio["q3"] - ratio["median"]]]
+            label = None if bar in seen else bar
+            axes.barh(
+                at,
+                ratio["median"],
+                0.9 * height,
+                color=COLOURS[bar],
+                label=label,
+                xerr=whiskers,
+                ecolor="#555555",
+            )
+            axes.text(
+                0.01, at, f"{ratio['median']:.2f}", va="center", fontsize=7, color=INK[bar]
+            )
+            seen.add(bar)
+    axes.axvline(1, color="black", linewidth=1)
+    axes.set(
+        xlabel="time of labml_sd over theirs: left of the line, labml_sd is faster",
+        ylim=(len(results) - 0.4, -0.6),
+    )
+    axes.set_yticks(range(len(results)), [result["cell"] for result in results])
+    axes.grid(axis="x", alpha=0.25)
+    axes.set_axisbelow(True)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    figure.suptitle(line(report["machine"]), fontsize=7)
+    figure.savefig(path)

@@ -1,0 +1,91 @@
+"""labml_nn's networks in an interpreter of their own; run by `rival_labml.py`, not by hand.
+
+The first line of the standard input is JSON: the part, the files of weights and inputs,
+threads. Then each line is a wish: "run" answers with the seconds of one call, "answer FILE"
+writes what the call gives. Nothing but torch and labml_nn is needed here.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import cycle
+from typing import Any
+
+import torch
+from labml_nn.diffusion.stable_diffusion.model.autoencoder import Autoencoder, Decoder, Encoder
+from labml_nn.diffusion.stable_diffusion.model.unet import UNetModel
+from torch import Tensor, nn
+
+SCALE = 0.18215
+
+
+def build(part: str) -> nn.Module:
+    """The part at SD v1's size, as labml's own loader makes it."""
+    if part == "unet":
+        return UNetModel(
+            in_channels=4, out_channels=4, channels=320, attention_levels=[0, 1, 2], n_res_blocks=2,
+            channel_multipliers=[1, 2, 4, 4], n_heads=8, tf_layers=1, d_cond=768,
+        )  # fmt: skip
+    shape: dict[str, Any] = {
+        "channels": 128,
+        "channel_multipliers": [1, 2, 4, 4],
+        "n_resnet_blocks": 2,
+    }
+    encoder = Encoder(z_channels=4, in_channels=3, **shape)
+    decoder = Decoder(out_channels=3, z_channels=4, **shape)
+    return Autoencoder(emb_channels=4, encoder=encoder, decoder=decoder, z_channels=4)
+
+
+def guided_step(
+    network: nn.Module, inputs: dict[str, Tensor], times: Iterator[float]
+) -> Tensor:
+    """The arithmetic of their sampler's `get_eps`."""
+    x, uncond, cond = inputs["x"], inputs["uncond"], inputs["cond"]
+    t = x.new_full((x.shape[0],), next(times))
+    eps_uncond, eps_cond = network(
+        torch.cat([x] * 2), torch.cat([t] * 2), torch.cat([uncond, cond])
+    ).chunk(2)
+    return eps_uncond + float(inputs["scale"]) * (eps_cond - eps_uncond)
+
+
+def caller(
+    part: str, what: str, network: Any, inputs: dict[str, Tensor]
+) -> Callable[[], Tensor]:
+    """One call of the part."""
+    if part == "unet":
+        times = cycle(inputs["times"].tolist())
+        return lambda: guided_step(network, inputs, times)
+    if what == "decode":
+        return lambda: network.decode(inputs["z"] / SCALE)
+    return lambda: SCALE * network.encode(inputs["image"]).mean
+
+
+@torch.no_grad()
+def main() -> None:
+    """Serve wishes until the input ends."""
+    order = json.loads(sys.stdin.readline())
+    torch.set_num_threads(order["threads"])
+    with torch.device("meta"):
+        network = build(order["part"])
+    weights = torch.load(order["weights"], mmap=True, weights_only=True)
+    network.load_state_dict(weights, strict=True, assign=True)
+    call = caller(
+        order["part"],
+        order["what"],
+        network.eval(),
+        torch.load(order["inputs"], weights_only=True),
+    )
+    print("ready", flush=True)
+    for wish in sys.stdin:
+        word, _, file = wish.strip().partition(" ")
+        started = time.perf_counter()
+        answer = call()
+        seconds = time.perf_counter() - started
+        if word == "answer":
+            torch.save(answer, file)
+        print(seconds, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+r"""Open a diffusers folder: settings in JSON, and a weights file or a set of shards for each network.
+
+Maps       a folder -> Opened
+Reference  the folder layout of diffusers' StableDiffusionPipeline, of every age
+Tests      tests/checkpoint/layouts/test_open_folder.py
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from labml_sd.checkpoint.files.open_file import open_weights
+from labml_sd.checkpoint.files.weights import Stored, Weights
+from labml_sd.checkpoint.kind import recognise_unet
+from labml_sd.checkpoint.layouts.compvis import is_no_weight
+from labml_sd.checkpoint.layouts.diffusers import TEXT_PREFIX, modern_name, name_map
+from labml_sd.checkpoint.layouts.read_configs import (
+    Fields,
+    read_autoencoder,
+    read_schedule,
+    read_text_encoder,
+    read_unet,
+)
+from labml_sd.checkpoint.networks import wanted_shapes
+from labml_sd.checkpoint.opened import Opened, refuse_kind
+from labml_sd.config import ModelConfig, sd_v1
+from labml_sd.errors import CheckpointError
+
+FOLDERS = {"text_encoder": "text_encoder", "unet": "unet", "autoencoder": "vae"}
+DIFFUSERS_STEM = ("diffusion_pytorch_model",)
+STEMS = {
+    "text_encoder": ("model", "pytorch_model"),
+    "unet": DIFFUSERS_STEM,
+    "autoencoder": DIFFUSERS_STEM,
+}
+OWN_SETTINGS = "labml_sd.json"  # the two numbers of ModelConfig that diffusers has no place for
+
+# In order of preference; full precision before half, safetensors before pickles.
+ENDINGS = (
+    ".safetensors",
+    ".safetensors.index.json",
+    ".fp16.safetensors",
+    ".safetensors.index.fp16.json",
+    ".fp16.safetensors.index.json",
+    ".bin",
+    ".bin.index.json",
+    ".fp16.bin",
+    ".bin.index.fp16.json",
+)
+
+
+def find_weights(folder: Path, part: str) -> Path | None:
+    """The file (or the index of shards) that holds a part's weights; None when there is none."""
+    places = [
+        folder / FOLDERS[part] / f"{stem}{ending}" for ending in ENDINGS for stem in STEMS[part]
+    ]
+    return next((path for path in places if path.is_file()), None)
+
+
+def open_folder(folder: Path, config: ModelConfig | None = None) -> Opened:
+    """Open a model folder. Raises CheckpointError when a part is missing or is not supported."""
+    if not (folder / "model_index.json").is_file():
+        singles = sorted(
+            p.name for pattern in ("*.safetensors", "*.ckpt") for p in folder.glob(pattern)
+        )
+        advice = (
+            f"for a single file give its path, {folder / singles[0]}"
+            if singles
+            else "give one that has it"
+        )
+        raise CheckpointError(
+            f"{folder}: no model_index.json, so this is no diffusers folder; {advice}"
+        )
+    weights = {part: _open_part(folder, part) for part in FOLDERS}
+    kind = recognise_unet(weights["unet"].tensors)
+    refuse_kind(folder, kind)
+    config = config or read_config(folder)
+    found: dict[str, dict[str, Stored]] = {}
+    ignored: list[str] = []
+    for part, wanted in wanted_shapes(config).items():
+        ours = {theirs: key for key, theirs in name_map(part, wanted, config).items()}
+        found[part] = {}
+        for name in weights[part].tensors:
+            modern = modern_name(part, name)
+            key = ours.get(modern, modern.removeprefix(TEXT_PREFIX))
+            if is_no_weight(part, key):
+                ignored.append(f"{FOLDERS[part]}: {name}")
+            elif key in found[part]:
+                raise CheckpointError(
+                    f"{weights[part].path}: two names for one weight, {name}; get the file again"
+                )
+            else:
+                found[part][key] = Stored(weights[part], name)
+    return Opened(
+        path=folder,
+        layout="diffusers",
+        kind=kind,
+        config=config,
+        found=found,
+        ignored=tuple(ignored),
+        refused=tuple(sorted({name for w in weights.values() for name in w.refused})),
+        tokenizer=folder / "tokenizer",
+    )
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """Read every number of the model from the folder's settings."""
+    unet_file, vae_file = folder / "unet/config.json", folder / "vae/config.json"
+    unet_values, vae_values = read_json(unet_file), read_json(vae_file)
+    text_file, schedule_file = (
+        folder / "text_encoder/config.json",
+        folder / "scheduler/scheduler_config.json",
+    )
+    own = read_json(folder / OWN_SETTINGS) if (folder / OWN_SETTINGS).is_file() else {}
+    try:
+        autoencoder = read_autoencoder(vae_values, str(vae_file))
+        size = Fields(str(unet_file), unet_values).number(
+            "sample_size", 512 // autoencoder.downsampling_factor
+        )
+        config = ModelConfig(
+            name=str(own.get("name", sd_v1().name)),
+            text_encoder=read_text_encoder(read_json(text_file), str(text_file)),
+            unet=read_unet(unet_values, str(unet_file)),
+            autoencoder=autoencoder,
+            schedule=read_schedule(read_json(schedule_file), str(schedule_file)),
+            image_size=size * autoencoder.downsampling_factor,
+            guidance_scale=Fields(str(folder / OWN_SETTINGS), own).real(
+                "guidance_scale", sd_v1().guidance_scale
+            ),
+        )
+    except ValueError as error:
+        raise CheckpointError(
+            f"{folder}: its settings do not fit one another ({error}); get the folder again"
+        ) from error
+    known = "name" in own or config == sd_v1()
+    return config if known else replace(config, name=folder.name)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a settings file. Raises CheckpointError when it is missing or is no JSON object."""
+    try:
+        values = json.loads(path.read_bytes())
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be read ({error.strerror}); get the folder again"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: no JSON ({error}); get the file again") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(
+            f"{path}: expected a JSON object, found {type(values).__name__}; get the file again"
+        )
+    return values
+
+
+def _open_part(folder: Path, part: str) -> Weights:
+    path = find_weights(folder, part)
+    if path is None:
+        expected = f"{FOLDERS[part]}/{STEMS[part][0]}.safetensors"
+        raise CheckpointError(
+            f"{folder}: no weights of the {part}, expected {expected}; get the whole folder"
+        )
+    return open_weights(path)

@@ -1,0 +1,125 @@
+r"""Write a model's numbers as the configuration files of a diffusers folder.
+
+Maps       ModelConfig -> what goes into each config.json
+Reference  diffusers UNet2DConditionModel, AutoencoderKL, DDIMScheduler; transformers CLIPTextConfig
+Tests      tests/checkpoint/test_configs.py
+"""
+
+from typing import Any
+
+from labml_sd.checkpoint.layouts.read_configs import DOWN, UNET_FIXED, UP
+from labml_sd.config import ModelConfig
+from labml_sd.errors import CheckpointError
+
+Json = dict[str, Any]
+
+
+def write_index() -> Json:
+    """Write model_index.json: which class reads which folder."""
+    return {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": "0.30.0",
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+
+
+def write_unet(config: ModelConfig) -> Json:
+    """Write unet/config.json."""
+    unet = config.unet
+    _check_first("U-Net", unet.channel_multipliers)
+    attention = [level in unet.attention_levels for level in range(unet.n_levels)]
+    return {
+        **{k: v for k, v in UNET_FIXED.items() if v is not None},
+        "attention_head_dim": unet.n_heads,
+        "block_out_channels": [unet.channels * m for m in unet.channel_multipliers],
+        "cross_attention_dim": unet.d_cond,
+        "down_block_types": [DOWN[a] for a in attention],
+        "in_channels": unet.in_channels,
+        "layers_per_block": unet.n_res_blocks,
+        "norm_num_groups": unet.norm_groups,
+        "out_channels": unet.out_channels,
+        "sample_size": config.image_size // config.autoencoder.downsampling_factor,
+        "transformer_layers_per_block": unet.n_transformer_layers,
+        "up_block_types": [UP[a] for a in reversed(attention)],
+    }
+
+
+def write_autoencoder(config: ModelConfig) -> Json:
+    """Write vae/config.json."""
+    vae = config.autoencoder
+    _check_first("autoencoder", vae.channel_multipliers)
+    n_levels = len(vae.channel_multipliers)
+    return {
+        "_class_name": "AutoencoderKL",
+        "act_fn": "silu",
+        "block_out_channels": [vae.channels * m for m in vae.channel_multipliers],
+        "down_block_types": ["DownEncoderBlock2D"] * n_levels,
+        "in_channels": vae.image_channels,
+        "latent_channels": vae.z_channels,
+        "layers_per_block": vae.n_res_blocks,
+        "norm_num_groups": vae.norm_groups,
+        "out_channels": vae.image_channels,
+        "sample_size": config.image_size,
+        "scaling_factor": vae.scale_factor,
+        "up_block_types": ["UpDecoderBlock2D"] * n_levels,
+    }
+
+
+def write_text_encoder(config: ModelConfig) -> Json:
+    """Write text_encoder/config.json."""
+    text = config.text_encoder
+    return {
+        "architectures": ["CLIPTextModel"],
+        "attention_dropout": 0.0,
+        "bos_token_id": text.bos_id,
+        "eos_token_id": text.eos_id,
+        "hidden_act": text.activation,
+        "hidden_size": text.d_model,
+        "intermediate_size": text.d_mlp,
+        "layer_norm_eps": text.norm_eps,
+        "max_position_embeddings": text.n_positions,
+        "model_type": "clip_text_model",
+        "num_attention_heads": text.n_heads,
+        "num_hidden_layers": text.n_layers,
+        "pad_token_id": text.eos_id,
+        "projection_dim": text.d_model,
+        "vocab_size": text.vocab_size,
+    }
+
+
+def write_schedule(config: ModelConfig) -> Json:
+    """Write scheduler/scheduler_config.json for the sampler that both packages have.
+
+    SD v1 folders name PNDM. With DDIM a pipeline draws what our DDIM(spacing="uniform") draws,
+    and its numbers serve every other scheduler just as well.
+    """
+    return {
+        "_class_name": "DDIMScheduler",
+        "beta_end": config.schedule.beta_end,
+        "beta_schedule": "scaled_linear",
+        "beta_start": config.schedule.beta_start,
+        "clip_sample": False,
+        "num_train_timesteps": config.schedule.n_steps,
+        "prediction_type": "epsilon",
+        "set_alpha_to_one": False,
+        "steps_offset": 1,
+        "timestep_spacing": "leading",
+        "trained_betas": None,
+    }
+
+
+def _check_first(network: str, multipliers: tuple[int, ...]) -> None:
+    """The first convolution is as wide as level 0 in diffusers, and of the base width in CompVis."""
+    if multipliers[0] != 1:
+        raise CheckpointError(
+            f"{network}: its first channel multiplier is {multipliers[0]}, "
+            "and the diffusers layout can only say 1; save it with layout='compvis'"
+        )

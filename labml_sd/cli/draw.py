@@ -1,0 +1,191 @@
+r"""The commands that draw: txt2img, img2img and inpaint.
+
+Maps       parsed arguments -> pictures in a folder, their paths on standard output
+Tests      tests/cli/test_main.py
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from labml_sd.checkpoint import load_model
+from labml_sd.errors import GenerationError, ImageError, PromptError, one_line
+from labml_sd.images.parameters import read_parameters
+from labml_sd.images.tensors import MAX_PIXELS, open_image, save_images
+from labml_sd.images.writing import check_folder
+from labml_sd.latent_diffusion import LatentDiffusion
+from labml_sd.pipeline import img2img, inpaint, txt2img
+from labml_sd.pipeline.common import weights_hash
+from labml_sd.utilities.interrupt import Interrupt
+
+# flag -> argument of the pipelines; a flag that was not given is left to the pipeline's default
+_SETTINGS = {
+    "negative_prompt": "negative_prompt",
+    "steps": "steps",
+    "sampler": "sampler",
+    "compat": "compat",
+    "guidance_scale": "guidance_scale",
+    "guidance_rescale": "guidance_rescale",
+    "guidance_interval": "guidance_interval",
+    "seed": "seed",
+    "variation_seed": "variation_seed",
+    "variation_strength": "variation_strength",
+    "noise": "noise",
+    "n_samples": "n_images",
+    "height": "height",
+    "width": "width",
+    "strength": "strength",
+}
+_MAX_PROMPTS = 2**24  # bytes of a file of prompts
+_RECORDED = tuple(k for k in _SETTINGS if k not in ("n_samples", "strength"))
+
+
+def txt2img_command(args: argparse.Namespace) -> None:
+    """Draw from a prompt, or draw a picture again from the parameters inside it."""
+    if args.from_image is not None:
+        _redraw(args)
+        return
+    prompts = _required(_prompts(args))
+    _draw(txt2img, args, _model(args), prompts)
+
+
+def _redraw(args: argparse.Namespace) -> None:
+    """Draw the picture of --from-image again; flags that are given take the place of its parameters."""
+    drawn = read_parameters(args.from_image, max_pixels=_limit(args))
+    if drawn.task != "txt2img":
+        raise GenerationError(
+            f"{args.from_image} was drawn by {drawn.task}: --from-image draws txt2img pictures again"
+        )
+    if args.model is None and drawn.model not in (None, "tiny"):
+        raise GenerationError(
+            f"{args.from_image} was drawn by model {drawn.model}: give its file as --model"
+        )
+    prompts = _prompts(args)
+    recorded = {
+        _SETTINGS[k]: getattr(drawn, k) for k in _RECORDED if getattr(drawn, k) is not None
+    }
+    args.dtype = drawn.dtype if drawn.dtype and args.dtype == "auto" else args.dtype
+    model = _model(args)
+    here = weights_hash(model) or "not from a file"
+    if drawn.model_hash and drawn.model_hash != here:
+        _note(f"labml-sd: warning: drawn by model {drawn.model_hash}, this is {here}")
+    _draw(txt2img, args, model, drawn.prompt if prompts is None else prompts, recorded=recorded)
+
+
+def img2img_command(args: argparse.Namespace) -> None:
+    """Draw a picture again under a prompt."""
+    prompts = _required(_prompts(args))
+    image = _opened(
+        args, args.init_image, "img2img needs a picture to start from: give --init-image FILE"
+    )
+    _draw(img2img, args, _model(args), prompts, image)
+
+
+def inpaint_command(args: argparse.Namespace) -> None:
+    """Draw the white part of a mask again."""
+    prompts = _required(_prompts(args))
+    image = _opened(
+        args, args.init_image, "inpaint needs the picture to repair: give --init-image FILE"
+    )
+    mask = _opened(
+        args, args.mask, "inpaint needs a mask, white where it shall paint: give --mask FILE"
+    )
+    _draw(inpaint, args, _model(args), prompts, image, mask)
+
+
+def _prompts(args: argparse.Namespace) -> str | list[str] | None:
+    given = [p for p in (args.prompt, args.prompt_flag, args.prompt_file) if p is not None]
+    if len(given) > 1:
+        raise PromptError(
+            "more than one prompt was given: use PROMPT, or --prompt, or --prompt-file"
+        )
+    return given[0] if given and args.prompt_file is None else _lines(args.prompt_file)
+
+
+def _lines(path: str | None) -> list[str] | None:
+    """One prompt for every line that is not empty."""
+    if path is None:
+        return None
+    try:
+        with open(path, "rb") as file:  # it may be a pipe, and a device has no end
+            content = file.read(_MAX_PROMPTS + 1)
+        if len(content) > _MAX_PROMPTS:
+            raise PromptError(
+                f"{path} is longer than {_MAX_PROMPTS:,} bytes: divide it into several files"
+            )
+        text = content.decode("utf-8-sig")  # Windows editors put a byte order mark first
+    except UnicodeDecodeError as error:
+        raise PromptError(f"cannot read the prompts in {path}: it is no UTF-8 text") from error
+    except (OSError, ValueError) as error:  # ValueError: what is no path
+        reason = getattr(error, "strerror", None) or error
+        raise PromptError(f"cannot read the prompts in {path}: {reason}") from error
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise PromptError(f"{path} holds no prompt: write one on each line")
+    return lines
+
+
+def _required(prompts: str | list[str] | None) -> str | list[str]:
+    if prompts is None:
+        raise PromptError(
+            'no prompt was given: write it after the command, as in labml-sd txt2img "a red house"'
+        )
+    return prompts
+
+
+def _limit(args: argparse.Namespace) -> int:
+    return MAX_PIXELS if args.max_pixels is None else int(args.max_pixels)
+
+
+def _opened(args: argparse.Namespace, path: str | None, message: str) -> Image.Image:
+    if path is None:
+        raise ImageError(message)
+    return open_image(path, max_pixels=_limit(args))
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    return {_SETTINGS[k]: v for k, v in vars(args).items() if k in _SETTINGS and v is not None}
+
+
+def _model(args: argparse.Namespace) -> LatentDiffusion:
+    given = {name: getattr(args, name) for name in ("device", "dtype", "tokenizer", "compile")}
+    return load_model(args.model or "tiny", **given)
+
+
+def _draw(
+    pipeline: Callable[..., list[Image.Image]],
+    args: argparse.Namespace,
+    *inputs: object,
+    recorded: Mapping[str, Any] | None = None,
+) -> None:
+    """Run a pipeline, tell a seed that it chose, save the pictures and print where they are."""
+    check_folder(args.outdir)
+    settings = {"seed": None, **(recorded or {}), **_settings(args)}
+    images = pipeline(*inputs, **settings, progress=sys.stderr.isatty())
+    if settings["seed"] is None:
+        _note(f"seed {read_parameters(images[0]).seed}")
+    for image in images:  # one at a time: if the disk is full, what was saved is told
+        with Interrupt() as interrupt:
+            _print_path(*save_images([image], args.outdir))
+        if interrupt.asked:
+            raise KeyboardInterrupt
+
+
+def _print_path(path: Path) -> None:
+    try:
+        print(path)
+    except (
+        UnicodeEncodeError
+    ):  # a folder's name need not be text: then it is told in its own bytes
+        sys.stdout.flush()
+        sys.stdout.buffer.write(os.fsencode(path) + b"\n")
+
+
+def _note(text: str) -> None:
+    """Standard output holds the paths and nothing else, so that a script can use it."""
+    print(one_line(text), file=sys.stderr)

@@ -1,0 +1,120 @@
+r"""The commands that only look: inspect and env.
+
+Maps       a file, or the machine -> lines of text on standard output
+Tests      tests/cli/test_main.py
+"""
+
+import json
+import os
+import platform
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+import labml_sd
+from labml_sd.acceleration.attention import which_kernel
+from labml_sd.errors import ImageError
+from labml_sd.images.parameters import read_parameters
+from labml_sd.images.reading import MAX_PIXELS
+
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "einops",
+    "pillow",
+    "numpy",
+    "safetensors",
+    "huggingface_hub",
+    "tqdm",
+    "jaxtyping",
+    "diffusers",
+    "accelerate",
+)
+
+
+def inspect_command(file: str, max_pixels: int | None = None) -> None:
+    """Print the parameters inside a picture, or what a checkpoint holds."""
+    path = Path(file)
+    if not path.exists():
+        raise ImageError(
+            f"{file} does not exist: give a picture, a checkpoint file or a model folder"
+        )
+    if _is_picture(path):
+        print(_picture_text(path, MAX_PIXELS if max_pixels is None else max_pixels))
+        return
+    from labml_sd.checkpoint import inspect_file
+
+    print(inspect_file(path))
+
+
+def _is_picture(path: Path) -> bool:
+    """Tell by the first bytes: names lie."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head.startswith((b"\x89PNG", b"\xff\xd8\xff")) or (
+        head[:4] == b"RIFF" and head[8:] == b"WEBP"
+    )
+
+
+def _picture_text(path: Path, max_pixels: int) -> str:
+    values = asdict(read_parameters(path, max_pixels=max_pixels))
+    return "\n".join(
+        f"{k + ':':18} {_printable(v)}" for k, v in values.items() if v not in (None, "")
+    )
+
+
+def _printable(value: object) -> object:
+    """A text that would break its line, or command the terminal, is shown as JSON shows it."""
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    return "".join(
+        c if c.isprintable() else json.dumps(c)[1:-1]
+        for c in json.dumps(value, ensure_ascii=False)
+    )
+
+
+def env_command() -> None:
+    """Print what is installed and what the machine has, one line each."""
+    for name, value in _environment().items():
+        print(f"{name + ':':16} {value}")
+
+
+def _environment() -> dict[str, object]:
+    folder = Path(labml_sd.__file__).parent / "models" / "tiny"
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "labml_sd": labml_sd.__version__,
+        **{name: _version(name) for name in _PACKAGES},
+        "devices": ", ".join(_devices()),
+        "threads": torch.get_num_threads(),
+        "memory": _memory(),
+        "attention": f"in bfloat16 on the CPU: {which_kernel()}",
+        "bundled model": "present"
+        if (folder / "model_index.json").is_file()
+        else f"missing ({folder})",
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _devices() -> list[str]:
+    found = [
+        f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())
+    ]
+    return ["cpu", *found, *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
+def _memory() -> str:
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return "unknown"
+    return f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB"

@@ -1,0 +1,82 @@
+r"""`labml-sd train`: the tiny model from scratch, by one command.
+
+Maps       command line arguments  ->  a folder with the trained model
+Tests      tests/cli/test_train.py
+"""
+
+import argparse
+from pathlib import Path
+
+from labml_sd.checkpoint import save_model
+from labml_sd.cli.evaluate import add_evaluation, run_card, run_evaluation
+from labml_sd.errors import GenerationError
+from labml_sd.tiny.recipe import RECIPES
+from labml_sd.training.processes import Processes, joined
+from labml_sd.training.stages import STAGES, Budget, assemble, train_stage
+from labml_sd.utilities.device import pick_device
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line."""
+    parser.add_argument(
+        "stage",
+        nargs="?",
+        default="all",
+        choices=["all", *STAGES, "assemble", "evaluate", "card"],
+        help="what to train; all: one stage after the other, then put the model together (default); "
+        "evaluate: measure what a trained model can do; card: write its model card from what was measured",
+    )
+    parser.add_argument(
+        "--recipe", default="tiny", choices=sorted(RECIPES), help="the numbers of the run"
+    )
+    parser.add_argument(
+        "--minutes", type=float, help="time for all stages; default: the recipe's steps"
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        help="steps of each stage; wins over --minutes; evaluate: of each picture (20)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="chooses scenes, first weights and noise"
+    )
+    parser.add_argument(
+        "--outdir", "--out", type=Path, default=Path("runs/tiny"), help="folder of the run"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
+    add_evaluation(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train; go on where an earlier call with the same folder stopped. Prints where the results are."""
+    if args.minutes is not None and not args.minutes > 0:
+        raise GenerationError(f"--minutes is {args.minutes}; give a number above 0")
+    if args.steps is not None and args.steps < 1:
+        raise GenerationError(f"--steps is {args.steps}; give 1 or more")
+    if args.stage in ("evaluate", "card"):
+        (run_evaluation if args.stage == "evaluate" else run_card)(args)
+        return
+    with joined() as processes:
+        _train(args, processes)
+
+
+def _train(args: argparse.Namespace, processes: Processes) -> None:
+    recipe, device = RECIPES[args.recipe], pick_device(args.device)
+    budget = Budget(n_steps=args.steps, minutes=args.minutes)
+    for stage in STAGES if args.stage == "all" else [s for s in STAGES if s == args.stage]:
+        train_stage(
+            stage,
+            recipe,
+            args.outdir,
+            budget,
+            seed=args.seed,
+            device=device,
+            processes=processes,
+        )
+        if processes.is_main:
+            print(f"{stage}: {args.outdir / stage}.png, curve in {args.outdir / stage}.csv")
+    if args.stage in ("all", "assemble") and processes.is_main:
+        save_model(
+            assemble(recipe, args.outdir).half(), args.outdir / "model", layout="diffusers"
+        )
+        print(f"model: {args.outdir / 'model'}")

@@ -1,0 +1,87 @@
+r"""How much pictures of one prompt differ in what the prompt leaves open.
+
+Maps       what was read off pictures of short prompts  ->  mean distance, entropy of each open attribute
+Tests      tests/evaluation/test_diversity.py
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from itertools import count
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from labml_sd.evaluation.draw_and_read import SEED, Seen
+from labml_sd.evaluation.frechet import Axes
+from labml_sd.tiny.scenes import KINDS, Scene
+
+OPEN_PROMPTS = tuple(f"a {kind}" for kind in KINDS)
+"""They name a kind and nothing else."""
+OPEN = ("sky", "ground", "light", "colour", "place", "size")
+
+
+def pairwise_distance(points: Float[Tensor, "n d"]) -> float:
+    r"""Mean distance between two different points of a set of two or more.
+
+    $$ D = \frac{2}{n(n-1)} \sum_{i<j} |y_i - y_j| $$
+    """
+    return float(torch.nn.functional.pdist(points).mean())
+
+
+def entropy(values: Sequence[str]) -> float:
+    r"""Bits of one value, from how often each occurs: 0 when all are alike, $\log_2 k$ for k equally often.
+
+    $$ H = -\sum_v p_v \log_2 p_v $$
+
+    Too low for few values: compare it only between equally many.
+    """
+    return math.fsum(
+        -n / len(values) * math.log2(n / len(values)) for n in Counter(values).values()
+    )
+
+
+def open_scenes(n: int) -> list[Scene]:
+    """`n` scenes drawn by code for each open prompt, prompt after prompt: what full diversity looks like."""
+    scenes: list[Scene] = []
+    for kind in KINDS:
+        fitting = (
+            s
+            for i in count()
+            if (s := Scene.sample(SEED, i, n_objects=1)).objects[0].kind == kind
+        )
+        scenes += [next(fitting) for _ in range(n)]
+    return scenes
+
+
+def diversity(seen: Seen, axes: Axes) -> dict[str, float]:
+    """Of pictures of the open prompts, equally many of each: distance, entropies in bits, and their mean.
+
+    Every number is a mean over the prompts. The distance is on `axes`, in their standard
+    deviations.
+    """
+    n = len(seen.scenes) // len(OPEN_PROMPTS)
+    points = torch.split(axes(seen.features), n)
+    values = [open_attributes(scene, KINDS[i // n]) for i, scene in enumerate(seen.scenes)]
+    bits = {
+        name: _mean(
+            [entropy([v[name] for v in values[i : i + n]]) for i in range(0, len(values), n)]
+        )
+        for name in OPEN
+    }
+    return {
+        "distance": _mean([pairwise_distance(p) for p in points]),
+        "entropy": _mean([*bits.values()]),
+    } | bits
+
+
+def open_attributes(scene: Scene, kind: str) -> dict[str, str]:
+    """The values of `OPEN`; those of the object are read off one of that kind, else they are "missing"."""
+    thing = next((vars(t) for t in scene.objects if t.kind == kind), {})
+    flat = {"sky": scene.sky, "ground": scene.ground, "light": scene.light or "none"}
+    return flat | {name: thing.get(name, "missing") for name in OPEN[3:]}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)

@@ -1,0 +1,145 @@
+r"""What was measured of the samplers, as the page that the documentation shows.
+
+Maps       the dictionary of evaluation.json  ->  Markdown; SAMPLERS.md in the model's folder
+Tests      tests/evaluation/test_sampler_page.py
+"""
+
+from pathlib import Path
+from typing import Any
+
+from labml_sd.evaluation.convergence import COMPARED_AT, CURVES
+from labml_sd.evaluation.report_texts import CONVERGENCE, GUIDANCE, SAMPLERS
+from labml_sd.evaluation.results import measured_folder, write_text
+from labml_sd.evaluation.tables import percent, sections_of, table
+
+Json = dict[str, Any]
+
+PAGE = "SAMPLERS.md"
+SAMPLER_PARTS = frozenset(("convergence", "samplers"))
+SHOWN_AT = (5, 10, 20, 40, 100)  # evaluations
+
+
+def write_page(source: str, run: Path) -> Path:
+    """Write the page into a model's folder. CheckpointError when the run measured another model."""
+    folder, _, results = measured_folder(source, run, "the page")
+    head = [
+        f"# Samplers on the {results['model']['name']} model",
+        f"Weights {results['model']['weights']}.",
+    ]
+    write_text(folder / PAGE, "\n\n".join([*head, *sampler_sections(results)]) + "\n")
+    return folder / PAGE
+
+
+def sampler_sections(results: Json) -> list[str]:
+    """The sections of the parts that were measured."""
+    return sections_of({"convergence": convergence, "samplers": samplers}, results["parts"])
+
+
+def convergence(part: Json) -> list[str]:
+    """Distances by evaluations, and by spacing at 20."""
+    rows, exact = part["rows"], part["exact"]
+    found = {(r["sampler"], r["spacing"], r["meant"]): r["rms"] for r in rows}
+    names = list(dict.fromkeys(r["sampler"] for r in rows))
+    spacings = list(dict.fromkeys(r["spacing"] for r in rows))
+    curves = [
+        table(
+            [f"spacing {s}", *(f"{n} evaluations" for n in SHOWN_AT)],
+            [[name, *(_rms(found.get((name, s, n))) for n in SHOWN_AT)] for name in names],
+        )
+        for s in CURVES
+    ]
+    by_spacing = [
+        [name, *(_rms(found.get((name, s, COMPARED_AT))) for s in spacings)] for name in names
+    ]
+    told = CONVERGENCE.format(
+        n_prompts=part["n_prompts"],
+        scale=_scale(part),
+        dtype=part["dtype"],
+        exact=exact["sampler"],
+        steps=exact["steps"],
+        size=f"{exact['rms']:.2f}",
+        check=part["check"]["sampler"],
+        check_steps=part["check"]["steps"],
+        apart=_rms(part["check"]["rms"]),
+    )
+    return [
+        "## Distance to the exact solution",
+        *curves,
+        told,
+        table([f"at {COMPARED_AT} evaluations", *spacings], by_spacing),
+        _shares(found, spacings),
+    ]
+
+
+def _shares(found: dict[tuple[str, str, int], float], spacings: list[str]) -> str:
+    """How DPM++ 2M's error compares to DDIM's."""
+    ours, theirs = (
+        [found[name, s, COMPARED_AT] for s in spacings] for name in ("dpmpp_2m", "ddim")
+    )
+    shares = [f"{a / b:.2f} ({s})" for a, b, s in zip(ours, theirs, spacings, strict=True)]
+    return f"At {COMPARED_AT} evaluations `dpmpp_2m` has this share of the error of `ddim`: {', '.join(shares)}."
+
+
+def _rms(distance: float | None) -> str:
+    return "-" if distance is None else f"{distance:.2g}"
+
+
+def samplers(part: Json) -> list[str]:
+    """Every sampler at every count, and guidance."""
+    grid = part["rows"]["grid"]
+    counts = sorted({row["steps"] for row in grid})
+    names = list(dict.fromkeys(row["sampler"] for row in grid))
+    found = {(row["sampler"], row["steps"]): row for row in grid}
+    texts = ["## Accuracy by sampler and steps"]
+    for share, words in (
+        ("mean", "mean of the attributes"),
+        ("whole", "everything right at once"),
+    ):
+        head = [words, *(f"{n} steps" for n in counts)]
+        texts.append(
+            table(head, [[n, *(percent(found[n, c][share]) for c in counts)] for n in names])
+        )
+    texts.append(
+        SAMPLERS.format(n_prompts=part["n_prompts"], scale=_scale(part), dtype=part["dtype"])
+    )
+    return [*texts, *guidance(part)]
+
+
+def guidance(part: Json) -> list[str]:
+    """Rescale, interval, and the pass that scale 1 needs not."""
+    rows = [
+        [name, percent(row["mean"]), percent(row["whole"]), *_looks(row), f"{row['passes']:g}",
+         f"{1000 * row['seconds']:.0f}"]
+        for name, row in part["rows"]["guidance"].items()
+    ]  # fmt: skip
+    by_code = ["drawn by code", "-", "-", *_looks(part["drawn by code"]), "-", "-"]
+    head = [
+        "guidance",
+        "mean",
+        "whole",
+        "entropy, bits",
+        "contrast",
+        "passes",
+        "ms of processor time",
+    ]
+    interval = next(
+        r["guidance_interval"]
+        for r in part["rows"]["guidance"].values()
+        if r["guidance_interval"]
+    )
+    told = GUIDANCE.format(
+        n_prompts=part["n_prompts"], n_open=part["n_open"], low=interval[0], high=interval[1]
+    )
+    return [
+        "## Guidance with a rescale, in an interval, or none",
+        table(head, [*rows, by_code]),
+        told,
+    ]
+
+
+def _looks(row: Json) -> list[str]:
+    return [f"{row['entropy']:.2f}", f"{row['contrast']:.1f}"]
+
+
+def _scale(part: Json) -> str:
+    return f"{part['settings']['guidance_scale']:g}"

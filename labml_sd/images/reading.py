@@ -1,0 +1,212 @@
+r"""A picture file becomes an upright 8-bit RGB picture, or one line that says why not.
+
+Maps       a path or a PIL image -> a PIL image in mode RGB
+Tests      tests/images/test_tensors.py
+"""
+
+import os
+import stat
+import struct
+import warnings
+import zlib
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from labml_sd.errors import ImageError, quoted
+from labml_sd.images.structure import check_structure
+
+FORMATS = ("PNG", "JPEG", "WEBP")  # no other parser of Pillow is ever reached
+MAX_PIXELS = (
+    2**24
+)  # 4096x4096: as float32 RGB 201 MB; Pillow alone would let 179 megapixels pass
+MAX_SIDE = 2**16  # a row costs memory of its own, even if it is one pixel wide
+
+PathLike = str | os.PathLike[str]
+
+_DAMAGE = (
+    *(
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        IndexError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ),
+    *(AssertionError, OverflowError, RecursionError, struct.error, zlib.error),
+)  # what Pillow's parsers raise, by design or not, when bytes are not what they should be
+_ORIENTATION = 0x0112  # EXIF 2.32, tag
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_TO_8_BITS = np.rint(np.arange(2**16) / 257).astype(np.uint8)  # 65535 -> 255
+_GREY_STEPS = {"L;2": 85, "L;4": 17}  # PNG: grey of few bits is spread over 0..255
+
+
+def open_image(source: PathLike | Image.Image, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Open a PNG, JPEG or WEBP file (or take a PIL image) as an upright RGB picture.
+
+    The EXIF turn is applied, transparent parts are laid on white, 16-bit grey is scaled to 8
+    bits. Colour profiles are not applied. Of an animation the first frame is taken, and a
+    `UserWarning` says so.
+
+    A file of more than `max_pixels` pixels is refused before they are decoded. A PIL image of
+    any size is taken, unless it comes straight from `Image.open`. The caller's image is left as
+    it was. Raises `ImageError` for a missing, foreign, cut, empty or too large picture.
+    """
+    is_image = isinstance(source, Image.Image)
+    image = (
+        source
+        if isinstance(source, Image.Image)
+        else read_picture(source, max_pixels=max_pixels)
+    )
+    name = "the image" if is_image else str(source)
+    _check_size(image, name, max_pixels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's own, on its inside
+        try:
+            upright = _upright(_to_rgb(image, name), exif_value(image, _ORIENTATION))
+        except _DAMAGE as error:
+            raise _damaged(name, error) from error
+    n_frames = 1 if is_image else getattr(image, "n_frames", 1)
+    if n_frames > 1:
+        warnings.warn(f"{name} holds {n_frames} pictures: the first is taken", stacklevel=2)
+    return upright
+
+
+def read_picture(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Read a file as it is: its own mode, not turned, with its texts in `.info`. Raises `ImageError`."""
+    if not isinstance(path, str | os.PathLike):
+        raise ImageError(
+            f"a {type(path).__name__} is no picture: give a PIL image or the path of a file"
+        )
+    if not isinstance(max_pixels, int) or isinstance(max_pixels, bool) or max_pixels < 1:
+        raise ImageError(
+            f"max_pixels is {quoted(max_pixels)}: give a whole number of pixels, at least 1"
+        )
+    name = str(path)
+    with _open(path) as file, warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # also Pillow's on size: _check_size has the lower limit
+        check_structure(file, name, max_pixels)
+        try:
+            with Image.open(file, formats=FORMATS) as image:
+                _check_size(image, name, max_pixels)
+                _check_transparency(image, name)
+                image.load()
+                return image
+        except UnidentifiedImageError as error:
+            raise ImageError(
+                f"{name} is no picture that can be read: expected PNG, JPEG or WEBP"
+            ) from error
+        except Image.DecompressionBombError as error:
+            limit = f"make it smaller, at most {max_pixels:,}"  # Pillow's own limit: a higher one would not help
+            raise ImageError(
+                f"{name} is too large: more than 178 million pixels; {limit}"
+            ) from error
+        except _DAMAGE as error:
+            raise _damaged(name, error) from error
+
+
+def _open(path: PathLike) -> BinaryIO:
+    advice = "give the path of a PNG, JPEG or WEBP picture"
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or a device would block
+            raise ImageError(f"{path} is no file: {advice}")
+        return open(path, "rb")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ImageError(f"{path} does not exist: {advice}") from error
+    except (OSError, ValueError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{path} cannot be opened ({reason}): {advice}") from error
+
+
+def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
+    """Refuse a picture without pixels, and one of a file with too many."""
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise ImageError(
+            f"{name} is empty: {width}x{height} pixels; give a picture of at least 1x1"
+        )
+    if not isinstance(
+        image, ImageFile.ImageFile
+    ):  # it is in memory already, at somebody's wish
+        return
+    if max(width, height) > MAX_SIDE:
+        limit = f"make it smaller, at most {MAX_SIDE:,} pixels a side"
+        raise ImageError(f"{name} is too large: {width}x{height} pixels; {limit}")
+    if width * height > max_pixels:
+        limit = f"make it smaller, at most {max_pixels:,}, or raise max_pixels (--max-pixels in the shell)"
+        raise ImageError(f"{name} is too large: {width}x{height} pixels; {limit}")
+
+
+def _check_transparency(image: Image.Image, name: str) -> None:
+    """Bring the transparent colour of a PNG to 8 bits, as Pillow does with its pixels and not with it."""
+    depth = (
+        image.tile[0].args if isinstance(image, ImageFile.ImageFile) and image.tile else None
+    )
+    if "transparency" not in image.info:
+        return
+    if depth == "RGB;16B":
+        raise ImageError(
+            f"{name} has 16-bit colours, one of them transparent: save it with 8 bits"
+        )
+    if isinstance(depth, str) and depth in _GREY_STEPS:
+        image.info["transparency"] *= _GREY_STEPS[depth]
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    if image.mode == "F":
+        raise ImageError(
+            f"{name} holds floating-point values without a stated range: convert it to 8 bits first"
+        )
+    if image.mode.startswith("I"):
+        return _grey_of_16_bits(image).convert("RGB")
+    if image.mode in ("La", "RGBa"):  # colours multiplied by their opacity
+        image = image.convert(image.mode.upper())
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    # What lies under transparent pixels is arbitrary, so it must not show.
+    colours = image if image.mode == "RGBA" else image.convert("RGBA")
+    white = Image.new("RGB", image.size, "white")
+    white.paste(colours, mask=colours)
+    return white
+
+
+def _grey_of_16_bits(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey: 65535 -> 255. Pillow's own `convert` would clip everything above 255 to white."""
+    values = np.asarray(image)
+    grey = _TO_8_BITS[values.clip(0, 65535)]
+    grey[values == image.info.get("transparency", -1)] = 255
+    return Image.fromarray(grey)
+
+
+def exif_value(image: Image.Image, tag: int, ifd: int | None = None) -> object:
+    """A value of the EXIF block; None where there is none, and in a damaged block: the pixels are sound."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            exif = image.getexif()
+            return (exif if ifd is None else exif.get_ifd(ifd)).get(tag)
+        except _DAMAGE:
+            return None
+
+
+def _upright(image: Image.Image, orientation: object) -> Image.Image:
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
+
+
+def _damaged(name: str, error: BaseException) -> ImageError:
+    detail = " ".join(str(error).split()) or type(error).__name__
+    return ImageError(f"{name} is damaged or cut short ({detail}): save or download it again")

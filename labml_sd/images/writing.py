@@ -1,0 +1,199 @@
+r"""Pictures become files: numbered, never overwritten, whole or not there, with their parameters inside.
+
+Maps       list of PIL images -> list of paths
+Tests      tests/images/test_tensors.py
+"""
+
+import os
+import re
+import secrets
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+from labml_sd.errors import ImageError, quoted
+from labml_sd.images.parameters import exif_of, png_text_of
+from labml_sd.images.reading import PathLike
+from labml_sd.utilities.flush import flush_folder
+
+_FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
+# Windows opens a device for CON, and for CON.00000.png as well.
+_DEVICE = re.compile(
+    r"(?i:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00b9\u00b2\u00b3])\s*\."
+)
+
+
+def save_images(
+    images: Sequence[Image.Image], outdir: PathLike, prefix: str = "", img_format: str = "png"
+) -> list[Path]:
+    """Write `images` into the folder `outdir` as 00000.png, 00001.png, ... after `prefix`; return the paths.
+
+    Numbers go on after the highest that is there. A file that exists is never touched, also
+    when two programs save at once. The generation parameters of each picture travel inside its
+    file. `img_format` is "png", "jpg" or "webp" (the last two lose detail, at quality 95). `~`
+    is the home folder.
+
+    Raises `ImageError` when the format is unknown, the prefix is no part of a file's name, or
+    the folder cannot be written.
+    """
+    name = img_format.lower() if isinstance(img_format, str) else ""
+    suffix = "jpg" if name == "jpeg" else name
+    if suffix not in _FORMATS:
+        raise ImageError(
+            f"format {quoted(img_format)} is unknown: choose {', '.join(_FORMATS)}"
+        )
+    if not isinstance(images, Sequence) or not all(
+        isinstance(image, Image.Image) for image in images
+    ):
+        raise ImageError(
+            f"images is of type {type(images).__name__}: give a list of PIL images"
+        )
+    _check_prefix(prefix)
+    folder = _folder(outdir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return [_write_next(folder, prefix, suffix, _encode(image, suffix)) for image in images]
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # ValueError: a name that the file system cannot spell
+        raise _cannot_write(folder, error) from error
+
+
+def check_folder(outdir: PathLike) -> None:
+    """Raise `ImageError` if `save_images` could not write there: better told before drawing than after."""
+    folder = _folder(outdir)
+    try:
+        there = next(path for path in (folder, *folder.absolute().parents) if _exists(path))
+    except (OSError, ValueError) as error:
+        raise _cannot_write(folder, error) from error
+    if not there.is_dir():
+        raise _cannot_write(folder, f"{there} is no folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise _cannot_write(folder, "no permission")
+
+
+def _exists(path: Path) -> bool:
+    """Raise for what cannot be a path at all, where `Path.exists` would say no."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _folder(outdir: PathLike) -> Path:
+    if not isinstance(outdir, str | os.PathLike) or not os.fspath(outdir):
+        raise ImageError(
+            f"outdir is {quoted(outdir)}: give the path of a folder, . for this one"
+        )
+    try:
+        return Path(outdir).expanduser()
+    except RuntimeError as error:  # ~somebody
+        raise ImageError(
+            f"outdir is {outdir}, and nobody of that name has a home here"
+        ) from error
+
+
+def _check_prefix(prefix: str) -> None:
+    if not isinstance(prefix, str):
+        raise ImageError(f"prefix is of type {type(prefix).__name__}: give a text")
+    if any(mark in prefix for mark in "/\\:"):
+        raise ImageError(f'prefix "{prefix}" names a folder or a drive: give it as outdir')
+    if not prefix.isprintable():
+        raise ImageError(
+            f'prefix "{prefix}" holds characters that cannot be printed: leave them out'
+        )
+    if _DEVICE.match(prefix):
+        raise ImageError(f'prefix "{prefix}" is a device on Windows: choose another')
+
+
+def _cannot_write(folder: Path, reason: object) -> ImageError:
+    shown = getattr(reason, "strerror", None) or reason
+    return ImageError(f"cannot write to {folder} ({shown}): choose another folder")
+
+
+def _encode(image: Image.Image, suffix: str) -> bytes:
+    buffer = BytesIO()
+    exif = b"" if suffix == "png" else exif_of(image)
+    if suffix == "jpg" and len(exif) > 65_000:  # one JPEG segment holds 65,533 bytes
+        raise ImageError("the prompt is too long for a JPEG file: save as png")
+    options = (
+        {"pnginfo": png_text_of(image)} if suffix == "png" else {"quality": 95, "exif": exif}
+    )
+    try:
+        image.save(buffer, _FORMATS[suffix], **options)
+    except (OSError, ValueError) as error:
+        picture = f"a picture of mode {image.mode} and {image.width}x{image.height} pixels"
+        raise ImageError(
+            f"{picture} cannot be saved as {suffix} ({error}): convert it, or save as png"
+        ) from error
+    return buffer.getvalue()
+
+
+def _write_next(folder: Path, prefix: str, suffix: str, content: bytes) -> Path:
+    """Write beside the place, then give the file its name: a reader sees the whole picture, or none."""
+    temporary = folder / f".{secrets.token_hex(8)}.part"
+    try:
+        try:
+            _write(temporary, content)
+            path = _name(temporary, folder, prefix, suffix)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except BaseException:
+        temporary.unlink(missing_ok=True)  # Ctrl-C may come while the line above is on its way
+        raise
+    flush_folder(folder)
+    return path
+
+
+def _write(path: Path, content: bytes) -> None:
+    handle = os.open(
+        path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666
+    )
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _name(temporary: Path, folder: Path, prefix: str, suffix: str) -> Path:
+    """Give a written file the first number that is free. One that is taken, by whomever, stays as it is."""
+    number = _next_number(folder, prefix)
+    while True:
+        path = folder / f"{prefix}{number:05d}.{suffix}"
+        try:
+            _take(temporary, path)
+            return path
+        except FileExistsError:
+            number += 1
+
+
+def _take(temporary: Path, path: Path) -> None:
+    try:
+        os.link(temporary, path)  # fails where the name is taken; renaming would overwrite
+    except FileExistsError:
+        raise
+    except (
+        OSError
+    ):  # a file system without links, FAT for one: the name is taken empty, and filled at once
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            os.replace(temporary, path)
+        except FileExistsError:
+            raise
+        except (
+            BaseException
+        ):  # Ctrl-C too. Should the empty file be another program's, that one fills it yet
+            if path.is_file() and path.stat().st_size == 0:
+                path.unlink(missing_ok=True)
+            raise
+
+
+def _next_number(folder: Path, prefix: str) -> int:
+    """One more than the highest number in use: counting files would reuse a number after a deletion."""
+    pattern = re.compile(re.escape(prefix) + r"([0-9]{5,9})\.(?:" + "|".join(_FORMATS) + ")")
+    matches = (pattern.fullmatch(entry.name) for entry in folder.iterdir())
+    return max((int(m[1]) for m in matches if m), default=-1) + 1

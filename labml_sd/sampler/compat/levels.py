@@ -1,0 +1,160 @@
+r"""The lists of noise levels of other tools, each as the tool lays it out.
+
+Maps       a schedule, the steps asked for -> levels, from the noisiest to the one the run ends at
+Reference  as in compat.py
+Tests      tests/sampler/compat/test_tools.py, tests/parity/test_compat_against_diffusers.py
+"""
+
+import copy
+import math
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+
+from labml_sd.sampler.between import with_between
+from labml_sd.sampler.protocol import Sampler
+from labml_sd.sampler.schedule import CLEAN, Level, Schedule
+from labml_sd.sampler.solvers.ancestral import with_ancestral_between
+from labml_sd.sampler.solvers.dpm_2 import DPM2
+from labml_sd.sampler.solvers.dpm_2_a import DPM2A
+from labml_sd.sampler.solvers.dpmpp_2s_a import DPMpp2SA
+from labml_sd.sampler.solvers.dpmpp_sde import DPMppSDE
+from labml_sd.sampler.solvers.unipc import LevelWithOrder, UniPC
+from labml_sd.sampler.spacing import BY_SIGMA
+
+Levels = Callable[[Schedule, int], list[Level]]
+"""(schedule, steps asked for) -> the levels of a run."""
+
+
+def rounded_to_float32(schedule: Schedule) -> Schedule:
+    """Tables computed in float64 and stored in float32: CompVis, labml, and what builds on CompVis."""
+    return _with_alpha_bar(schedule, schedule.alpha_bar.float())
+
+
+def computed_in_float32(schedule: Schedule) -> Schedule:
+    """Tables computed in float32 from the two ends of beta, as diffusers does."""
+    start, end = math.sqrt(schedule.beta[0]), math.sqrt(schedule.beta[-1])
+    root = torch.linspace(start, end, schedule.n_steps, dtype=torch.float32, device="cpu")
+    return _with_alpha_bar(schedule, torch.cumprod(1 - root**2, dim=0))
+
+
+def _with_alpha_bar(schedule: Schedule, alpha_bar: torch.Tensor) -> Schedule:
+    other = copy.copy(schedule)
+    other.alpha_bar = alpha_bar.double()
+    other.log_sigma = 0.5 * torch.log((1 - other.alpha_bar) / other.alpha_bar)
+    return other
+
+
+def dressed(solver: Sampler, schedule: Schedule, levels: list[Level]) -> list[Level]:
+    """Add what the solver's own `levels` adds: the level in between, or the highest order of each step."""
+    if isinstance(solver, DPM2 | DPMppSDE):
+        return with_between(schedule, levels)
+    if isinstance(solver, DPM2A | DPMpp2SA):
+        return with_ancestral_between(schedule, levels, solver.eta)
+    if isinstance(solver, UniPC):
+        left = range(len(levels) - 1, 0, -1)
+        steps = zip(levels, left, strict=False)
+        return [
+            *(LevelWithOrder(h.t, h.alpha_bar, min(solver.order, n)) for h, n in steps),
+            levels[-1],
+        ]
+    return levels
+
+
+def _at(schedule: Schedule, times: Iterable[int]) -> list[Level]:
+    """The levels of distinct times, falling. Time 1000, which the tools stop at with an error, is 999."""
+    return [
+        schedule.level(t)
+        for t in sorted({min(t, schedule.n_steps - 1) for t in times}, reverse=True)
+    ]
+
+
+def _every_stride(schedule: Schedule, n_steps: int) -> list[Level]:
+    """1, 1 + stride ... to the end of the schedule: more than n_steps of them where 1000 / S is not whole."""
+    return _at(
+        schedule, (t + 1 for t in range(0, schedule.n_steps, schedule.n_steps // n_steps))
+    )
+
+
+def compvis(schedule: Schedule, n_steps: int) -> list[Level]:
+    """Every listed time, then t = 0."""
+    return [*_every_stride(schedule, n_steps), schedule.level(0)]
+
+
+def web_ui_timed(schedule: Schedule, n_steps: int) -> list[Level]:
+    """The same list, but the step from t = 1 is never made."""
+    return _every_stride(schedule, n_steps)
+
+
+def every_time(schedule: Schedule, n_steps: int) -> list[Level]:
+    """All 1000 times, whatever is asked for, then CLEAN."""
+    return [*_at(schedule, range(schedule.n_steps)), CLEAN]
+
+
+def _leading(schedule: Schedule, n_steps: int) -> list[Level]:
+    """The first n_steps of the times that `_every_stride` has: the run starts lower."""
+    return _at(schedule, (i * (schedule.n_steps // n_steps) + 1 for i in range(n_steps)))
+
+
+def diffusers_to_zero(schedule: Schedule, n_steps: int) -> list[Level]:
+    """`set_alpha_to_one` false: the last step goes to t = 0."""
+    return [*_leading(schedule, n_steps), schedule.level(0)]
+
+
+def diffusers_to_clean(schedule: Schedule, n_steps: int) -> list[Level]:
+    """DDPM's last step goes to no noise."""
+    return [*_leading(schedule, n_steps), CLEAN]
+
+
+def diffusers_in_sigma(schedule: Schedule, n_steps: int) -> list[Level]:
+    """Evenly from 999 to 0, in between too: "linspace"."""
+    return _interpolated(
+        schedule, np.linspace(0, schedule.n_steps - 1, n_steps, dtype=np.float32)[::-1]
+    )
+
+
+def diffusers_multistep(schedule: Schedule, n_steps: int) -> list[Level]:
+    """The upper n_steps of n_steps + 1 even times from 0 to 999, rounded."""
+    even = np.linspace(0, schedule.n_steps - 1, n_steps + 1).round()[1:]
+    return _interpolated(schedule, np.unique(even)[::-1])
+
+
+def _interpolated(schedule: Schedule, times: np.ndarray) -> list[Level]:
+    """Sigma is linear in t here, not its logarithm, and float32: sigma and time do not fit exactly."""
+    alpha_bar = schedule.alpha_bar.float()
+    table = (((1 - alpha_bar) / alpha_bar) ** 0.5).numpy()
+    sigmas = np.interp(times, np.arange(schedule.n_steps), table).astype(np.float32)
+    pairs = zip(times.tolist(), sigmas.tolist(), strict=True)
+    return [*(Level(t, 1 / (1 + sigma**2)) for t, sigma in pairs), CLEAN]
+
+
+def k_diffusion(spacing: str | None = None, drops_lowest: bool = False) -> Levels:
+    """Evenly in t with log sigma linear, or laid out by sigma; then CLEAN.
+
+    With `drops_lowest` one level more is laid out and the lowest is left out.
+    """
+
+    def levels(schedule: Schedule, n_steps: int) -> list[Level]:
+        highest, lowest = schedule.level(schedule.n_steps - 1), schedule.level(0)
+        n_levels = n_steps + drops_lowest
+        if spacing is None:
+            found = [schedule.level(float(t)) for t in np.linspace(highest.t, 0, n_levels)]
+        else:
+            sigmas = BY_SIGMA[spacing](n_levels, highest.sigma, lowest.sigma)
+            found = [highest, *map(schedule.at_sigma, sigmas[1:])]
+        return [*found[:n_steps], CLEAN]
+
+    return levels
+
+
+def web_ui_unipc(schedule: Schedule, n_steps: int) -> list[Level]:
+    """As many even steps from 999 to 0 as CompVis' list has times; log alpha_bar is linear in t."""
+    times = np.linspace(schedule.n_steps - 1, 0, len(_every_stride(schedule, n_steps)) + 1)
+    log_alpha_bar = np.interp(
+        times, np.arange(schedule.n_steps), schedule.alpha_bar.log().numpy()
+    )
+    return [
+        Level(t, math.exp(log))
+        for t, log in zip(times.tolist(), log_alpha_bar.tolist(), strict=True)
+    ]

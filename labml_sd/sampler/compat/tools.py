@@ -1,0 +1,215 @@
+r"""As another tool does it: noise levels, first noise and strength of CompVis, labml, diffusers, A1111.
+
+Maps       a tool's name, a sampler's name -> a sampler whose steps are ours and whose run is the tool's
+Reference  CompVis ddim.py, plms.py; labml ddim.py, ddpm.py; diffusers 0.42 schedulers/, each made with
+           `from_config` of SD v1's scheduler_config.json; AUTOMATIC1111
+           modules/sd_samplers_*.py
+Tests      tests/sampler/compat/test_tools.py, tests/parity/test_compat_against_diffusers.py, docs/compat.md
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from labml_sd.errors import GenerationError, quoted
+from labml_sd.sampler.compat import levels as lists
+from labml_sd.sampler.compat.levels import Levels
+from labml_sd.sampler.protocol import Draw, Evaluate, Evaluation, Sampler
+from labml_sd.sampler.schedule import Level, Schedule
+from labml_sd.sampler.solvers.ddim import DDIM
+from labml_sd.sampler.solvers.ddpm import DDPM
+from labml_sd.sampler.solvers.dpm_2 import DPM2
+from labml_sd.sampler.solvers.dpm_2_a import DPM2A
+from labml_sd.sampler.solvers.dpmpp_2m import DPMpp2M
+from labml_sd.sampler.solvers.dpmpp_2m_sde import DPMpp2MSDE
+from labml_sd.sampler.solvers.dpmpp_2s_a import DPMpp2SA
+from labml_sd.sampler.solvers.dpmpp_3m_sde import DPMpp3MSDE
+from labml_sd.sampler.solvers.dpmpp_sde import DPMppSDE
+from labml_sd.sampler.solvers.euler import Euler
+from labml_sd.sampler.solvers.euler_a import EulerA
+from labml_sd.sampler.solvers.heun import Heun
+from labml_sd.sampler.solvers.lms import LMS
+from labml_sd.sampler.solvers.plms import PLMS
+from labml_sd.sampler.solvers.unipc import UniPC
+from labml_sd.sampler.spacing import check_steps
+
+
+@dataclass(frozen=True)
+class Strength:
+    r"""What strength means to a tool: how many steps are run, and from how noisy a picture.
+
+    $$ n = \max(n_{min},\ \lfloor\min(s, s_{max})\, S\rfloor + n_+) $$
+    """
+
+    highest: float = 1.0
+    more: int = 0
+    fewest: int = 0
+    noised_above: int = 0  # how many levels above its first step a picture is noised to
+    of_list: bool = False  # S are the steps of the whole list, not those asked for
+
+    def n_run(self, strength: float, n_asked: int, n_listed: int) -> int:
+        """How many steps are run on a picture."""
+        whole = n_listed if self.of_list else n_asked
+        return min(
+            n_listed, max(self.fewest, int(min(strength, self.highest) * whole) + self.more)
+        )
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a tool runs one sampler: which of our solvers, over which levels, started how."""
+
+    solver: Sampler
+    levels: Levels
+    strength: Strength
+    scaled_noise: bool = (
+        False  # the first noise is sqrt(1 - alpha_bar) strong, as in a noised picture, not 1
+    )
+
+
+# Noised to entry int(s S) of the list, started from the entry below.
+_ONE_OFF = Strength(noised_above=1)
+_AT_LEAST_ONE = Strength(fewest=1)
+_WEB_UI_TIMED = Strength(highest=0.999, more=-1, fewest=-1, noised_above=1)
+
+
+def _sigma(solver: Sampler) -> Way:
+    return Way(solver, lists.diffusers_in_sigma, _AT_LEAST_ONE, scaled_noise=True)
+
+
+def _web_ui(solver: Sampler, levels: Levels) -> Way:
+    return Way(solver, levels, Strength(highest=0.999, more=1), scaled_noise=True)
+
+
+TOOLS: dict[str, Mapping[str, Way]] = {
+    "compvis": {
+        "ddim": Way(DDIM(), lists.compvis, _ONE_OFF),
+        "plms": Way(PLMS(), lists.compvis, _ONE_OFF),
+    },
+    "labml": {
+        "ddim": Way(DDIM(), lists.compvis, _ONE_OFF),
+        "ddpm": Way(DDPM(), lists.every_time, Strength(fewest=1, of_list=True)),
+    },
+    "diffusers": {
+        "ddpm": Way(DDPM(), lists.diffusers_to_clean, _AT_LEAST_ONE),
+        "ddim": Way(DDIM(), lists.diffusers_to_zero, _AT_LEAST_ONE),
+        "plms": Way(PLMS(), lists.diffusers_to_zero, _AT_LEAST_ONE),
+        "euler": _sigma(Euler()),
+        "euler_a": _sigma(EulerA()),
+        "heun": _sigma(Heun()),
+        "dpm_2": _sigma(DPM2()),
+        "dpm_2_a": _sigma(DPM2A()),
+        "lms": _sigma(LMS()),
+        "dpmpp_sde": _sigma(DPMppSDE()),
+        "dpmpp_2m": Way(DPMpp2M(), lists.diffusers_multistep, _AT_LEAST_ONE),
+        "dpmpp_2m_sde": Way(DPMpp2MSDE(), lists.diffusers_multistep, _AT_LEAST_ONE),
+        "unipc": Way(UniPC(order=2), lists.diffusers_multistep, _AT_LEAST_ONE),
+    },
+    # The schedule types are those that "Automatic" stands for.
+    "a1111": {
+        "ddim": Way(DDIM(), lists.web_ui_timed, _WEB_UI_TIMED),
+        "plms": Way(PLMS(), lists.web_ui_timed, _WEB_UI_TIMED),
+        "unipc": Way(
+            UniPC(solver="bh1"), lists.web_ui_unipc, Strength(highest=0.999, fewest=1)
+        ),
+        "euler": _web_ui(Euler(), lists.k_diffusion()),
+        "euler_a": _web_ui(EulerA(), lists.k_diffusion()),
+        "lms": _web_ui(LMS(), lists.k_diffusion()),
+        "heun": _web_ui(Heun(), lists.k_diffusion()),
+        "dpm_2": _web_ui(DPM2(), lists.k_diffusion("karras", drops_lowest=True)),
+        "dpm_2_a": _web_ui(DPM2A(), lists.k_diffusion("karras", drops_lowest=True)),
+        "dpmpp_2s_a": _web_ui(DPMpp2SA(), lists.k_diffusion("karras")),
+        "dpmpp_2m": _web_ui(DPMpp2M(), lists.k_diffusion("karras")),
+        "dpmpp_sde": _web_ui(DPMppSDE(), lists.k_diffusion("karras")),
+        "dpmpp_2m_sde": _web_ui(DPMpp2MSDE(), lists.k_diffusion("exponential")),
+        "dpmpp_3m_sde": _web_ui(
+            DPMpp3MSDE(solver_type="k_diffusion"),
+            lists.k_diffusion("exponential", drops_lowest=True),
+        ),
+    },
+}
+
+
+@dataclass(frozen=True)
+class AsIn:
+    """A sampler as a tool runs it; made by `as_in`. It may run another number of steps than asked for."""
+
+    tool: str
+    name: str
+
+    @property
+    def way(self) -> Way:
+        """The tool's entry for this sampler."""
+        return TOOLS[self.tool][self.name]
+
+    def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
+        """The tool's levels for n_steps asked for, from its float32 tables, and the one the run ends at."""
+        check_steps(n_steps, schedule.n_steps)
+        table = (
+            lists.computed_in_float32 if self.tool == "diffusers" else lists.rounded_to_float32
+        )
+        schedule = table(schedule)
+        return lists.dressed(self.way.solver, schedule, self.way.levels(schedule, n_steps))
+
+    def step(
+        self,
+        evaluate: Evaluate,
+        x: Tensor,
+        here: Level,
+        there: Level,
+        draw: Draw,
+        history: Sequence[Evaluation],
+    ) -> Tensor:
+        """The solver's."""
+        return self.way.solver.step(evaluate, x, here, there, draw, history)
+
+    def noise_scale(self, first: Level) -> float:
+        r"""The std of the first noise, at the first level.
+
+        A tool that works in sigma starts from $\sigma\epsilon$, which is $\sqrt{1 -
+        \bar\alpha}\,\epsilon$ in our scale: as if a black latent had been noised.
+        """
+        return math.sqrt(1 - first.alpha_bar) if self.way.scaled_noise else 1.0
+
+    def start(
+        self, levels: Sequence[Level], n_steps: int, strength: float
+    ) -> tuple[Level, list[Level]]:
+        """The level that a picture is noised to, and the levels that are run on it; they may not fit.
+
+        `levels` are those of the whole run for n_steps asked for. Where the tool would look
+        beyond its list, the list's end is taken.
+        """
+        rule, last = self.way.strength, len(levels) - 1
+        first = last - rule.n_run(strength, n_steps, last)
+        return levels[max(0, first - rule.noised_above)], list(levels[min(first, last) :])
+
+
+def check_compat(compat: object) -> str:
+    """Give a tool's name back; GenerationError when it is none."""
+    if not isinstance(compat, str) or compat not in TOOLS:
+        raise GenerationError(
+            f"compat is {quoted(compat)}; choose one of {', '.join(TOOLS)}, or leave it out"
+        )
+    return compat
+
+
+def as_in(tool: object, name: object) -> AsIn:
+    """The sampler of that name as the tool runs it.
+
+    GenerationError when there is no such tool, or when it has no such sampler. A sampler object
+    is refused: its settings and the tool's would contradict each other.
+    """
+    tool = check_compat(tool)
+    if not isinstance(name, str):
+        raise GenerationError(
+            f"compat {tool!r} needs a sampler's name, not {quoted(name)}; leave one of them out"
+        )
+    if name not in TOOLS[tool]:
+        having = [other for other, ways in TOOLS.items() if name in ways]
+        raise GenerationError(
+            f"{tool} has no sampler {quoted(name)}, it has {', '.join(TOOLS[tool])}; "
+            f"{quoted(name)} is in {', '.join(having) or 'none of the tools'}"
+        )
+    return AsIn(tool, name)

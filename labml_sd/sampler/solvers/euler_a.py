@@ -1,0 +1,79 @@
+r"""Euler ancestral: Euler's step to a level below the one wanted, then fresh noise up to it.
+
+Maps       x_t, eps [b c h w], two levels  ->  x at the cleaner level
+Paper      Song et al. 2021 (DDIM), arXiv:2010.02502, equations 12 and 16: the same step under another name
+Reference  k-diffusion sampling.py, sample_euler_ancestral
+Tests      tests/sampler/solvers/test_euler_a.py
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from labml_sd.sampler.protocol import Draw, Evaluate, Evaluation
+from labml_sd.sampler.schedule import CLEAN, Level, Schedule
+from labml_sd.sampler.solvers.ancestral import ancestral_split, check_noise_shares, step_noise
+from labml_sd.sampler.spacing import Spacing, visited
+
+
+def euler_a_step(
+    x: Float[Tensor, "b c h w"],
+    eps: Float[Tensor, "b c h w"],
+    here: Level,
+    there: Level,
+    eta: float | int = 1.0,
+    noise: Float[Tensor, "b c h w"] | float = 0.0,
+) -> Float[Tensor, "b c h w"]:
+    r"""Follow the slope eps down to sigma_down, then add noise.
+
+    $$ \tilde x_s = \tilde x_t + (\sigma_{down} - \sigma_t)\, \epsilon_\theta + \sigma_{up}\, \epsilon,
+       \qquad \tilde x = x / \sqrt{\bar\alpha} $$
+
+    It is DDIM's step with the same eta, in sigma. Into CLEAN both sigmas are 0 and what remains
+    is x0.
+    """
+    sigma_down, sigma_up = ancestral_split(here.sigma, there.sigma, eta)
+    x_sigma = x / math.sqrt(here.alpha_bar) + (sigma_down - here.sigma) * eps
+    return math.sqrt(there.alpha_bar) * (x_sigma + sigma_up * noise)
+
+
+@dataclass(frozen=True)
+class EulerA:
+    """First order; with eta 1 it samples as DDPM does on the same levels, with eta 0 it is Euler.
+
+    The picture keeps changing as steps are added: each step draws noise. `s_noise` scales that
+    noise.
+    """
+
+    evaluations_per_step: ClassVar[int] = 1
+
+    spacing: Spacing = "trailing"
+    eta: float | int = 1.0
+    s_noise: float | int = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse an eta outside 0..1 and a negative s_noise."""
+        check_noise_shares(self.eta, self.s_noise)
+
+    def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
+        """The visited levels, then CLEAN."""
+        return [*visited(schedule, self.spacing, n_steps), CLEAN]
+
+    def step(
+        self,
+        evaluate: Evaluate,
+        x: Tensor,
+        here: Level,
+        there: Level,
+        draw: Draw,
+        history: Sequence[Evaluation],
+    ) -> Tensor:
+        """One evaluation; one draw, none into CLEAN."""
+        eps = evaluate(x, here)
+        return euler_a_step(
+            x, eps, here, there, self.eta, step_noise(draw, there, self.eta, self.s_noise)
+        )

@@ -1,0 +1,62 @@
+r"""Heun: an Euler step, then the same step again with the mean of the slopes at its two ends.
+
+Maps       x_t, eps at both ends [b c h w], two levels  ->  x at the cleaner level
+Paper      Karras et al. 2022, arXiv:2206.00364, algorithm 2 with S_churn = 0
+Reference  k-diffusion k_diffusion/sampling.py, sample_heun without churn
+Tests      tests/sampler/solvers/test_heun.py
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from labml_sd.sampler.protocol import Draw, Evaluate, Evaluation
+from labml_sd.sampler.schedule import CLEAN, Level, Schedule
+from labml_sd.sampler.solvers.euler import euler_step
+from labml_sd.sampler.spacing import Spacing, visited
+
+
+def heun_step(
+    x: Float[Tensor, "b c h w"],
+    eps: Float[Tensor, "b c h w"],
+    eps_there: Float[Tensor, "b c h w"],
+    here: Level,
+    there: Level,
+) -> Float[Tensor, "b c h w"]:
+    r"""The corrected step of algorithm 2: Euler's from x, with $d = \frac{1}{2}(\epsilon_t + \epsilon_s)$.
+
+    `eps_there` is the network's answer at the end of the plain Euler step.
+    """
+    return euler_step(x, (eps + eps_there) / 2, here, there)
+
+
+@dataclass(frozen=True)
+class Heun:
+    """Second order from two evaluations a step. The step into CLEAN is Euler's, with one: 2 n - 1 a run."""
+
+    evaluations_per_step: ClassVar[int] = 2
+
+    spacing: Spacing = "trailing"
+
+    def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
+        """The visited levels, then CLEAN."""
+        return [*visited(schedule, self.spacing, n_steps), CLEAN]
+
+    def step(
+        self,
+        evaluate: Evaluate,
+        x: Tensor,
+        here: Level,
+        there: Level,
+        draw: Draw,
+        history: Sequence[Evaluation],
+    ) -> Tensor:
+        """Two evaluations, no draw; one into CLEAN, where the network was never trained."""
+        eps = evaluate(x, here)
+        ahead = euler_step(x, eps, here, there)
+        if there.alpha_bar == 1:
+            return ahead
+        return heun_step(x, eps, evaluate(ahead, there), here, there)

@@ -1,0 +1,179 @@
+r"""UniPC: predict the next latent from the last three answers; correct it when the network answers there.
+
+Maps       x [b c h w], up to four clean latents predicted, levels  ->  x corrected; x at a cleaner level
+Paper      Zhao et al. 2023, arXiv:2302.04867, theorem 3.1 (UniC-p), corollary 3.2 (UniP-p), data prediction
+Tests      tests/sampler/solvers/test_unipc.py
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from labml_sd.errors import GenerationError
+from labml_sd.sampler.protocol import Draw, Evaluate, Evaluation
+from labml_sd.sampler.schedule import CLEAN, Level, Schedule
+from labml_sd.sampler.solvers.dpmpp_2m import dpmpp_first_order_step
+from labml_sd.sampler.spacing import Spacing, visited
+
+MAX_ORDER = (
+    3  # the corrector of order 3 looks back on three evaluations: all the loop's history
+)
+
+
+@dataclass(frozen=True)
+class LevelWithOrder(Level):
+    """A visited level with the highest order that the step starting here may have."""
+
+    max_order: int
+
+
+def moments(h: float, n: int) -> list[float]:
+    r"""The first n of $M_j = \int_0^1 e^{-(1 - s) h}\, s^j\, ds$, j from 1: what a power of s adds to a step.
+
+    By parts $M_j = (1 - j M_{j-1}) / h$. Small h would cancel every digit of that; the series
+    does not.
+    """
+    if h < 1:
+        terms = range(20)
+        return [
+            sum((-h) ** k * math.factorial(j) / math.factorial(j + k + 1) for k in terms)
+            for j in range(1, n + 1)
+        ]
+    found = [-math.expm1(-h) / h]
+    for j in range(1, n + 1):
+        found.append((1 - j * found[-1]) / h)
+    return found[1:]
+
+
+def bend_weights(h: float, nodes: Sequence[float], solver: str) -> list[float]:
+    r"""The weights c of theorem 3.1: $\sum_k c_k\, r_k^{j-1} = M_j$ for every j up to the number of nodes.
+
+    They make the step exact where the clean latent is a polynomial in lambda. A single node is
+    the paper's exception: half of B(h), whatever the node. There alone "bh1", B = h, and "bh2",
+    B = 1 - exp(-h), differ.
+    """
+    if len(nodes) == 1:
+        return [0.5 if solver == "bh1" else -0.5 * math.expm1(-h) / h]
+    powers = np.vander(nodes, increasing=True).T
+    return [float(c) for c in np.linalg.solve(powers, moments(h, len(nodes)))]
+
+
+def unipc_bend(
+    x0: Float[Tensor, "b c h w"],
+    others: Sequence[Evaluation],
+    here: Level,
+    there: Level,
+    solver: str = "bh2",
+) -> Float[Tensor, "b c h w"]:
+    r"""What other answers add to the first-order step from t to s.
+
+    $$ \alpha_s h \sum_k c_k \frac{D_k - D_t}{r_k}, \qquad r_k = \frac{\lambda_k - \lambda_t}{h},
+       \qquad h = \lambda_s - \lambda_t $$
+
+    D are predictions of the clean latent, $\alpha = \sqrt{\bar\alpha}$. Answers from before t
+    predict (UniP); with the one at s itself among them, r = 1, the sum corrects (UniC).
+    """
+    if not others:
+        return 0 * x0
+    h = there.half_log_snr - here.half_log_snr
+    nodes = [(other.level.half_log_snr - here.half_log_snr) / h for other in others]
+    weights = bend_weights(h, nodes, solver)
+    terms = (
+        c / r * (other.x0 - x0) for c, r, other in zip(weights, nodes, others, strict=True)
+    )
+    return math.sqrt(there.alpha_bar) * h * sum(terms, start=0 * x0)
+
+
+def unip_step(
+    x: Float[Tensor, "b c h w"],
+    x0: Float[Tensor, "b c h w"],
+    past: Sequence[Evaluation],
+    here: Level,
+    there: Level,
+    solver: str = "bh2",
+) -> Float[Tensor, "b c h w"]:
+    """Predict x at `there`: UniP of order 1 + len(past). Into CLEAN, where h is infinite, give no past."""
+    return dpmpp_first_order_step(x, x0, here, there) + unipc_bend(
+        x0, past, here, there, solver
+    )
+
+
+def unic_step(
+    now: Evaluation, past: Sequence[Evaluation], solver: str = "bh2"
+) -> Float[Tensor, "b c h w"]:
+    """Correct a predicted x once the network has answered to it: UniC of order len(past).
+
+    `past` are the answers that x was predicted from, the last of them from the start of that
+    step. Predictor and corrector start from the same latent, which cancels: the correction is
+    the difference of their bends.
+    """
+    *older, start = past
+    predicted = unipc_bend(start.x0, older, start.level, now.level, solver)
+    corrected = unipc_bend(start.x0, [*older, now], start.level, now.level, solver)
+    return now.x + (corrected - predicted)
+
+
+@dataclass(frozen=True)
+class UniPC:
+    """Order 3 from one evaluation a step, lower in the first two steps and the last two.
+
+    The corrector costs nothing: it uses the answer that the next prediction needs anyway. That
+    answer is to the x before correction.
+    """
+
+    evaluations_per_step: ClassVar[int] = 1
+
+    spacing: Spacing = "trailing"
+    order: int = MAX_ORDER
+    solver: str = "bh2"
+
+    def __post_init__(self) -> None:
+        """Refuse an order that the history is too short for, and an unknown B(h)."""
+        if self.order not in range(1, MAX_ORDER + 1):
+            raise GenerationError(
+                f"order is {self.order!r}; give a whole number from 1 to {MAX_ORDER}"
+            )
+        if self.solver not in ("bh1", "bh2"):
+            raise GenerationError(
+                f"solver is {self.solver!r}; give 'bh2' (the usual one) or 'bh1'"
+            )
+
+    def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
+        """The visited levels, then CLEAN. The order falls to 1 at the end: few steps are steadier so."""
+        levels = visited(schedule, self.spacing, n_steps)
+        orders = [min(self.order, n_steps - i) for i in range(n_steps)]
+        steps = zip(levels, orders, strict=True)
+        return [
+            *(LevelWithOrder(level.t, level.alpha_bar, order) for level, order in steps),
+            CLEAN,
+        ]
+
+    def step(
+        self,
+        evaluate: Evaluate,
+        x: Tensor,
+        here: Level,
+        there: Level,
+        draw: Draw,
+        history: Sequence[Evaluation],
+    ) -> Tensor:
+        """One evaluation, no draw: first correct x, then predict from it."""
+        now = Evaluation(here, x, evaluate(x, here))
+        if there.alpha_bar == 1:
+            return now.x0
+        if history:
+            n_used = self._order(history[-1].level, len(history))
+            x = unic_step(now, history[-n_used:], self.solver)
+        order = self._order(here, len(history) + 1)
+        past = list(history)[len(history) - (order - 1) :]
+        return unip_step(x, now.x0, past, here, there, self.solver)
+
+    def _order(self, level: Level, n_known: int) -> int:
+        """The order of the step that starts at a level, where n_known answers are there."""
+        highest = level.max_order if isinstance(level, LevelWithOrder) else self.order
+        return min(self.order, highest, n_known)

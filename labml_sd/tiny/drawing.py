@@ -1,0 +1,258 @@
+r"""Draws a scene with Pillow: flat clean shapes on soft gradients, at twice the size, then reduced.
+
+Maps       Scene -> RGB picture [size x size]
+Tests      tests/tiny/test_drawing.py
+"""
+
+import random
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from labml_sd.tiny.objects import RGB, WHITE, draw_thing, mix, times
+from labml_sd.tiny.scenes import PLACES, Ground, Scene, Sky, Thing
+
+_WIDTH = {"small": 0.22, "large": 0.36}
+_COLUMN = {"left": 0.21, "middle": 0.5, "right": 0.79}
+
+_SKY_STOPS: dict[Sky, tuple[RGB, RGB, RGB]] = {
+    "day": ((84, 168, 240), (150, 208, 250), (216, 240, 253)),
+    "sunset": ((98, 66, 142), (236, 112, 108), (255, 205, 128)),
+    "night": ((14, 18, 54), (28, 36, 84), (62, 72, 128)),
+}
+_GROUND_STOPS: dict[Ground, tuple[RGB, RGB]] = {
+    "grass": ((138, 200, 92), (92, 164, 66)),
+    "beach": ((242, 222, 170), (226, 194, 130)),
+    "snow": ((244, 248, 253), (214, 226, 242)),
+    "sea": ((92, 182, 212), (30, 112, 170)),
+}
+_IN_LIGHT_OF = {
+    "day": (1.0, 1.0, 1.0),
+    "sunset": (0.97, 0.84, 0.80),
+    "night": (0.47, 0.52, 0.68),
+}
+_SAND_AT_NIGHT = (0.62, 0.55, 0.60)  # as blue as the rest, sand would be grey
+
+_SUN, _EVENING_SUN, _MOON, _STAR = (
+    (255, 224, 92),
+    (255, 236, 150),
+    (250, 244, 214),
+    (236, 238, 255),
+)
+
+
+def draw(scene: Scene, size: int) -> Image.Image:
+    """Draws `scene` on `2 * size` pixels and averages 2 x 2 of them. A pure function of its arguments."""
+    rng = random.Random(scene.jitter)
+    side = 2 * size
+    horizon = round(side * (0.60 + rng.uniform(-0.03, 0.03)))
+    picture = _sky(scene.sky, side).copy()
+    light_x = _draw_heavens(picture, scene, rng)
+    _draw_ground(picture, scene, horizon, light_x, rng)
+    # Small things stand further back, so they come first.
+    for thing in sorted(scene.objects, key=lambda thing: _WIDTH[thing.size]):
+        _place_thing(picture, scene, thing, rng)
+    return picture.reduce(2)
+
+
+def _gradient(width: int, height: int, stops: tuple[RGB, ...]) -> Image.Image:
+    at = np.linspace(0.0, 1.0, height)
+    where = np.linspace(0.0, 1.0, len(stops))
+    column = np.stack(
+        [np.interp(at, where, channel) for channel in zip(*stops, strict=True)], axis=-1
+    )
+    rows = np.broadcast_to(column.round().astype(np.uint8)[:, None], (height, width, 3))
+    return Image.fromarray(np.ascontiguousarray(rows))
+
+
+@lru_cache(maxsize=16)
+def _sky(sky: Sky, side: int) -> Image.Image:
+    """Reaches below every horizon. Shared between calls: copy it before drawing on it."""
+    picture = Image.new("RGB", (side, side))
+    picture.paste(_gradient(side, round(side * 0.64), _SKY_STOPS[sky]))
+    return picture
+
+
+def _ground_colours(ground: Ground, sky: Sky) -> tuple[RGB, RGB]:
+    """At the horizon and at the lower edge."""
+    factor = _SAND_AT_NIGHT if (ground, sky) == ("beach", "night") else _IN_LIGHT_OF[sky]
+    top, bottom = _GROUND_STOPS[ground]
+    return times(top, factor), times(bottom, factor)
+
+
+@lru_cache(maxsize=256)
+def _ground(ground: Ground, sky: Sky, width: int, height: int) -> Image.Image:
+    return _gradient(width, height, _ground_colours(ground, sky))
+
+
+@lru_cache(maxsize=16)
+def _glow(radius: int, strength: float) -> Image.Image:
+    """A mask that fades from `strength` in the centre to 0 at `radius`."""
+    axis = np.linspace(-1.0, 1.0, 2 * radius)
+    distance = np.hypot(axis[:, None], axis[None, :])
+    fade = np.clip(1.0 - distance, 0.0, 1.0) ** 1.5
+    return Image.fromarray((255 * strength * fade).round().astype(np.uint8))
+
+
+@lru_cache(maxsize=16)
+def _crescent(radius: int) -> Image.Image:
+    """A disc with a bite out of its right side, as a mask."""
+    mask = Image.new("L", (2 * radius, 2 * radius))
+    pen = ImageDraw.Draw(mask)
+    pen.ellipse((0, 0, 2 * radius - 1, 2 * radius - 1), fill=255)
+    bite = 0.72 * radius
+    pen.ellipse((bite, -0.28 * radius, bite + 1.8 * radius, 1.52 * radius), fill=0)
+    return mask
+
+
+def _draw_heavens(picture: Image.Image, scene: Scene, rng: random.Random) -> float | None:
+    """Stars or a cloud, and the light in a column that no object takes. Returns the light's x, if any."""
+    side = picture.width
+    taken = {thing.place for thing in scene.objects}
+    place = rng.choice([place for place in PLACES if place not in taken] or list(PLACES))
+    x = side * (_COLUMN[place] + rng.uniform(-0.03, 0.03))
+    y = side * ((0.40 if scene.sky == "sunset" else 0.17) + rng.uniform(-0.03, 0.03))
+    if scene.sky == "night":
+        _draw_stars(picture, rng)
+    if scene.sky == "day":
+        balloons = {thing.place for thing in scene.objects if thing.kind == "balloon"}
+        clear = [other for other in PLACES if other != place and other not in balloons]
+        _draw_cloud(picture, rng.choice(clear or list(PLACES)), rng)
+    if scene.light is None:
+        return None
+    _draw_light(picture, scene, x, y)
+    return x
+
+
+def _draw_light(picture: Image.Image, scene: Scene, x: float, y: float) -> None:
+    """The sun or the moon in its glow."""
+    moon, low = scene.light == "moon", scene.sky == "sunset"
+    colour = _MOON if moon else _EVENING_SUN if low else _SUN
+    radius = round(picture.width * (0.095 if low else 0.085))
+    halo = round(2.6 * radius)
+    haze = (170, 180, 230) if moon else mix(colour, WHITE, 0.3)
+    picture.paste(haze, (round(x) - halo, round(y) - halo), _glow(halo, 0.35 if moon else 0.75))
+    if moon:
+        picture.paste(colour, (round(x) - radius, round(y) - radius), _crescent(radius))
+    else:
+        ImageDraw.Draw(picture).ellipse(
+            (x - radius, y - radius, x + radius, y + radius), fill=colour
+        )
+
+
+def _draw_stars(picture: Image.Image, rng: random.Random) -> None:
+    """One star in each cell of a grid: they are spread, and never a cluster."""
+    pen, side = ImageDraw.Draw(picture), picture.width
+    for row in range(3):
+        for column in range(5):
+            x = side * (column + rng.uniform(0.15, 0.85)) / 5
+            y = side * (0.02 + 0.16 * (row + rng.uniform(0.1, 0.9)))
+            r = side * rng.choice((0.006, 0.009))
+            pen.ellipse(
+                (x - r, y - r, x + r, y + r), fill=mix(_STAR, _SKY_STOPS["night"][1], 0.2 * row)
+            )
+
+
+def _draw_cloud(picture: Image.Image, place: str, rng: random.Random) -> None:
+    pen, side = ImageDraw.Draw(picture), picture.width
+    x = _COLUMN[place] + rng.uniform(-0.04, 0.04)
+    y = 0.16 + rng.uniform(-0.05, 0.05)
+    for dx, dy, r in (
+        (-0.085, 0.012, 0.036),
+        (-0.03, -0.015, 0.052),
+        (0.035, -0.005, 0.045),
+        (0.085, 0.015, 0.033),
+    ):
+        left, top, right, bottom = (
+            side * at for at in (x + dx - r, y + dy - r * 0.8, x + dx + r, y + dy + r * 0.8)
+        )
+        pen.ellipse((left, top, right, bottom), fill=(240, 248, 254))
+
+
+def _draw_ground(
+    picture: Image.Image, scene: Scene, horizon: int, light_x: float | None, rng: random.Random
+) -> None:
+    """The ground and what lies on it: hills behind grass and snow, water behind sand, waves, tufts."""
+    side = picture.width
+    top, bottom = _ground_colours(scene.ground, scene.sky)
+    if scene.ground in ("grass", "snow"):
+        haze = mix(top, _SKY_STOPS[scene.sky][2], 0.35)
+        _draw_hill(picture, horizon, haze if scene.ground == "grass" else times(top, 0.94), rng)
+    picture.paste(_ground(scene.ground, scene.sky, side, side - horizon), (0, horizon))
+    if scene.ground == "grass":
+        _draw_tufts(picture, horizon, times(bottom, 0.84), rng)
+    if scene.ground == "beach":
+        _draw_shore(picture, horizon, _IN_LIGHT_OF[scene.sky])
+    if scene.ground == "sea":
+        _draw_waves(picture, horizon, mix(top, WHITE, 0.4), rng)
+        if light_x is not None:
+            glitter = mix(top, _MOON if scene.light == "moon" else _SUN, 0.65)
+            for half, y in ((0.085, 0.015), (0.06, 0.05), (0.04, 0.085), (0.022, 0.12)):
+                _draw_stroke(picture, light_x, horizon + side * y, side * half, glitter)
+
+
+def _draw_hill(picture: Image.Image, horizon: int, colour: RGB, rng: random.Random) -> None:
+    side = picture.width
+    x, shift = rng.choice((0.2, 0.5, 0.8)), rng.uniform(-0.05, 0.05)
+    left, right = side * (x + shift - 0.5), side * (x + shift + 0.5)
+    ImageDraw.Draw(picture).ellipse(
+        (left, horizon - side * 0.06, right, horizon + side * 0.2), fill=colour
+    )
+
+
+def _draw_shore(picture: Image.Image, horizon: int, factor: tuple[float, float, float]) -> None:
+    pen, side = ImageDraw.Draw(picture), picture.width
+    pen.rectangle(
+        (0, horizon, side, horizon + side * 0.065), fill=times((70, 160, 205), factor)
+    )
+    pen.rectangle(
+        (0, horizon + side * 0.05, side, horizon + side * 0.068),
+        fill=times((246, 250, 250), factor),
+    )
+
+
+def _draw_stroke(picture: Image.Image, x: float, y: float, half: float, colour: RGB) -> None:
+    """A level line, wide enough to be seen by the autoencoder."""
+    ImageDraw.Draw(picture).line(
+        (x - half, y, x + half, y), fill=colour, width=round(picture.width * 0.016)
+    )
+
+
+def _draw_waves(picture: Image.Image, horizon: int, colour: RGB, rng: random.Random) -> None:
+    side = picture.width
+    for row, y in enumerate((0.09, 0.19, 0.31)):
+        for column in range(2):
+            x = side * (
+                0.25 + 0.5 * column + (0.12 if row % 2 else -0.12) + rng.uniform(-0.04, 0.04)
+            )
+            _draw_stroke(picture, x, horizon + side * y, side * (0.05 + 0.015 * row), colour)
+
+
+def _draw_tufts(picture: Image.Image, horizon: int, colour: RGB, rng: random.Random) -> None:
+    pen, side = ImageDraw.Draw(picture), picture.width
+    blades = ((-1.0, 0.0), (-0.6, -1.3), (0.0, -0.3), (0.6, -1.3), (1.0, 0.0))
+    for x, y in ((0.1, 0.1), (0.62, 0.08), (0.36, 0.31), (0.9, 0.27)):
+        u, v, r = side * (x + rng.uniform(-0.04, 0.04)), horizon + side * y, side * 0.03
+        pen.polygon([(u + dx * r, v + dy * r) for dx, dy in blades], fill=colour)
+
+
+def _place_thing(picture: Image.Image, scene: Scene, thing: Thing, rng: random.Random) -> None:
+    """Draws one object and what is under it: a shadow, or the water at a boat's hull."""
+    pen, side = ImageDraw.Draw(picture), picture.width
+    width = _WIDTH[thing.size] * side
+    x = (_COLUMN[thing.place] + rng.uniform(-0.015, 0.015)) * side
+    y = (0.87 if thing.size == "large" else 0.79) + rng.uniform(-0.02, 0.02)
+    y = (y - 0.30 if thing.kind == "balloon" else y) * side
+    top, bottom = _ground_colours(scene.ground, scene.sky)
+    if thing.kind == "boat":
+        _draw_under(pen, x, y, 0.5 * width, 0.06 * width, mix(top, WHITE, 0.4))
+    elif thing.kind != "balloon":
+        _draw_under(pen, x, y, 0.54 * width, 0.09 * width, times(mix(top, bottom, 0.5), 0.74))
+    draw_thing(pen, thing, scene.sky, (x, y), width, side)
+
+
+def _draw_under(
+    pen: ImageDraw.ImageDraw, x: float, y: float, rx: float, ry: float, colour: RGB
+) -> None:
+    pen.ellipse((x - rx, y - ry, x + rx, y + ry), fill=colour)

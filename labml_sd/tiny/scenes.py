@@ -1,0 +1,264 @@
+r"""The world of the tiny model: small scenes whose every attribute is known, and their captions.
+
+Maps       (seed, index, split) -> Scene -> picture and English caption
+Tests      tests/tiny/test_scenes.py
+"""
+
+import random
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from PIL import Image
+
+__all__ = [
+    "Scene",
+    "Thing",
+    "HELD_OUT",
+    "SKIES",
+    "GROUNDS",
+    "KINDS",
+    "COLOURS",
+    "PLACES",
+    "SIZES",
+]  # noqa: RUF022
+
+Sky = Literal["day", "sunset", "night"]
+Ground = Literal["grass", "beach", "snow", "sea"]
+Light = Literal["sun", "moon"]
+Kind = Literal["house", "tree", "boat", "car", "balloon", "cat"]
+Colour = Literal["red", "orange", "yellow", "green", "blue", "purple", "white", "black"]
+Place = Literal["left", "middle", "right"]
+Size = Literal["small", "large"]
+Split = Literal["train", "held_out"]
+
+SKIES: tuple[Sky, ...] = get_args(Sky)
+GROUNDS: tuple[Ground, ...] = get_args(Ground)
+KINDS: tuple[Kind, ...] = get_args(Kind)
+COLOURS: tuple[Colour, ...] = get_args(Colour)
+PLACES: tuple[Place, ...] = get_args(Place)
+SIZES: tuple[Size, ...] = get_args(Size)
+
+HELD_OUT: tuple[tuple[Kind, Colour], ...] = (
+    ("car", "purple"),
+    ("cat", "green"),
+    ("house", "orange"),
+    ("boat", "red"),
+    ("tree", "blue"),
+    ("balloon", "white"),
+)
+"""Never drawn for training: what the model shows of them, it has put together by itself."""
+
+# Balloons fly over land and sea, so they get half the weight on each: every kind is then
+# equally frequent.
+_ON_LAND: tuple[Kind, ...] = (
+    "house",
+    "house",
+    "tree",
+    "tree",
+    "car",
+    "car",
+    "cat",
+    "cat",
+    "balloon",
+)
+_ON_SEA: tuple[Kind, ...] = ("boat", "boat", "balloon")
+
+# The first wording of each is the canonical one.
+_SIZE_WORDS = {"small": ("small", "little"), "large": ("large", "big")}
+_PLACE_WORDS = {
+    "left": ("on the left",),
+    "middle": ("in the middle", "in the centre"),
+    "right": ("on the right",),
+}
+_GROUND_WORDS = {
+    "grass": ("on the grass", "in the grass", "in the meadow"),
+    "beach": ("on the beach", "at the beach", "on the sand"),
+    "snow": ("in the snow", "on the snow"),
+    "sea": ("on the sea", "on the water", "in the sea"),
+}
+_BELOW_WORDS = {
+    "grass": ("over the grass", "over the meadow"),
+    "beach": ("over the beach", "over the sand"),
+    "snow": ("over the snow",),
+    "sea": ("over the sea", "over the water"),
+}
+_EMPTY_WORDS = {
+    "grass": ("an empty meadow",),
+    "beach": ("an empty beach",),
+    "snow": ("an empty field of snow",),
+    "sea": ("an empty sea",),
+}
+_SKY_WORDS = {
+    "day": ("by day", "in the daytime", "under a blue sky"),
+    "sunset": ("at sunset", "in the evening"),
+    "night": ("at night", "in the night"),
+}
+_LIGHT_WORDS = {
+    "sun": ("under the sun", "with the sun", "in the sunshine"),
+    "moon": ("under the moon", "with the moon", "in the moonlight"),
+    "no sun": ("with no sun", "without the sun"),
+    "no moon": ("with no moon", "without the moon"),
+}
+_LEFT_OUT = (
+    0.1,
+    0.2,
+    0.6,
+)  # one of these for each caption: people write both long and very short prompts
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One object of a scene."""
+
+    kind: Kind
+    colour: Colour
+    place: Place
+    size: Size
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A sky over a ground, a light or none, and the objects in it.
+
+    `jitter` fixes what has no name: where exactly the light, the horizon, the stars, the waves
+    are.
+    """
+
+    sky: Sky
+    ground: Ground
+    light: Light | None
+    objects: tuple[Thing, ...]
+    jitter: int = 0
+
+    @classmethod
+    def sample(
+        cls, seed: int, index: int, split: Split = "train", n_objects: int | None = None
+    ) -> "Scene":
+        """Scene number `index` of the endless set `seed`: the same arguments give the same scene everywhere.
+
+        `split="train"` never shows a pair of `HELD_OUT`; `"held_out"` always shows at least
+        one. `n_objects` is 0, 1, 2 or None (one in 60% of the scenes, else two). Raises
+        ValueError otherwise.
+        """
+        if (
+            split not in get_args(Split)
+            or n_objects not in (None, 0, 1, 2)
+            or (split, n_objects) == ("held_out", 0)
+        ):
+            raise ValueError(
+                f"cannot sample split={split!r} with n_objects={n_objects!r}: "
+                "use 'train' with 0, 1 or 2 objects, or 'held_out' with 1 or 2"
+            )
+        # A string seeds by SHA-512, so neighbouring indices have nothing in common.
+        rng = random.Random(f"scene {seed} {index} {split}")
+        sky, ground = rng.choice(SKIES), rng.choice(GROUNDS)
+        light: Light | None = (
+            ("moon" if sky == "night" else "sun") if rng.random() < 0.7 else None
+        )
+        n = (1 if rng.random() < 0.6 else 2) if n_objects is None else n_objects
+        objects = _sample_objects(rng, ground, split, n)
+        return cls(sky, ground, light, objects, jitter=rng.getrandbits(32))
+
+    def render(self, size: int = 128) -> Image.Image:
+        """The picture: RGB, `size` x `size` pixels."""
+        from labml_sd.tiny.drawing import draw  # drawing needs Scene, so it cannot come first
+
+        return draw(self, size)
+
+    def caption(self, seed: int | None = None, full: bool = False) -> str:
+        """An English description, lower case, without a full stop.
+
+        `seed` chooses among the wordings; None is the canonical one. `full` names every
+        attribute. Without it the canonical caption names all but the places and an absent
+        light, and a seeded one leaves out each part, but never a kind, with a probability of
+        its own.
+        """
+        if seed is None:
+            return _Wording(None, full).caption(self)
+        rng = random.Random(f"caption {seed}")
+        return _Wording(rng, full, rng.choice(_LEFT_OUT)).caption(self)
+
+    def attributes(self) -> dict[str, str]:
+        """All attributes by name: sky, ground, light ("none" without one), then kind_0, colour_0, ..."""
+        flat: dict[str, str] = {
+            "sky": self.sky,
+            "ground": self.ground,
+            "light": self.light or "none",
+        }
+        for i, thing in enumerate(self.objects):
+            flat |= {f"{name}_{i}": value for name, value in vars(thing).items()}
+        return flat
+
+
+def _sample_objects(
+    rng: random.Random, ground: Ground, split: Split, n: int
+) -> tuple[Thing, ...]:
+    """`n` objects that may stand on `ground`, at different places; two large ones are not neighbours."""
+    kinds = _ON_SEA if ground == "sea" else _ON_LAND
+    every = [(kind, colour) for kind in kinds for colour in COLOURS]
+    seen = [pair for pair in every if pair not in HELD_OUT]
+    hidden = [pair for pair in every if pair in HELD_OUT]
+    if split == "train":
+        pairs = [rng.choice(seen) for _ in range(n)]
+    else:
+        pairs = [rng.choice(hidden), *(rng.choice(every) for _ in range(n - 1))]
+        rng.shuffle(pairs)
+    sizes = [rng.choice(SIZES) for _ in pairs]
+    places = rng.sample(PLACES, n)
+    if sizes == ["large", "large"] and "middle" in places:
+        places = rng.sample(("left", "right"), 2)
+    return tuple(
+        Thing(kind, colour, place, size)
+        for (kind, colour), place, size in zip(pairs, places, sizes, strict=True)
+    )
+
+
+@dataclass(frozen=True)
+class _Wording:
+    """Chooses the words of one caption: at random, or the canonical ones when there is no `rng`."""
+
+    rng: random.Random | None
+    full: bool
+    left_out: float = 0.0
+
+    def word(self, words: tuple[str, ...]) -> str:
+        return words[0] if self.rng is None else self.rng.choice(words)
+
+    def part(self, words: tuple[str, ...], canonical: bool = True) -> str:
+        """Words that may be left out: at random, or where the canonical caption does not have them."""
+        named = canonical if self.rng is None else self.rng.random() >= self.left_out
+        return self.word(words) if named or self.full else ""
+
+    def noun(self, thing: Thing) -> str:
+        adjectives = _join(
+            self.part(_SIZE_WORDS[thing.size]), self.part((thing.colour,)), thing.kind
+        )
+        article = "an" if adjectives[0] in "aeiou" else "a"
+        return _join(article, adjectives, self.part(_PLACE_WORDS[thing.place], canonical=False))
+
+    def caption(self, scene: Scene) -> str:
+        """The words of every part, then their order."""
+        if scene.objects:
+            things = " and ".join(self.noun(thing) for thing in scene.objects)
+            flying = all(thing.kind == "balloon" for thing in scene.objects)
+            ground = self.part((_BELOW_WORDS if flying else _GROUND_WORDS)[scene.ground])
+        else:
+            things, ground = self.word(_EMPTY_WORDS[scene.ground]), ""
+        sky = self.part(_SKY_WORDS[scene.sky])
+        no_light = "no moon" if scene.sky == "night" else "no sun"
+        light = self.part(
+            _LIGHT_WORDS[scene.light or no_light], canonical=scene.light is not None
+        )
+
+        order = 0 if self.rng is None else self.rng.randrange(5)
+        if order <= 1:
+            return _join(things, ground, sky, light)
+        if order == 2:
+            return _join(things, ground, light, sky)
+        head = sky if order == 3 else _join(ground, sky)
+        tail = _join(things, ground, light) if order == 3 else _join(things, light)
+        return f"{head}, {tail}" if head else tail
+
+
+def _join(*parts: str) -> str:
+    return " ".join(part for part in parts if part)

@@ -1,0 +1,39 @@
+r"""Stage 2: the decoder learns on, while the encoder, and with it every latent, stays as it is.
+
+Maps       scenes, a trained Autoencoder  ->  the same with a better decoder
+Reference  stabilityai/sd-vae-ft-mse (model card): SD's decoder, fine-tuned in the same way
+Tests      tests/training/tasks/test_decoder.py
+
+A U-Net fits the latents it was trained on. Whoever trains the encoder on has to train the U-Net
+anew. The decoder is free: nothing but the finished picture depends on it.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from labml_sd.tiny.recipe import Recipe
+from labml_sd.training.processes import ALONE, Processes
+from labml_sd.training.run import load_average
+from labml_sd.training.tasks.autoencoder import AutoencoderTask
+
+
+class DecoderTask(AutoencoderTask):
+    """The autoencoder's loss with the encoder frozen: a step is a third cheaper."""
+
+    name = "decoder"
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        seed: int,
+        device: torch.device,
+        processes: Processes = ALONE,
+    ) -> None:
+        """Start from the average of the stage before. Raises CheckpointError when `folder` has none."""
+        super().__init__(replace(recipe, autoencoder=recipe.decoder), seed, device, processes)
+        load_average(self.autoencoder, folder, "autoencoder")
+        self.autoencoder.encoder.requires_grad_(False)
+        self.autoencoder.quant_conv.requires_grad_(False)

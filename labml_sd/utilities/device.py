@@ -1,0 +1,81 @@
+r"""What the machine has, and what a model should use of it.
+
+Maps       the words "auto", "cuda", "float16" -> torch.device, torch.dtype
+Tests      tests/utilities/test_device.py
+"""
+
+import torch
+
+from labml_sd.errors import GenerationError, quoted
+
+DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float64": torch.float64,
+}
+
+
+def pick_device(device: str | torch.device) -> torch.device:
+    """The device of a name. Raises GenerationError when this machine has none such."""
+    if isinstance(device, str) and device == "auto":
+        name = (
+            "cuda"
+            if torch.cuda.is_available()
+            else "mps"
+            if torch.backends.mps.is_available()
+            else "cpu"
+        )
+        return torch.device(name)
+    try:
+        chosen = device if isinstance(device, torch.device) else torch.device(str(device))
+    except (RuntimeError, ValueError) as error:
+        raise GenerationError(
+            f"device {quoted(device)} is unknown; expected auto, cpu, cuda, cuda:1 or mps"
+        ) from error
+    own = torch.accelerator.current_accelerator(check_available=True)
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(chosen.type, own is not None and own.type == chosen.type):
+        raise GenerationError(
+            f"device {quoted(device)} was asked for, but torch finds none on this machine; use cpu"
+        )
+    return chosen
+
+
+def pick_dtype(dtype: str | torch.dtype) -> torch.dtype | None:
+    """The dtype of a name; None for "auto". Raises GenerationError for others than the four of `DTYPES`."""
+    if isinstance(dtype, str) and dtype == "auto":
+        return None
+    chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if not isinstance(chosen, torch.dtype) or chosen not in DTYPES.values():
+        raise GenerationError(
+            f"dtype {quoted(dtype)} is unknown; expected auto, {', '.join(DTYPES)}"
+        )
+    return chosen
+
+
+def auto_dtype(device: torch.device, *, large: bool) -> torch.dtype:
+    """What "auto" means: the fastest type that pictures come out sound in.
+
+    On CUDA bfloat16 where it is supported, else float16; on Apple's MPS float16. On a CPU
+    bfloat16 for a large model where the machine computes with it (AMX, AVX512-bf16), else
+    float32: a small model gains nothing, and in float32 its pictures are alike on every
+    machine.
+    """
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device.type == "cpu":
+        return torch.bfloat16 if large and fast_bfloat16(device) else torch.float32
+    return torch.float16
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 products have hardware of their own. Without it they are slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("amx_bf16") or able.get("avx512_bf16"))

@@ -1,0 +1,240 @@
+import re
+import sys
+from math import log
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from labml_sd.acceleration import attention as module
+from labml_sd.acceleration.attention import (
+    AMX,
+    attention,
+    c_compiler,
+    compiled,
+    has_amx,
+    own_kernel,
+    suits,
+)
+from labml_sd.acceleration.transformer import FastTransformer, for_each
+from labml_sd.unet.spatial_transformer import SpatialTransformer
+
+IN_C = f'-DTILES_IN_C="{Path(__file__).with_name("tiles_in_c.h")}"', "-Wno-psabi"
+STRICT = "-Wall", "-Wextra", "-Werror"
+ROUNDING = 2.0**-9  # the largest relative error of one rounding to bfloat16
+
+
+@pytest.fixture(scope="module")
+def in_c():
+    """The kernel with its instructions in plain C: on any processor."""
+    assert c_compiler(), (
+        "these tests compile attention.c: install a C compiler, or name one in CC"
+    )
+    return compiled(c_compiler(), *IN_C, *STRICT)
+
+
+@pytest.fixture(scope="module", params=["in C", *(["AMX"] if has_amx() else [])])
+def kernel(request, in_c):
+    return in_c if request.param == "in C" else compiled(c_compiler(), *AMX, *STRICT)
+
+
+@pytest.fixture
+def fresh():
+    """What the processor and its compiler can do is looked for anew, in the test and after it."""
+    yield own_kernel.cache_clear()
+    own_kernel.cache_clear()
+
+
+def drawn(randn, b, heads, n, m, d, amplitude=1.0):
+    q, k, v = (amplitude * randn(b, side, heads, d, seed=i) for i, side in enumerate((n, m, m)))
+    return [x.bfloat16().transpose(1, 2) for x in (q, k, v)]
+
+
+def error(found, given):
+    """The length of the difference from float64, over that of the answer."""
+    wanted = F.scaled_dot_product_attention(*(x.double() for x in given))
+    return float((found.double() - wanted).norm() / wanted.norm())
+
+
+@pytest.mark.holds("labml_sd.acceleration.attention")
+@pytest.mark.parametrize("reference", [0.0, 30.0])
+def test_the_displayed_equation_is_attention_for_any_reference(randn, assert_close, reference):
+    q, k, v = (randn(7, 5, seed=i) for i in range(3))
+    s = q @ k.T / (5**0.5 * log(2))
+    weights = 2 ** (s - reference)
+    o = weights @ v / weights.sum(1, keepdim=True)
+    assert_close(o, F.scaled_dot_product_attention(q, k, v), 1e-13)
+
+
+def test_the_cubic_is_a_power_of_two_as_exactly_as_its_comment_says():
+    body = (
+        module.SOURCE.read_text(encoding="utf-8").split("exp2_ps(__m512 t) {")[1].split("}")[0]
+    )
+    factors = [float(number) for number in re.findall(r"set1_ps\(([\d.]+)f\)", body)]
+    fraction, power = torch.linspace(0, 1, 10_001, dtype=torch.float64), 0.0
+    for factor in factors:
+        power = power * fraction + factor
+    error = float((power / 2**fraction - 1).abs().max())
+    assert len(factors) == 4 and 0.9e-4 <= error <= 1.1e-4
+
+
+@pytest.mark.parametrize("n, m", [(1, 1), (32, 32), (33, 31), (64, 77), (25, 300), (100, 513)])
+@pytest.mark.parametrize("d", [2, 16, 30, 32, 40, 80, 160])
+def test_the_kernel_is_attention(kernel, randn, n, m, d):
+    given = drawn(randn, 2, 3, n, m, d)
+    assert error(kernel(*given), given) <= 1.2 * error(
+        F.scaled_dot_product_attention(*given), given
+    )
+
+
+@pytest.mark.parametrize("amplitude", [0.01, 3.0, 30.0])
+def test_small_and_large_numbers(kernel, randn, amplitude):
+    given = drawn(randn, 1, 2, 70, 130, 40, amplitude)
+    assert error(kernel(*given), given) <= 1.2 * error(
+        F.scaled_dot_product_attention(*given), given
+    )
+
+
+def test_it_reads_queries_keys_and_values_where_one_product_left_them(kernel, randn):
+    n, heads, d = 50, 3, 40
+    together = randn(2, n, 3 * heads * d).bfloat16()
+    given = [x.view(2, n, heads, d).transpose(1, 2) for x in together.chunk(3, dim=-1)]
+    found = kernel(*given)
+    assert torch.equal(found, kernel(*(x.contiguous() for x in given)))
+    assert found.transpose(
+        1, 2
+    ).is_contiguous()  # the heads of a token side by side, as the next layer wants
+
+
+def test_a_reference_that_proves_too_small_is_replaced(kernel, randn):
+    q, k, v = drawn(randn, 1, 1, 40, 200, 32)
+    k[..., 150:, :] *= (
+        100  # after the first 32 keys: scores some 500 powers of two above theirs
+    )
+    s = (q @ k.mT).float() / (32**0.5 * log(2))
+    assert (s.amax(-1) - s[..., :32].amax(-1)).max() > 128  # float32 would overflow
+    assert error(kernel(q, k, v), (q, k, v)) <= ROUNDING
+
+
+def test_what_is_no_number_is_not_hidden_and_does_not_spread(kernel, randn):
+    q, k, v = drawn(randn, 1, 2, 40, 70, 32)
+    clean = kernel(q, k, v)
+    q[0, 0, 3, 5] = torch.nan
+    found = kernel(q, k, v)
+    assert found[0, 0, 3].isnan().all()
+    found[0, 0, 3] = clean[0, 0, 3]
+    assert (
+        float((found - clean).norm() / clean.norm()) <= ROUNDING
+    )  # its neighbours take another reference
+    v[0, 1, 69, 0] = torch.inf
+    assert not kernel(q, k, v)[0, 1, :, 0].isfinite().any()
+
+
+def test_threads_do_not_change_a_bit(kernel, randn):
+    given = drawn(randn, 2, 3, 200, 100, 40)
+    threads = torch.get_num_threads()
+    answers = []
+    for n in (1, 2, 5):
+        torch.set_num_threads(n)
+        answers.append(kernel(*given))
+    torch.set_num_threads(threads)
+    assert torch.equal(answers[0], answers[1]) and torch.equal(answers[0], answers[2])
+
+
+def test_no_memory_is_an_error(kernel, randn):
+    q, k, _ = drawn(randn, 1, 1, 2, 2, 2)
+    endless = k.as_strided((1, 1, 2**45, 2), (0, 0, 0, 1))
+    with pytest.raises(MemoryError, match="no memory for its tiles"):
+        kernel(q, endless, endless)
+
+
+def test_what_the_kernel_cannot_read_goes_to_pytorch(randn):
+    q, k, v = drawn(randn, 1, 2, module.FEWEST_QUERIES, 9, 8)
+    assert suits(q, k, v)
+    assert not suits(q[:, :, 1:], k, v)
+    assert not suits(*(x.float() for x in (q, k, v)))
+    assert not suits(*(x[..., :7] for x in (q, k, v)))
+    assert not suits(*(x[..., ::2] for x in (q, k, v)))
+    assert not suits(*(x.to("meta") for x in (q, k, v)))
+    assert not suits(q, k[:, :, :0], v[:, :, :0])
+    q.requires_grad_()
+    assert not suits(q, k, v)
+    with torch.no_grad():
+        assert suits(q, k, v)
+
+
+def test_attention_takes_the_kernel_where_there_is_one(monkeypatch, in_c, randn):
+    given = drawn(randn, 1, 2, module.FEWEST_QUERIES, 40, 8)
+    for kernel in (in_c, None):
+        monkeypatch.setattr(module, "own_kernel", lambda kernel=kernel: kernel)
+        assert torch.equal(
+            attention(*given), (kernel or F.scaled_dot_product_attention)(*given)
+        )
+
+
+def test_a_transformer_with_the_kernel_is_as_near_the_truth_as_without(
+    monkeypatch, in_c, randomise, randn
+):
+    block = randomise(SpatialTransformer(32, 6, n_heads=2, n_layers=1, norm_groups=4).double())
+    x, cond = (
+        randn(2, 32, 8, 8).contiguous(memory_format=torch.channels_last),
+        randn(4, 7, 6, seed=1),
+    )
+    wanted = block(for_each(x, 4), cond)
+    ready = FastTransformer(block.bfloat16())
+    monkeypatch.setattr(module, "FEWEST_QUERIES", 1)
+    errors, calls = [], []
+    for kernel in (lambda *given: calls.append(0) or in_c(*given), None):
+        monkeypatch.setattr(module, "own_kernel", lambda kernel=kernel: kernel)
+        found = ready(x.bfloat16(), ready.keys_and_values(cond.bfloat16()))
+        errors.append(float((found.double() - wanted).norm() / wanted.norm()))
+    assert len(calls) == 2 and errors[0] <= 1.1 * errors[1]  # to itself, and to the prompts
+
+
+def test_without_amx_or_compiler_there_is_no_kernel(monkeypatch, fresh):
+    monkeypatch.setattr(module, "has_amx", lambda: False)
+    assert own_kernel() is None and module.which_kernel() == "PyTorch's (no AMX)"
+    own_kernel.cache_clear()
+    monkeypatch.setattr(module, "has_amx", lambda: True)
+    monkeypatch.setenv("CC", "there-is-no-such-compiler")
+    assert (
+        own_kernel() is None
+        and module.which_kernel() == "PyTorch's (no C compiler for our own)"
+    )
+
+
+def test_a_compiler_that_fails_is_named_once_and_pytorch_computes(
+    monkeypatch, fresh, tmp_path, randn
+):
+    broken = tmp_path / "broken-cc"
+    broken.write_text("#!/bin/sh\necho 'no such option: -mamx-tile\nand more' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CC", str(broken))
+    monkeypatch.setattr(module, "has_amx", lambda: True)
+    given = drawn(randn, 1, 1, module.FEWEST_QUERIES, 5, 8)
+    with pytest.warns(
+        UserWarning,
+        match=r"broken-cc did not compile attention\.c: no such option: -mamx-tile$",
+    ):
+        found = attention(*given)
+    assert torch.equal(found, F.scaled_dot_product_attention(*given))
+    assert own_kernel() is None  # and says it no more
+
+
+def test_where_there_is_amx_the_kernel_is_compiled_for_it(fresh):
+    kernel = own_kernel()
+    assert (kernel is not None) == has_amx()
+    assert module.which_kernel() == ("our own, for AMX" if has_amx() else "PyTorch's (no AMX)")
+
+
+def test_a_second_openmp_is_noticed(monkeypatch, fresh, in_c):
+    monkeypatch.setattr(module, "has_amx", lambda: True)
+    monkeypatch.setattr(module, "compiled", lambda *_: in_c)
+    if sys.platform == "linux":
+        assert own_kernel() is in_c
+    own_kernel.cache_clear()
+    monkeypatch.setattr(module, "openmp_runtimes", lambda: {"libgomp.so.1", "libomp.so"})
+    with pytest.warns(UserWarning, match="brings another OpenMP than PyTorch's"):
+        assert own_kernel() is None
+    assert module.which_kernel() == "PyTorch's (our own cannot be built)"

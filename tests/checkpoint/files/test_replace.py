@@ -1,0 +1,176 @@
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from labml_sd.checkpoint.files.replace import whole_file, whole_folder
+
+
+def test_a_file_takes_its_place_with_the_users_usual_rights(tmp_path):
+    (tmp_path / "usual").touch()
+    with whole_file(tmp_path / "x") as new:
+        new.write_text("new")
+        new.chmod(0o600)
+        assert not (tmp_path / "x").exists()
+    assert (tmp_path / "x").read_text() == "new"
+    assert (tmp_path / "x").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+@pytest.mark.parametrize("there", [True, False])
+def test_an_interrupted_file_leaves_the_old_one_and_nothing_else(tmp_path, error, there):
+    if there:
+        (tmp_path / "x").write_text("old")
+    with pytest.raises(error), whole_file(tmp_path / "x") as new:
+        new.write_text("half")
+        raise error
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == (
+        {"x": "old"} if there else {}
+    )
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_an_interrupted_folder_leaves_the_old_one_and_nothing_else(tmp_path, error):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/a").write_text("old")
+    with pytest.raises(error), whole_folder(tmp_path / "x") as new:
+        (new / "a").write_text("half")
+        raise error
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert (tmp_path / "x/a").read_text() == "old"
+
+
+def test_an_error_while_the_folders_change_places_brings_the_old_one_back(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/a").write_text("old")
+    rename = os.replace
+    calls = []
+
+    def fails_the_second_time(source, target):
+        calls.append(target)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    with (
+        pytest.raises(KeyboardInterrupt),
+        monkeypatch.context() as patch,
+        whole_folder(tmp_path / "x") as new,
+    ):
+        patch.setattr(os, "replace", fails_the_second_time)
+        (new / "a").write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert (tmp_path / "x/a").read_text() == "old"
+
+
+def test_a_folder_keeps_what_stands_beside_the_written(tmp_path):
+    (tmp_path / "x/other").mkdir(parents=True)
+    (tmp_path / "x/other/file").write_text("kept")
+    (tmp_path / "x/CARD.md").write_text("kept")
+    (tmp_path / "x/a").mkdir()
+    (tmp_path / "x/a/stale").touch()
+    with whole_folder(tmp_path / "x") as new:
+        (new / "a").mkdir()
+    assert sorted(str(p.relative_to(tmp_path / "x")) for p in tmp_path.rglob("x/**/*")) == [
+        "CARD.md",
+        "a",
+        "other",
+        "other/file",
+    ]
+
+
+def test_a_name_as_long_as_it_may_be_has_room_beside_it(tmp_path):
+    for name in ("x" * 255, "雪" * 85):
+        with whole_file(tmp_path / name) as new:
+            new.write_text("new")
+        assert (tmp_path / name).read_text() == "new"
+
+
+def test_nothing_takes_its_place_before_the_disk_holds_it(tmp_path, monkeypatch):
+    done = []
+    flush, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (done.append("flush"), flush(handle)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (done.append("replace"), replace(*paths)))
+    with whole_file(tmp_path / "x") as new:
+        new.write_text("new")
+    assert done == ["flush", "replace", "flush"]  # the file, and after it its name
+    done.clear()
+    with whole_folder(tmp_path / "y") as new:
+        (new / "a").write_text("new")
+    assert done == ["flush", "flush", "replace", "flush"]
+
+
+@pytest.mark.parametrize("place", [whole_file, whole_folder])
+def test_a_disk_that_cannot_take_it_leaves_the_old_one_and_nothing_else(
+    tmp_path, monkeypatch, place
+):
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    with place(tmp_path / "x") as new:
+        (new / "a" if new.is_dir() else new).write_text("old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"), place(tmp_path / "x") as new:
+        (new / "a" if new.is_dir() else new).write_text("half")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert next(path for path in tmp_path.rglob("*") if path.is_file()).read_text() == "old"
+
+
+def test_a_disk_that_fills_up_while_writing_leaves_the_old_one_and_nothing_else(tmp_path):
+    (tmp_path / "x").write_text("old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises(OSError, match="File too large"), whole_file(tmp_path / "x") as new:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        try:
+            new.write_bytes(bytes(2000))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"x": "old"}
+
+
+KILLED = """
+import os, random, signal, sys, time
+from pathlib import Path
+from labml_sd.checkpoint.files.replace import whole_file, whole_folder
+
+place = Path(sys.argv[1])
+wait = random.Random(0)
+for _ in range(20):
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        for i in range(10**6):
+            with whole_file(place / "file") as new:
+                new.write_bytes(bytes([i % 256]) * 300_000)
+            with whole_folder(place / "folder") as new:
+                for name in "abc":
+                    (new / name).write_bytes(bytes([i % 256]) * 100_000)
+            os.write(writer, b"x")
+    os.read(reader, 1)  # both are there
+    time.sleep(wait.uniform(0, 0.03))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.close(reader), os.close(writer)
+    content = (place / "file").read_bytes()
+    assert len(content) == 300_000 and len(set(content)) == 1, "half a file"
+    folder = place / "folder"
+    if not folder.exists():  # killed between the two steps: the older one is there
+        folder = max(place.glob(".folder.*.old"), key=os.path.getmtime)
+    contents = [(folder / name).read_bytes() for name in "abc"]
+    assert all(len(content) == 100_000 for content in contents), "half a folder"
+    assert len(set(b"".join(contents))) == 1, "halves of two folders"
+"""
+
+
+def test_after_twenty_kills_there_is_a_whole_file_and_a_whole_folder(tmp_path):
+    where = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    subprocess.run([sys.executable, "-c", KILLED, tmp_path], env=where, check=True, timeout=300)
+    assert {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")} <= {
+        "file",
+        "folder",
+    }

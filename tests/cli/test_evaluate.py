@@ -1,0 +1,104 @@
+import argparse
+import json
+
+import pytest
+import torch
+
+from labml_sd.checkpoint import save_model
+from labml_sd.errors import CheckpointError, GenerationError
+from labml_sd.evaluation.probe import ProbeRecipe
+from labml_sd.evaluation.results import write_results
+from labml_sd.tiny.recipe import RECIPES
+from labml_sd.training import command, evaluate, evaluate_command, probe
+from labml_sd.training.stages import Budget, train_stage
+
+SMALL = ProbeRecipe(n_steps=2, batch_size=4, image_size=32, grid=16, channels=8, d_features=6)
+
+
+def run(*words: str) -> None:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    command.run(parser.parse_args([*words, "--device", "cpu"]))
+
+
+@pytest.fixture
+def folder(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(probe, "ProbeRecipe", lambda: SMALL)
+    monkeypatch.setattr(evaluate, "N_FOR_AXES", 32)
+    save_model(model, tmp_path / "m", layout="diffusers")
+    return tmp_path
+
+
+def test_the_command_trains_the_probe_prints_the_report_and_keeps_it(folder, capsys):
+    words = (
+        "--model",
+        str(folder / "m"),
+        "--outdir",
+        str(folder),
+        "--prompts",
+        "2",
+        "--steps",
+        "1",
+    )
+    run("evaluate", *words, "--part", "accuracy", "--sampler", "ddim", "--guidance-scale", "1")
+    report = (folder / "evaluation.md").read_text(encoding="utf-8")
+    assert capsys.readouterr().out == report
+    assert "1 steps of ddim, guidance 1," in report and "No CLIP score" in report
+    assert (folder / "probe.pt").exists()
+    run("card", "--model", str(folder / "m"), "--outdir", str(folder))
+    assert capsys.readouterr().out == f"card: {folder / 'm' / 'MODEL_CARD.md'}\n"
+
+
+def test_a_clip_in_the_folder_gives_a_score(folder, small_recipe, monkeypatch):
+    monkeypatch.setitem(RECIPES, "tiny", small_recipe)
+    cpu = torch.device("cpu")
+    train_stage(
+        "clip", small_recipe, folder, Budget(n_steps=1), seed=0, device=cpu, progress=False
+    )
+    words = (
+        "--model",
+        str(folder / "m"),
+        "--outdir",
+        str(folder),
+        "--prompts",
+        "2",
+        "--steps",
+        "1",
+    )
+    run("evaluate", *words, "--part", "accuracy")
+    clip = json.loads((folder / "evaluation.json").read_text())["parts"]["accuracy"]["clip"]
+    assert all(
+        -1.0 <= by[who]["own"] <= 1.0 for by in clip.values() for who in ("model", "code")
+    )
+
+
+@pytest.mark.parametrize("words", [("--prompts", "0"), ("--sampler", "dimm"), ("--steps", "0")])
+def test_the_command_refuses_before_it_trains(words, tmp_path):
+    with pytest.raises(GenerationError):
+        run("evaluate", *words, "--outdir", str(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_file_of_results_is_told_before_the_work_begins(tmp_path):
+    (tmp_path / "evaluation.json").write_text("{")
+    with pytest.raises(CheckpointError, match="delete it"):
+        run("evaluate", "--outdir", str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["evaluation.json"]
+
+
+def test_the_card_command_writes_the_pages_that_the_folder_has_the_figures_for(
+    folder, monkeypatch, capsys
+):
+    calls = []
+    monkeypatch.setattr(evaluate_command, "write_card", lambda *a: calls.append("card"))
+    monkeypatch.setattr(evaluate_command, "write_page", lambda *a: calls.append("page"))
+    for parts in ({"accuracy": 1}, {"samplers": 1}, {"convergence": 1, "accuracy": 1}):
+        write_results(folder, {"format": 1, "parts": parts})
+        run("card", "--model", str(folder / "m"), "--outdir", str(folder))
+    assert calls == ["card", "page", "card", "page"]
+    assert capsys.readouterr().out.count("samplers: ") == 2
+
+
+def test_a_card_without_an_evaluation_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="run labml-sd train evaluate"):
+        run("card", "--outdir", str(tmp_path))

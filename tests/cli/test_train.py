@@ -1,0 +1,42 @@
+import argparse
+
+import pytest
+import torch
+
+from labml_sd.checkpoint import load_model
+from labml_sd.cli import train as command
+from labml_sd.errors import GenerationError
+from labml_sd.tiny.recipe import RECIPES
+
+
+def parse(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+def test_one_command_trains_all_stages_and_leaves_a_model_that_loads(
+    small_recipe, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(RECIPES, "tiny", small_recipe)
+    command.run(parse("--steps", "2", "--outdir", str(tmp_path), "--device", "cpu"))
+    model = load_model(tmp_path / "model", device="cpu")
+    assert model.config.unet == small_recipe.model.unet
+    assert model.dtype == torch.float32
+    assert str(tmp_path / "model") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [("--minutes", "0"), ("--minutes", "nan"), ("--steps", "0")])
+def test_an_empty_budget_is_refused(words, tmp_path):
+    with pytest.raises(GenerationError, match="give"):
+        command.run(parse(*words, "--outdir", str(tmp_path)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_device_is_refused_in_one_line(tmp_path):
+    with pytest.raises(GenerationError, match="device 'nonsense' is unknown") as caught:
+        command.run(
+            parse("--device", "nonsense", "--steps", "1", "--outdir", str(tmp_path / "run"))
+        )
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,103 @@
+import pytest
+import torch
+
+from labml_sd.evaluation import draw_and_read as studio
+from labml_sd.evaluation import evaluate as module
+from labml_sd.evaluation.compare_attributes import ATTRIBUTES
+from labml_sd.evaluation.draw_and_read import GROUPS, SEED, Settings, scenes_of
+from labml_sd.evaluation.evaluate import evaluate, round_trip, scene_axes
+from labml_sd.evaluation.probe import Probe, ProbeRecipe, Sight
+from labml_sd.latent_diffusion import LatentDiffusion
+from labml_sd.training.stages import prepare_tokenizer, with_vocabulary
+
+SMALL = ProbeRecipe(n_steps=2, batch_size=4, image_size=32, grid=16, channels=8, d_features=6)
+SETTINGS = Settings(steps=2)
+
+
+@pytest.fixture(scope="module")
+def model(small_recipe, tmp_path_factory):
+    tokenizer = prepare_tokenizer(small_recipe, tmp_path_factory.mktemp("tokenizer"), seed=0)
+    torch.manual_seed(0)
+    return LatentDiffusion(
+        with_vocabulary(small_recipe.model, len(tokenizer)), tokenizer
+    ).eval()
+
+
+@pytest.fixture(scope="module")
+def probe():
+    torch.manual_seed(0)
+    return Probe(SMALL).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def axes(probe):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "N_FOR_AXES", 64)
+        return scene_axes(probe, 32)
+
+
+@pytest.fixture(scope="module")
+def measured(model, probe, axes):
+    return evaluate(model, probe, axes, SETTINGS, n_prompts=4, progress=False)
+
+
+def test_every_group_is_judged_on_every_attribute(measured):
+    assert list(measured["groups"]) == ["one object", "two objects", "held-out pair"]
+    for shares in measured["groups"].values():
+        assert {*ATTRIBUTES, "mean", "whole"} <= set(shares)
+        assert all(0.0 <= share["mean"] <= 1.0 for share in shares.values())
+        assert {share["n"] for name, share in shares.items() if name != "binding"} == {4}
+
+
+def test_a_model_that_knows_nothing_is_seldom_right(measured):
+    assert all(shares["whole"]["mean"] < 0.5 for shares in measured["groups"].values())
+    assert measured["autoencoder"]["psnr"] < 20.0
+    assert measured["frechet"]["distance"] > measured["frechet"]["floor"] >= 0.0
+
+
+def test_the_same_call_measures_the_same_in_batches_of_another_size(
+    model, probe, axes, measured, monkeypatch
+):
+    monkeypatch.setattr(studio, "BATCH", 3)
+    again = evaluate(model, probe, axes, SETTINGS, n_prompts=4, progress=False)
+    assert again["groups"] == measured["groups"]
+    assert again["autoencoder"]["psnr"] == pytest.approx(
+        measured["autoencoder"]["psnr"], abs=1e-3
+    )
+
+
+def test_a_probe_that_reads_what_was_asked_gives_full_marks(model, probe, axes, monkeypatch):
+    asked = [scene for split, n in GROUPS.values() for scene in scenes_of(SEED, 4, split, n)]
+    first = asked[0]
+
+    def oracle(reader, images):
+        scenes = [asked.pop(0) for _ in images] if asked else [first] * len(images)
+        return Sight(scenes, torch.randn(len(images), 6, dtype=torch.float64))
+
+    monkeypatch.setattr(studio, "look", oracle)
+    groups = evaluate(model, probe, axes, SETTINGS, n_prompts=4, progress=False)["groups"]
+    assert {share["mean"] for shares in groups.values() for share in shares.values()} == {1.0}
+
+
+def test_a_lossless_autoencoder_loses_no_attribute(model, probe, monkeypatch):
+    monkeypatch.setattr(model, "encode_image", lambda image: image, raising=False)
+    monkeypatch.setattr(model, "decode_latent", lambda z: z, raising=False)
+    trip = round_trip(model, probe, 4)
+    assert trip["drawn by code"] == trip["after the autoencoder"] and trip["psnr"] > 100.0
+
+
+def test_the_psnr_is_a_mean_over_the_pictures_of_all_batches(model, probe, monkeypatch):
+    monkeypatch.setattr(studio, "BATCH", 3)
+    monkeypatch.setattr(model, "encode_image", lambda image: image, raising=False)
+    # Whole grey levels off, up or down, so that no value leaves the range: 3 in one batch, 5 in
+    # the other.
+    shifts = iter([3 / 127.5, 5 / 127.5])
+
+    def decode(z):
+        shift = next(shifts)
+        return torch.where(z > 0, z - shift, z + shift)
+
+    monkeypatch.setattr(model, "decode_latent", decode, raising=False)
+    trip = round_trip(model, probe, 4)
+    assert trip["psnr"] == pytest.approx(37.4791, abs=1e-3)  # three of 38.588 dB, one of 34.151
+    assert trip["psnr_pooled"] == pytest.approx(36.9914, abs=1e-3)  # mse (3 * 9 + 25) / 4 = 13

@@ -1,0 +1,80 @@
+import json
+
+import pytest
+import torch
+
+from labml_sd.evaluation.draw_and_read import Settings
+from labml_sd.evaluation.measure import PARTS, PLOT, Measurement
+from labml_sd.evaluation.probe import Probe, ProbeRecipe
+from labml_sd.evaluation.results import FILE
+from labml_sd.training import convergence, evaluate, measure, sampler_grid, sampler_page, sweeps
+
+
+@pytest.fixture
+def small(model, monkeypatch):
+    monkeypatch.setattr(evaluate, "N_FOR_AXES", 32)
+    monkeypatch.setattr(sweeps, "SWEPT", ("ddim",))
+    monkeypatch.setattr(sweeps, "STEPS", (1, 2))
+    monkeypatch.setattr(sweeps, "GUIDANCE", (1.0, 2.0))
+    monkeypatch.setattr(sampler_grid, "SAMPLERS", {"ddim": None})
+    monkeypatch.setattr(sampler_grid, "STEPS", (1,))
+    guidance = {"interval": Settings(steps=1, guidance_interval=(0.3, 5.0))}
+    monkeypatch.setattr(sampler_grid, "guidance_settings", lambda: guidance)
+    monkeypatch.setattr(convergence, "EVALUATIONS", (4, 8))
+    monkeypatch.setattr(convergence, "COMPARED_AT", 4)
+    monkeypatch.setattr(sampler_page, "COMPARED_AT", 4)
+    monkeypatch.setattr(convergence, "EXACT_STEPS", 10)
+    torch.manual_seed(0)
+    probe = Probe(ProbeRecipe(grid=16, channels=8, d_features=6)).eval()
+    return Measurement(
+        model=model, probe=probe, settings=Settings(steps=1), n_prompts=2, progress=False
+    )
+
+
+def test_the_whole_evaluation_leaves_a_file_for_machines_and_one_for_people(small, tmp_path):
+    text = measure.measure(small, list(PARTS), tmp_path)
+    assert (tmp_path / "evaluation.md").read_text(encoding="utf-8") == text
+    results = json.loads((tmp_path / FILE).read_text(encoding="utf-8"))
+    assert list(results["parts"]) == list(PARTS)
+    for part in results["parts"].values():
+        assert part["settings"] == {"steps": 1, "sampler": "dpmpp_2m", "guidance_scale": 3.0}
+        assert part["seconds"] > 0 and "torch" in part["machine"] and "float" in part["dtype"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [FILE, "evaluation.md", PLOT]
+    assert results["unfinished"] == {}
+
+
+def test_a_part_alone_leaves_the_others_as_they_are(small, tmp_path, monkeypatch):
+    for name in ("precision", "edits"):
+        monkeypatch.setitem(
+            PARTS, name, lambda m: {"dtype": "float32", "n_prompts": 1, "rows": {}}
+        )
+    monkeypatch.setattr(measure, "markdown", lambda results: ", ".join(results["parts"]))
+    assert measure.measure(small, ["precision"], tmp_path) == "precision"
+    assert measure.measure(small, ["edits"], tmp_path) == "precision, edits"
+
+
+def test_an_interrupted_part_loses_itself_and_no_other(small, tmp_path, monkeypatch):
+    def interrupted(m):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(PARTS, "sweeps", interrupted)
+    monkeypatch.setitem(
+        PARTS, "precision", lambda m: {"dtype": "float32", "n_prompts": 1, "rows": {}}
+    )
+    with pytest.raises(KeyboardInterrupt):
+        measure.measure(small, ["precision", "sweeps"], tmp_path)
+    assert list(json.loads((tmp_path / FILE).read_text())["parts"]) == ["precision"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [FILE, "evaluation.md"]
+
+
+@pytest.mark.parametrize(
+    ("fast", "full", "dtype"),
+    [(True, False, torch.bfloat16), (True, True, torch.float32), (False, False, torch.float32)],
+)
+def test_sweeps_and_edits_are_narrow_only_where_that_is_fast_and_allowed(
+    fast, full, dtype, model, monkeypatch
+):
+    monkeypatch.setattr(measure, "fast_bfloat16", lambda device: fast)
+    probe = Probe(ProbeRecipe(grid=16, channels=8, d_features=6))
+    m = Measurement(model=model, probe=probe, settings=Settings(), full_precision=full)
+    assert m.quick.dtype == dtype and m.share(5) == 100 and m.share(10_000, 2) == 2

@@ -1,0 +1,128 @@
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from labml_sd.evaluation import repainting as module
+from labml_sd.evaluation.draw_and_read import Settings
+from labml_sd.evaluation.probe import Probe, ProbeRecipe, Sight
+from labml_sd.evaluation.repainting import (
+    MARGIN,
+    border_jump,
+    box_mask,
+    cases,
+    repainting,
+    seams,
+)
+from labml_sd.tiny.scenes import HELD_OUT
+from labml_sd.training.data import scene_image
+
+
+def test_another_kind_in_another_colour_takes_the_place_and_all_else_stays():
+    for case in islice(cases(32), 40):
+        (old,), (new,) = case.source.objects, case.target.objects
+        assert (
+            old.kind != new.kind
+            and old.colour != new.colour
+            and (new.kind, new.colour) not in HELD_OUT
+        )
+        assert (old.place, old.size) == (new.place, new.size)
+        assert (
+            case.source.ground == case.target.ground
+            and case.source.jitter == case.target.jitter
+        )
+
+
+def test_the_mask_covers_both_objects_and_leaves_most_of_the_picture():
+    for case in islice(cases(64), 20):
+        before, after = (
+            np.asarray(s.render(64)).astype(int) for s in (case.source, case.target)
+        )
+        inside = np.asarray(case.mask) == 255
+        assert np.array_equal(before[~inside], after[~inside])
+        assert 0.02 < inside.mean() < 0.35
+
+
+def test_the_box_is_the_smallest_with_its_margin():
+    before, after = Image.new("RGB", (40, 30)), Image.new("RGB", (40, 30))
+    after.putpixel((10, 12), (1, 0, 0))
+    after.putpixel((20, 5), (0, 9, 0))
+    assert box_mask(before, after).getbbox() == (
+        10 - MARGIN,
+        5 - MARGIN,
+        21 + MARGIN,
+        13 + MARGIN,
+    )
+    assert box_mask(before, before).getbbox() is None
+
+
+def test_the_jump_is_the_mean_step_across_the_border_alone():
+    inside = torch.zeros(5, 5, dtype=torch.bool)
+    inside[1:4, 1:4] = True
+    image = torch.where(inside, 7 / 127.5, 0.0).expand(3, 5, 5).clone()
+    assert border_jump(image, inside) == pytest.approx(7.0, abs=1e-4)
+    image[:, 2, 2] = 1.0  # not at the border
+    assert border_jump(image, inside) == pytest.approx(7.0, abs=1e-4)
+    image[:, 0, 1] = 7 / 127.5  # one of 12 pairs is now equal
+    assert border_jump(image, inside) == pytest.approx(7.0 * 11 / 12, abs=1e-4)
+
+
+def test_a_mask_to_the_edge_has_no_border_there():
+    inside = torch.zeros(4, 4, dtype=torch.bool)
+    inside[:, :2] = True
+    image = torch.where(inside, 1.0, -1.0).expand(3, 4, 4)
+    assert border_jump(image, inside) == pytest.approx(255.0)
+
+
+@pytest.mark.holds("labml_sd.evaluation.repainting.border_jump")
+def test_the_jump_is_its_equation_on_any_picture():
+    draw = torch.Generator().manual_seed(0)
+    image = 2 * torch.rand(3, 5, 6, generator=draw, dtype=torch.float64) - 1
+    inside = torch.rand(5, 6, generator=draw) < 0.5
+    pairs = [((y, x), (y, x + 1)) for y in range(5) for x in range(5)]
+    pairs += [((y, x), (y + 1, x)) for y in range(4) for x in range(6)]
+    jumps = [
+        (image[:, *p] - image[:, *q]).abs().sum().item() / 3
+        for p, q in pairs
+        if inside[p] != inside[q]
+    ]
+    assert border_jump(image, inside) == pytest.approx(
+        127.5 * sum(jumps) / len(jumps), rel=1e-12
+    )
+
+
+@pytest.fixture(scope="module")
+def probe():
+    torch.manual_seed(0)
+    return Probe(ProbeRecipe(grid=16, channels=8, d_features=6)).eval()
+
+
+@pytest.mark.parametrize(("what", "expected"), [("target", 1.0), ("source", 0.0)])
+def test_the_kind_and_the_colour_are_read_at_the_place(
+    what, expected, model, probe, monkeypatch
+):
+    scenes = [getattr(case, what) for case in islice(cases(32), 2)]
+    monkeypatch.setattr(module, "look", lambda probe, images: Sight(scenes, torch.zeros(2, 1)))
+    data = repainting(model, probe, Settings(steps=1), 2, progress=False)
+    assert {data[name]["mean"] for name in ("kind", "colour", "both")} == {expected}
+    assert all(jump > 0.0 for jump in data["seam"].values()) and 0.0 < data["masked"] < 0.5
+
+
+def test_a_repainting_by_code_has_the_seam_of_code(model, probe, monkeypatch):
+    done = iter(list(islice(cases(32), 2)))
+    monkeypatch.setattr(module, "inpaint", lambda *a, **k: [next(done).target.render(32)])
+    data = repainting(model, probe, Settings(steps=1), 2, progress=False)
+    assert data["seam"]["painted"] == pytest.approx(data["seam"]["drawn by code"])
+
+
+def test_a_lossless_autoencoder_makes_no_seam_and_a_darker_one_does(model, monkeypatch):
+    todo = list(islice(cases(32), 2))
+    drawn = torch.stack([scene_image(case.target, 32) for case in todo])
+    monkeypatch.setattr(model, "encode_image", lambda image: image, raising=False)
+    monkeypatch.setattr(model, "decode_latent", lambda z: z, raising=False)
+    lossless = seams(model, todo, drawn)
+    assert lossless["round trip"] == pytest.approx(lossless["drawn by code"])
+    monkeypatch.setattr(model, "decode_latent", lambda z: z - 0.5, raising=False)
+    assert seams(model, todo, drawn)["round trip"] > lossless["drawn by code"] + 10.0

@@ -1,0 +1,135 @@
+import pytest
+
+from labml_sd.evaluation.compare_attributes import ROWS, Share
+from labml_sd.evaluation.report import markdown
+
+HALF = Share(0.5, 8).as_data()
+SETTINGS = {
+    "settings": {"steps": 7, "sampler": "ddim", "guidance_scale": 2.5},
+    "dtype": "float32",
+}
+ROW = {"mean": HALF, "whole": HALF, "distance": 1.234, "entropy": 0.567}
+SHARES = dict.fromkeys(ROWS, HALF)
+ACCURACY = SETTINGS | {
+    "n_prompts": 8,
+    "groups": {
+        "one object": {k: v for k, v in SHARES.items() if k != "binding"},
+        "two objects": SHARES,
+    },
+    "autoencoder": {
+        "drawn by code": SHARES,
+        "after the autoencoder": SHARES,
+        "psnr": 31.416,
+        "psnr_pooled": 31.25,
+    },
+    "frechet": {"distance": 2.718, "floor": 0.123, "n_axes": 16, "n_pictures": 16},
+    "clip": {
+        "one object": {
+            who: {"own": 0.71, "other": 0.13, "error": 0.05} for who in ("model", "code")
+        }
+    },
+}
+SWEEPS = SETTINGS | {
+    "n_prompts": 5,
+    "n_open": 3,
+    "rows": {
+        "guidance": [ROW | {"guidance_scale": 8.0}],
+        "steps": [ROW | {"steps": 50}],
+        "sampler": [ROW | {"sampler": "heun"}],
+    },
+    "drawn by code": ROW,
+}
+LIGHT = {name: {"shown": HALF, "others": HALF} for name in ("without", "with")}
+EDITS = SETTINGS | {
+    "negative": {"n_prompts": 4, "moon": LIGHT, "sun": LIGHT},
+    "strength": {
+        "n_pictures": 3,
+        "rows": [{"strength": 0.1, "kept": HALF, "shown": HALF, "rms": 12.34}],
+        "setbacks": {"kept": 0.021, "shown": 0.0, "rms": 1.5},
+    },
+    "inpaint": {
+        "n_cases": 9,
+        "kind": HALF,
+        "colour": HALF,
+        "both": HALF,
+        "masked": 0.123,
+        "seam": {"painted": 6.0, "round trip": 3.21, "drawn by code": 4.0},
+    },
+}
+PRECISION = SETTINGS | {"n_prompts": 2, "rows": {"float16": {"psnr": 51.23, "worst": 48.88}}}
+PARTS = {"accuracy": ACCURACY, "sweeps": SWEEPS, "edits": EDITS, "precision": PRECISION}
+
+
+def text_of(*names: str) -> str:
+    parts = {name: PARTS[name] for name in names}
+    return markdown({"model": {"name": "small", "weights": "abc"}, "parts": parts})
+
+
+def test_only_what_was_measured_is_reported():
+    assert "PSNR against float32" in text_of("precision") and "Autoencoder" not in text_of(
+        "precision"
+    )
+    assert text_of().startswith("# What small shows of what it is asked for\n\nWeights abc.")
+
+
+def test_every_table_has_as_many_cells_in_each_row():
+    blocks = [block for block in text_of(*PARTS).split("\n\n") if block.startswith("|")]
+    assert len(blocks) == 10
+    for block in blocks:
+        assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("part", "figures"),
+    [
+        ("accuracy", ["31.42 dB", "2.718", "0.123", "16 axes", "0.710 ± 0.098", "0.130"]),
+        ("sweeps", ["| 8 |", "| 50 |", "| heun |", "1.23", "0.57", "over 5", "of 3 pictures"]),
+        (
+            "edits",
+            [
+                "the moon",
+                "the sun",
+                "| 0.1 |",
+                "12.3",
+                "kept 2.1",
+                "1.5 grey",
+                "12% of",
+                "9 drawn",
+            ],
+        ),
+        (
+            "edits",
+            [
+                "| painted | 6.00 |",
+                "| round trip | 3.21 |",
+                "7 steps of ddim, guidance 2.5, in float32",
+            ],
+        ),
+        ("precision", ["| float16 | 51.2 | 48.9 |"]),
+    ],
+)
+def test_every_figure_is_printed(part, figures):
+    text = " ".join(text_of(part).split())
+    assert [figure for figure in figures if figure not in text] == []
+    assert "{" not in text
+
+
+def test_all_rows_of_the_judge_are_there_and_a_row_not_judged_is_a_dash():
+    lines = text_of("accuracy").splitlines()
+    assert [
+        line.split("|")[1].strip() for line in lines if "50.0" in line and "±" not in line
+    ] == list(ROWS)
+    assert (
+        next(line for line in lines if line.startswith("| binding")).split("|")[2].strip()
+        == "-"
+    )
+
+
+def test_without_clip_the_report_says_what_is_missing():
+    text = markdown(
+        {
+            "model": {"name": "s", "weights": "a"},
+            "parts": {"accuracy": ACCURACY | {"clip": None}},
+        }
+    )
+    assert "No CLIP score: it needs `clip.pt`" in text

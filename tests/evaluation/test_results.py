@@ -1,0 +1,84 @@
+import copy
+import json
+
+import pytest
+import torch
+
+from labml_sd.errors import CheckpointError
+from labml_sd.evaluation import results as module
+from labml_sd.evaluation.results import (
+    FILE,
+    fingerprint,
+    kept_rows,
+    machine,
+    read_results,
+    results_of,
+    write_results,
+)
+
+
+def test_the_fingerprint_tells_weights_apart(model):
+    other = copy.deepcopy(model)
+    assert fingerprint(other) == fingerprint(model) and len(fingerprint(model)) == 10
+    with torch.no_grad():
+        next(other.autoencoder.parameters()).add_(0.1)
+    assert fingerprint(other) != fingerprint(model)
+
+
+def test_what_was_measured_of_the_same_model_is_kept_and_of_another_forgotten(model, tmp_path):
+    new = results_of(tmp_path, model)
+    assert new["parts"] == {} and new["model"] == {
+        "name": "small",
+        "weights": fingerprint(model),
+    }
+    write_results(tmp_path, new | {"parts": {"edits": 1}})
+    assert results_of(tmp_path, model)["parts"] == {"edits": 1}
+    write_results(
+        tmp_path, new | {"parts": {"edits": 1}, "model": {"name": "small", "weights": "0"}}
+    )
+    assert results_of(tmp_path, model)["parts"] == {}
+
+
+def test_a_file_that_was_not_finished_leaves_the_old_one(tmp_path, monkeypatch):
+    write_results(tmp_path, {"format": 1, "old": True})
+
+    def interrupted(self, *args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.Path, "write_text", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_results(tmp_path, {"format": 1})
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    assert json.loads((tmp_path / FILE).read_bytes()) == {"format": 1, "old": True}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [(None, "run labml-sd train evaluate"), ("{", "delete it"), ("[]", "another version")],
+)
+def test_results_that_cannot_be_read_are_a_one_line_error(text, told, tmp_path):
+    if text is not None:
+        (tmp_path / FILE).write_text(text)
+    with pytest.raises(CheckpointError, match=told) as caught:
+        read_results(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_machine_is_named_with_its_cores_and_torch():
+    words = machine(torch.device("cpu"))
+    assert "cores" in words and f"torch {torch.__version__.split('+')[0]}" in words
+
+
+def test_a_row_is_in_the_file_as_soon_as_it_is_made_and_is_not_made_again(model, tmp_path):
+    results, made = results_of(tmp_path, model), []
+
+    def make():
+        made.append(1)
+        return {"mean": 0.5}
+
+    first = kept_rows(tmp_path, results, "samplers").row("ddim", make)
+    found = results_of(tmp_path, model)
+    assert found["unfinished"] == {"samplers": {"ddim": {"mean": 0.5}}} and found["parts"] == {}
+    assert kept_rows(tmp_path, found, "samplers").row("ddim", make) == first and made == [1]
+    kept_rows(tmp_path, found, "samplers").row("euler", make)
+    assert list(results_of(tmp_path, model)["unfinished"]["samplers"]) == ["ddim", "euler"]
