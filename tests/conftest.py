@@ -1,8 +1,9 @@
-"""Fixtures that every room's tests may use: a tokenizer and a whole model, both made on the spot."""
+"""Fixtures for the tests of every subpackage: a tokenizer, a small model, a training recipe."""
 
 import importlib
 import os
 import re
+import signal
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
@@ -20,11 +21,11 @@ from labml_sd import config
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.text_encoder import save_tokenizer
 from labml_sd.text_encoder.tokenizer import load_tokenizer
+from labml_sd.tiny.recipe import AutoencoderRecipe, ClipRecipe, DiffusionRecipe, Recipe
 from labml_sd.training.learn_bpe import learn_bpe
 
-if (
-    "PYTEST_XDIST_WORKER" in os.environ
-):  # a worker a core: more threads would only wait for one another
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One worker for each core: more threads would only wait for one another.
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"  # for the notebooks' kernels
 
@@ -37,7 +38,7 @@ CAPTIONS = [
 
 @pytest.fixture(scope="session")
 def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CLIP tokenizer of 530 tokens at most, as a folder."""
+    """The folder of a CLIP tokenizer with at most 530 tokens."""
     folder = tmp_path_factory.mktemp("tokenizer")
     save_tokenizer(folder, *learn_bpe(CAPTIONS, vocab_size=530))
     return folder
@@ -45,29 +46,88 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tokenizer(tokenizer_folder: Path) -> Any:
-    """The tokenizer itself."""
+    """The same tokenizer, loaded."""
     return load_tokenizer(tokenizer_folder)
 
 
 @pytest.fixture(scope="session")
 def small_config(tokenizer: Any) -> config.ModelConfig:
-    """The tiny model at its narrowest: 32x32 pixels, sizes in multiples of 16, 8 pixels to a latent cell."""
+    """The tiny model made as narrow as it goes: 32x32 pixels, 8 pixels to a latent cell.
+
+    Sides are multiples of 16 pixels.
+    """
     tiny = config.tiny(vocab_size=len(tokenizer))
+    text = replace(tiny.text_encoder, d_model=16, n_layers=1, n_heads=2, d_mlp=32)
+    unet = replace(
+        tiny.unet,
+        channels=8,
+        channel_multipliers=(1, 2),
+        attention_levels=(1,),
+        n_res_blocks=1,
+        n_heads=2,
+        d_cond=16,
+        norm_groups=4,
+    )
+    autoencoder = replace(
+        tiny.autoencoder,
+        channels=8,
+        channel_multipliers=(1, 1, 2, 2),
+        norm_groups=4,
+        scale_factor=0.5,
+    )
     return replace(
         tiny,
         name="small",
-        text_encoder=replace(tiny.text_encoder, d_model=16, n_layers=1, n_heads=2, d_mlp=32),
-        unet=replace(tiny.unet, channels=8, channel_multipliers=(1, 2), attention_levels=(1,), n_res_blocks=1,
-                     n_heads=2, d_cond=16, norm_groups=4),
-        autoencoder=replace(tiny.autoencoder, channels=8, channel_multipliers=(1, 1, 2, 2), norm_groups=4,
-                            scale_factor=0.5),
+        text_encoder=text,
+        unet=unet,
+        autoencoder=autoencoder,
         image_size=32,
-    )  # fmt: skip
+    )
+
+
+@pytest.fixture(scope="session")
+def small_recipe() -> Recipe:
+    """All stages of the training, at a size that takes milliseconds a step."""
+    small_unet = config.UNetConfig(
+        channels=16,
+        channel_multipliers=(1, 2),
+        attention_levels=(0,),
+        n_res_blocks=1,
+        n_heads=2,
+        d_cond=16,
+        norm_groups=8,
+    )
+    model = config.ModelConfig(
+        name="small",
+        text_encoder=config.TextEncoderConfig(
+            vocab_size=600, bos_id=598, eos_id=599, d_model=16, n_layers=1, n_heads=2, d_mlp=32
+        ),
+        unet=small_unet,
+        autoencoder=config.AutoencoderConfig(
+            channels=8,
+            channel_multipliers=(1, 2),
+            n_res_blocks=1,
+            norm_groups=8,
+            scale_factor=1.0,
+        ),
+        image_size=32,
+        guidance_scale=2.0,
+    )
+    return Recipe(
+        name="small",
+        model=model,
+        n_captions=200,
+        max_vocab=600,
+        autoencoder=AutoencoderRecipe(n_steps=6, batch_size=4, crop=16),
+        decoder=AutoencoderRecipe(n_steps=6, batch_size=4, crop=16),
+        clip=ClipRecipe(n_steps=6, batch_size=4, n_hard=2, d_embed=8, image_channels=8),
+        diffusion=DiffusionRecipe(n_steps=6, batch_size=4, n_scenes=40),
+    )
 
 
 @pytest.fixture(scope="session")
 def randomise() -> Callable[[nn.Module], nn.Module]:
-    """Fills a network with random weights, the same each time. None is zero, so every input matters."""
+    """Fills a network with the same random weights each time; no weight is zero."""
 
     def fill(network: nn.Module) -> nn.Module:
         generator = torch.Generator().manual_seed(0)
@@ -88,7 +148,7 @@ def make_model(
     tokenizer: Any,
     randomise: Callable[[nn.Module], nn.Module],
 ) -> Callable[[], LatentDiffusion]:
-    """Makes the same model with random weights each time."""
+    """Makes a new model with the same random weights each time."""
 
     def make() -> LatentDiffusion:
         with torch.device("meta"):
@@ -101,13 +161,13 @@ def make_model(
 
 @pytest.fixture(scope="session")
 def model(make_model: Callable[[], LatentDiffusion]) -> LatentDiffusion:
-    """One such model for all tests: none may change it."""
+    """One such model for all tests; no test may change it."""
     return make_model()
 
 
 @pytest.fixture
 def photo() -> Callable[[int, int], Image.Image]:
-    """Pictures of any size, smooth and noisy at once, each pixel of its own colour."""
+    """Makes pictures of any size: a smooth ramp with noise on it."""
 
     def make(width: int, height: int) -> Image.Image:
         generator = torch.Generator().manual_seed(width * 10_000 + height)
@@ -118,8 +178,16 @@ def photo() -> Callable[[int, int], Image.Image]:
     return make
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C with its usual meaning: a process in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class NotebookWithSolutions(IPyNbFile):  # type: ignore[misc]
-    """nbval's notebook, and after its last cell the solutions of its exercises, in the same kernel."""
+    """nbval's notebook, then the solutions of its exercises, in the same kernel."""
 
     def collect(self) -> Iterator[IPyNbCell]:
         yield from super().collect()
@@ -141,7 +209,7 @@ class NotebookWithSolutions(IPyNbFile):  # type: ignore[misc]
 
 
 class SolutionsAreRun:
-    """As a plugin, not a hook of this file: those see the tests' folder only."""
+    """A plugin, because a hook of this file would see the tests' folder only."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_collect_file(
@@ -154,8 +222,7 @@ class SolutionsAreRun:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Solutions of exercises stand in the text; they are run all the same."""
-    # On a new machine it says on stderr that it makes its font cache; no notebook should hear
-    # that.
+    """Run the solutions of exercises, which stand in the text of a notebook."""
+    # matplotlib says on stderr when it makes its font cache: let it happen before any cell.
     importlib.import_module("matplotlib.font_manager")
     config.pluginmanager.register(SolutionsAreRun())
