@@ -32,16 +32,6 @@ def code_block(first: int, lines: list[str]) -> list[nodes.Node]:
     return [nodes.literal_block(text, text, force=True, **options)] if text else []
 
 
-def reference(kind: str, candidates: list[str], content: nodes.Node) -> nodes.Node:
-    """A link that becomes plain text where there is nothing to link to; `resolve` knows."""
-    pending = addnodes.pending_xref(
-        "", content, refdomain="", reftype=kind, refexplicit=True, refwarn=False
-    )
-    pending["reftarget"] = candidates[0]
-    pending["candidates"] = candidates
-    return pending
-
-
 def linkable(env: BuildEnvironment, label: str, anchor: str) -> None:
     """Make a link like [](annotated/unet/attention.md#GeGLU) known, and held by -W."""
     env.domains.standard_domain.anonlabels[label.lower()] = (env.docname, anchor)
@@ -114,7 +104,7 @@ class AnnotatedSource(SphinxDirective):
             r"automodule:: (\S+)", (self.env.srcdir / "api.md").read_text("utf-8")
         )
         if entries := [name for name in packages if name in described]:
-            entry = reference("annotated-api", entries, nodes.literal("", entries[0]))
+            entry = pages.reference("annotated-api", entries, nodes.literal("", entries[0]))
             found["API"] = [nodes.paragraph("", "", entry)]
         users = [f"notebooks/{name}" for name in pages.notebooks_of().get(self.module, [])]
         if users := [name for name in users if name in self.env.found_docs]:
@@ -137,7 +127,7 @@ class AnnotatedSource(SphinxDirective):
         if row.notes and row.names:
             name = row.names[0]
             public = PACKAGE.public_names(self.module, name)
-            entry = reference("annotated-api", public, nodes.literal("", name))
+            entry = pages.reference("annotated-api", public, nodes.literal("", name))
             left += nodes.paragraph("", "", entry, classes=["ann-name"])
         for note in row.notes:
             left += self.parse(markdown(note.text))
@@ -202,7 +192,11 @@ def link_from_api(app: Sphinx, doctree: nodes.document) -> None:
         if rest:
             text = nodes.inline("", "[source]", classes=["viewcode-link"])
             signature += addnodes.only(
-                "", reference("annotated-row", [module, rest], text), expr="html"
+                "",
+                pages.reference(
+                    "annotated-line", [docname_of(PACKAGE.files[module]), rest], text
+                ),
+                expr="html",
             )
 
 
@@ -210,11 +204,9 @@ def resolve(
     app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, content: nodes.Node
 ) -> nodes.Node | None:
     """To the API entry that exists, or to the row of the annotated source."""
-    if node["reftype"] == "annotated-row":
-        module, anchor = node["candidates"]
-        return make_refnode(
-            app.builder, node["refdoc"], docname_of(PACKAGE.files[module]), anchor, content
-        )
+    if node["reftype"] == "annotated-line":
+        docname, anchor = node["candidates"]
+        return make_refnode(app.builder, node["refdoc"], docname, anchor, content)
     if node["reftype"] == "annotated-api":
         objects = env.domains["py"].data
         for name in node["candidates"]:

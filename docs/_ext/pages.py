@@ -6,8 +6,10 @@ from functools import cache
 from pathlib import Path
 
 import holds
+from docutils import nodes
 from names import Package
 from rows import Row, definitions, header, markdown, split
+from sphinx import addnodes
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Package(ROOT / "labml_sd")
@@ -75,6 +77,16 @@ def short(path: Path) -> str:
     return path.name if path.name != "__init__.py" else f"{path.parent.name}/"
 
 
+def reference(kind: str, candidates: list[str], content: nodes.Node) -> nodes.Node:
+    """A link that `resolve` (annotated_source.py) completes; plain text if its target is missing."""
+    pending = addnodes.pending_xref(
+        "", content, refdomain="", reftype=kind, refexplicit=True, refwarn=False
+    )
+    pending["reftarget"] = candidates[0]
+    pending["candidates"] = candidates
+    return pending
+
+
 def toctree(paths: list[Path]) -> str:
     """Files as entries of the menu."""
     entries = "\n".join(f"{short(path)} </{docname_of(path)}>" for path in paths)
@@ -132,8 +144,10 @@ def tests_spoken_of() -> set[Path]:
     found |= {test.path for test in tests() if test.holds}
     found |= set((ROOT / "tests/parity").glob("test_*.py"))
     text = "\n".join(page.read_text("utf-8") for page in sorted((ROOT / "docs").glob("*.md")))
-    return found | {
-        ROOT / f"{name}.py" for name in re.findall(r"[</](tests/[\w/]+)(?:>|\.py\))", text)
+    found |= {ROOT / name for name in re.findall(r"\(\.\./(tests/[\w/]+\.py)\)", text)}
+    named = set(re.findall(r"\{test\}`([^`]+)`", text))
+    return {path for path in found if path.is_file()} | {
+        test.path for test in tests() if test.sentence in named
     }
 
 

@@ -11,7 +11,7 @@ from holds import FACT, Equation, Test, words
 from pages import FACTS, PACKAGE, ROOT
 from rows import markdown
 from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
+from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 
 @cache
@@ -41,6 +41,21 @@ def listed(tests: list[Test]) -> str:
         if test.path.parent.name == "parity"
     }
     return "\n".join(f"- {pages.link_to_test(test)}{peers.get(test, '')}" for test in tests)
+
+
+class TestRole(SphinxRole):
+    """{test}`eta one is ddpm on the same levels`: a test by its name in words, linked to its line."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """A name that no test has, or that two have, is a warning."""
+        named = [test for test in pages.tests() if test.sentence == self.text]
+        text = nodes.inline("", self.text)
+        if len(named) != 1:
+            files = ", ".join(pages.title_of(test.path) for test in named) or "no file"
+            message = f"{{test}}: expected one test {self.text!r}, found in {files}"
+            return [text], [self.inliner.reporter.warning(message, line=self.lineno)]
+        target = [pages.docname_of(named[0].path), f"L-{named[0].line}"]
+        return [pages.reference("annotated-line", target, text)], []
 
 
 class Generated(SphinxDirective):
@@ -124,6 +139,7 @@ class Comparisons(Generated):
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
+    app.add_role("test", TestRole())
     app.add_directive("held-facts", HeldFacts)
     app.add_directive("held-equations", HeldEquations)
     app.add_directive("comparisons", Comparisons)
