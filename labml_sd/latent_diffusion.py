@@ -16,7 +16,7 @@ from labml_sd.autoencoder import Autoencoder
 from labml_sd.config import ModelConfig
 from labml_sd.sampler.schedule import Schedule
 from labml_sd.text_encoder import CLIPTextEmbedder
-from labml_sd.unet import UNet
+from labml_sd.unet import NO_RESIDUALS, UNet, UNetResiduals
 
 
 class LatentDiffusion(nn.Module):
@@ -63,7 +63,11 @@ class LatentDiffusion(nn.Module):
         return self.autoencoder.decode(z.to(self.autoencoder.post_quant_conv.weight))
 
     def forward(
-        self, x: Float[Tensor, "b z h w"], t: Num[Tensor, " b"], c: Float[Tensor, "b n d"]
-    ) -> Float[Tensor, "b z h w"]:
-        r"""Predicted noise $\epsilon_\theta(x_t, t, c)$."""
-        return self.unet(x, t, c)
+        self,
+        x: Float[Tensor, "b z h w"],
+        t: Num[Tensor, "#b"],
+        c: Float[Tensor, "rows n d"],
+        residuals: UNetResiduals = NO_RESIDUALS,
+    ) -> Float[Tensor, "rows z h w"]:
+        r"""Predicted noise $\epsilon_\theta(x_t, t, c)$, a row for each prompt: see `UNet.forward`."""
+        return self.unet(x, t, c, residuals)

@@ -16,6 +16,7 @@ Read `text_encoder/`, `unet/` and `autoencoder/` to learn; read this room to see
 costs in lines.
 """
 
+from labml_sd.acceleration.accelerate import accelerate, accelerated
 from labml_sd.acceleration.road import decode, encode, encode_prompt, evaluate_with
 
-__all__ = ["decode", "encode", "encode_prompt", "evaluate_with"]
+__all__ = ["accelerate", "accelerated", "decode", "encode", "encode_prompt", "evaluate_with"]

@@ -9,6 +9,7 @@ attention_maps.py       records what each word is looked at with
 """
 
 from labml_sd.unet.attention_maps import AttentionMap, record_attention
+from labml_sd.unet.residuals import NO_RESIDUALS, UNetResiduals
 from labml_sd.unet.unet import UNet
 
-__all__ = ["AttentionMap", "UNet", "record_attention"]
+__all__ = ["NO_RESIDUALS", "AttentionMap", "UNet", "UNetResiduals", "record_attention"]

@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labml_sd.unet.rows import repeat_rows
+
 
 def norm(channels: int, groups: int) -> nn.GroupNorm:
     """Group norm with eps 1e-5. The autoencoder and the spatial transformer use 1e-6."""
@@ -49,10 +51,13 @@ class ResBlock(nn.Module):
             self.skip_connection = nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(
-        self, x: Float[Tensor, "b c h w"], t_emb: Float[Tensor, "b d"]
+        self, x: Float[Tensor, "b c h w"], t_emb: Float[Tensor, "times d"]
     ) -> Float[Tensor, "b c2 h w"]:
-        """Keep the size, change the width."""
-        h = self.in_layers(x) + self.emb_layers(t_emb)[:, :, None, None]
+        """Keep the size, change the width. t_emb: one row for all, or rows that x repeats."""
+        time = self.emb_layers(t_emb)[:, :, None, None]  # [times c2 1 1]
+        if len(time) > 1:
+            time = repeat_rows(time, len(x))
+        h = self.in_layers(x) + time  # [b c2 h w]: one number per channel, at every position
         return self.skip_connection(x) + self.out_layers(h)
 
 

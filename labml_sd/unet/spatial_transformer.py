@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from labml_sd.unet.attention import CrossAttention, FeedForward
+from labml_sd.unet.rows import repeat_rows
 
 
 class BasicTransformerBlock(nn.Module):
@@ -29,10 +30,11 @@ class BasicTransformerBlock(nn.Module):
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(d_model) for _ in range(3))
 
     def forward(
-        self, x: Float[Tensor, "b n d"], cond: Float[Tensor, "b m d_cond"]
-    ) -> Float[Tensor, "b n d"]:
+        self, x: Float[Tensor, "b n d"], cond: Float[Tensor, "rows m d_cond"]
+    ) -> Float[Tensor, "rows n d"]:
         """`attn1` is self-attention, `attn2` is the only place where the prompt enters the U-Net."""
         x = x + self.attn1(self.norm1(x))
+        x = repeat_rows(x, len(cond))  # [rows n d]: from here on every prompt has its own
         x = x + self.attn2(self.norm2(x), cond)
         return x + self.ff(self.norm3(x))
 
@@ -65,10 +67,11 @@ class SpatialTransformer(nn.Module):
         self.proj_out = nn.Conv2d(channels, channels, 1)
 
     def forward(
-        self, x: Float[Tensor, "b c h w"], cond: Float[Tensor, "b m d_cond"]
-    ) -> Float[Tensor, "b c h w"]:
+        self, x: Float[Tensor, "b c h w"], cond: Float[Tensor, "rows m d_cond"]
+    ) -> Float[Tensor, "rows c h w"]:
         """Map to tokens, blocks, tokens to map."""
         tokens = rearrange(self.proj_in(self.norm(x)), "b c h w -> b (h w) c")
         for block in self.transformer_blocks:
             tokens = block(tokens, cond)
-        return x + self.proj_out(rearrange(tokens, "b (h w) c -> b c h w", h=x.shape[2]))
+        y = self.proj_out(rearrange(tokens, "b (h w) c -> b c h w", h=x.shape[2]))
+        return repeat_rows(x, len(y)) + y

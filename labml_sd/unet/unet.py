@@ -1,6 +1,6 @@
 r"""The U-Net: predicts the noise in a noisy latent.
 
-Maps       x_t [b 4 h w], t [b], cond [b n d_cond]  ->  eps [b 4 h w]
+Maps       x_t [b 4 h w], t [1] or [b], cond [rows n d_cond]  ->  eps [rows 4 h w]
 Paper      Ronneberger et al. 2015, arXiv:1505.04597; Rombach et al. 2022, arXiv:2112.10752, section 3.2
 Reference  CompVis ldm/modules/diffusionmodules/openaimodel.py, UNetModel (attribute names kept)
 Tests      tests/unet/test_unet.py
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from labml_sd.config import UNetConfig
 from labml_sd.unet.attention import AttentionKind, CrossAttention
 from labml_sd.unet.blocks import DownSample, ResBlock, UpSample, norm
+from labml_sd.unet.residuals import NO_RESIDUALS, UNetResiduals, add_residual
+from labml_sd.unet.rows import repeat_rows
 from labml_sd.unet.spatial_transformer import SpatialTransformer
 from labml_sd.unet.time_embedding import sinusoids, time_mlp
 
@@ -23,9 +25,9 @@ class TimestepEmbedSequential(nn.Sequential):
     def forward(  # type: ignore[override]
         self,
         x: Float[Tensor, "b c h w"],
-        t_emb: Float[Tensor, "b d"],
-        cond: Float[Tensor, "b n d_cond"],
-    ) -> Float[Tensor, "b c2 h2 w2"]:
+        t_emb: Float[Tensor, "times d"],
+        cond: Float[Tensor, "rows n d_cond"],
+    ) -> Float[Tensor, "b2 c2 h2 w2"]:
         """Hand each layer what it asks for."""
         for layer in self:
             if isinstance(layer, ResBlock):
@@ -133,16 +135,35 @@ class UNet(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "b c h w"],
-        t: Num[Tensor, " b"],
-        cond: Float[Tensor, "b n d_cond"],
-    ) -> Float[Tensor, "b c2 h w"]:
-        """Predict the noise. `t` counts schedule steps, 0 to 999, and may lie between two."""
+        t: Num[Tensor, "#b"],
+        cond: Float[Tensor, "rows n d_cond"],
+        residuals: UNetResiduals = NO_RESIDUALS,
+    ) -> Float[Tensor, "rows c2 h w"]:
+        """Predict the noise under each of the prompts: row r of the answer belongs to `x[r % b]`.
+
+        `t` counts schedule steps, 0 to 999, and may lie between two; it is one number for all
+        latents or one for each. `cond` has a multiple of b rows: under guidance 2b, the negative
+        prompts first. Both halves share all work up to the first cross-attention, where x is
+        repeated.
+        """
+        # [#b 4c]: the time embedding, the same for every position
         t_emb = self.time_embed(sinusoids(t, self.config.channels).to(x.dtype))
+        # Down: every block keeps its output as a skip connection.
         skips = []
-        for block in self.input_blocks:
+        for i, block in enumerate(self.input_blocks):
             x = block(x, t_emb, cond)
+            if i in residuals.features:
+                x = add_residual(x, residuals.features[i])
             skips.append(x)
+        # Middle: the smallest map, [rows c h/f w/f].
         x = self.middle_block(x, t_emb, cond)
+        if residuals.middle is not None:
+            x = add_residual(x, residuals.middle)
+        if residuals.skips:
+            skips = [add_residual(*pair) for pair in zip(skips, residuals.skips, strict=True)]
+        # Up: the last skip first. A skip from before the first cross-attention still has b rows.
         for block in self.output_blocks:
-            x = block(torch.cat([x, skips.pop()], dim=1), t_emb, cond)
+            skip = repeat_rows(skips.pop(), len(x))
+            x = block(torch.cat([x, skip], dim=1), t_emb, cond)
+        # [rows c2 h w]: norm, activation and the last convolution
         return self.out(x)
