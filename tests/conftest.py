@@ -29,11 +29,27 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"  # for the notebooks' kernels
 
+GPU_REHEARSAL = "LABML_SD_GPU_REHEARSAL" in os.environ
+"""Tests for a GPU run on the CPU: `benchmarks/gpu.sh --dry-run` sees that none fails on a typo."""
+
 CAPTIONS = [
     "a red house in the snow at night",
     "a small blue boat on the sea",
     "a cat under the moon",
 ]
+
+
+@pytest.fixture(scope="session")
+def gpu() -> torch.device:
+    """The device of a test marked `gpu`."""
+    return torch.device("cpu" if GPU_REHEARSAL else "cuda")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Without a GPU `pytest -m gpu` is red: green must mean that the tests ran on one."""
+    missing = not (GPU_REHEARSAL or torch.cuda.is_available())
+    if item.get_closest_marker("gpu") and missing:
+        pytest.fail("needs a CUDA GPU; torch finds none on this machine", pytrace=False)
 
 
 @pytest.fixture(scope="session")
@@ -120,7 +136,7 @@ def small_recipe() -> Recipe:
         max_vocab=600,
         autoencoder=AutoencoderRecipe(n_steps=6, batch_size=4, crop=16),
         decoder=AutoencoderRecipe(n_steps=6, batch_size=4, crop=16),
-        clip=ClipRecipe(n_steps=6, batch_size=4, n_hard=2, d_embed=8, image_channels=8),
+        clip=ClipRecipe(n_steps=6, batch_size=4, n_hard_scenes=2, d_embed=8, image_channels=8),
         diffusion=DiffusionRecipe(n_steps=6, batch_size=4, n_scenes=40),
     )
 

@@ -11,7 +11,7 @@ from labml_sd.checkpoint import save_model
 from labml_sd.cli.evaluate import add_evaluation, run_card, run_evaluation
 from labml_sd.errors import GenerationError
 from labml_sd.tiny.recipe import RECIPES
-from labml_sd.training.processes import Processes, joined
+from labml_sd.training.processes import Processes, join_processes
 from labml_sd.training.stages import STAGES, Budget, assemble, train_stage
 from labml_sd.utilities.device import pick_device
 
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     if args.stage in ("evaluate", "card"):
         (run_evaluation if args.stage == "evaluate" else run_card)(args)
         return
-    with joined() as processes:
+    with join_processes() as processes:
         _train(args, processes)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
-from labml_sd.tiny.scenes import Scene, Thing
+from labml_sd.tiny.scenes import Scene, SceneObject
 
 ATTRIBUTES = ("sky", "ground", "light", "count", "kind", "colour", "place", "size")
 ROWS = (*ATTRIBUTES, "binding", "mean", "whole")
@@ -55,7 +55,7 @@ def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
     return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
-def counterparts(asked: Scene, seen: Scene) -> tuple[Thing | None, ...]:
+def counterparts(asked: Scene, seen: Scene) -> tuple[SceneObject | None, ...]:
     """For every object asked for, the one seen that stands for it, or None.
 
     It has the same kind or the same place, and stands for one only. Of all ways to pair them,
@@ -63,7 +63,7 @@ def counterparts(asked: Scene, seen: Scene) -> tuple[Thing | None, ...]:
     """
     n = len(asked.objects)
 
-    def agreement(pairing: tuple[Thing | None, ...]) -> tuple[int, int, int]:
+    def agreement(pairing: tuple[SceneObject | None, ...]) -> tuple[int, int, int]:
         pairs = [(a, s) for a, s in zip(asked.objects, pairing, strict=True) if s is not None]
         rest = sum((a.colour == s.colour) + (a.size == s.size) for a, s in pairs)
         return (
@@ -72,7 +72,7 @@ def counterparts(asked: Scene, seen: Scene) -> tuple[Thing | None, ...]:
             rest,
         )
 
-    def allowed(pairing: tuple[Thing | None, ...]) -> bool:
+    def allowed(pairing: tuple[SceneObject | None, ...]) -> bool:
         pairs = zip(asked.objects, pairing, strict=True)
         return all(s is None or s.kind == a.kind or s.place == a.place for a, s in pairs)
 

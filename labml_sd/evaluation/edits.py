@@ -19,6 +19,7 @@ from labml_sd.evaluation.draw_and_read import SEED, Settings, as_images, drawn, 
 from labml_sd.evaluation.probe import Probe, look
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline import img2img
+from labml_sd.tiny.drawing import draw_scene
 from labml_sd.tiny.scenes import Light, Scene, Sky
 
 LIGHTS: dict[Sky, Light] = {"night": "moon", "day": "sun"}
@@ -106,7 +107,7 @@ def strengths(
             pictures = []
             for i, (source, target) in enumerate(zip(sources, targets, strict=True)):
                 pictures += img2img(
-                    model, target.caption(full=True), source.render(model.config.image_size),
+                    model, target.caption(full=True), draw_scene(source, model.config.image_size),
                     strength=strength, seed=i, steps=settings.steps, sampler=settings.sampler,
                     guidance_scale=settings.guidance_scale, progress=False,
                 )  # fmt: skip

@@ -30,7 +30,7 @@ from labml_sd.tiny.scenes import (
     SKIES,
     Light,
     Scene,
-    Thing,
+    SceneObject,
 )
 from labml_sd.training.data import generator, image_batch
 from labml_sd.training.image_grid import save_rows
@@ -107,7 +107,7 @@ def decode(answers: Sequence[int]) -> Scene:
     """The scene that answers describe, its objects from left to right. The inverse of `encode`."""
     sky, ground, light, *rest = answers
     things = tuple(
-        Thing(KINDS[kind - 1], COLOURS[colour], place, SIZES[size])
+        SceneObject(KINDS[kind - 1], COLOURS[colour], place, SIZES[size])
         for place, kind, colour, size in zip(
             PLACES, rest[0::3], rest[1::3], rest[2::3], strict=True
         )
@@ -149,14 +149,14 @@ def free_scene(seed: int, index: int) -> Scene:
     learnt from that world alone, it would tell the moon by the night and the boat by the sea.
     """
     rng = random.Random(f"free scene {seed} {index}")
-    things: list[Thing] = []
+    things: list[SceneObject] = []
     for place in sorted(rng.sample(PLACES, rng.randrange(4)), key=PLACES.index):
         size = rng.choice(SIZES)
         if (
             things and things[-1].size == "large"
         ):  # it may stand beside, and two large ones would overlap
             size = "small"
-        things.append(Thing(rng.choice(KINDS), rng.choice(COLOURS), place, size))
+        things.append(SceneObject(rng.choice(KINDS), rng.choice(COLOURS), place, size))
     light = rng.choice(LIGHTS)
     if len(things) == len(PLACES) and any(thing.kind == "balloon" for thing in things):
         light = None  # no column is free: a balloon could hide it

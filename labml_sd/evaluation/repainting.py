@@ -22,6 +22,7 @@ from labml_sd.evaluation.probe import Probe, look
 from labml_sd.images.tensors import mask_to_tensor
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline import inpaint
+from labml_sd.tiny.drawing import draw_scene
 from labml_sd.tiny.scenes import COLOURS, HELD_OUT, Kind, Scene
 from labml_sd.training.data import scene_image
 
@@ -52,7 +53,7 @@ def cases(size: int) -> Iterator[Case]:
         ]
         kind, colour = rng.choice([pair for pair in pairs if pair not in HELD_OUT])
         target = replace(source, objects=(replace(thing, kind=kind, colour=colour),))
-        yield Case(source, target, box_mask(source.render(size), target.render(size)))
+        yield Case(source, target, box_mask(draw_scene(source, size), draw_scene(target, size)))
 
 
 def box_mask(before: Image.Image, after: Image.Image) -> Image.Image:
@@ -94,7 +95,7 @@ def repainting(
         tqdm(todo, desc="in-painting", disable=not progress, dynamic_ncols=True)
     ):
         pictures += inpaint(
-            model, case.target.caption(full=True), case.source.render(size), case.mask, seed=i,
+            model, case.target.caption(full=True), draw_scene(case.source, size), case.mask, seed=i,
             steps=settings.steps, sampler=settings.sampler, guidance_scale=settings.guidance_scale,
             progress=False,
         )  # fmt: skip

@@ -1,1 +1,8 @@
-"""."""
+r"""The drawn world of the tiny model, and the recipe that trains the model on it.
+
+scenes.py          (seed, index) -> Scene -> English caption
+objects.py         SceneObject -> shapes on a canvas
+drawing.py         Scene -> RGB picture
+hard_negatives.py  Scene -> scenes that differ in one attribute
+recipe.py          every number of a training run
+"""

@@ -1,6 +1,6 @@
-r"""Draws a scene with Pillow: flat clean shapes on soft gradients, at twice the size, then reduced.
+r"""Draws a scene with Pillow: flat shapes on soft gradients, at twice the size, then averaged.
 
-Maps       Scene -> RGB picture [size x size]
+Maps       Scene  ->  RGB picture, size x size pixels
 Tests      tests/tiny/test_drawing.py
 """
 
@@ -10,8 +10,8 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from labml_sd.tiny.objects import RGB, WHITE, draw_thing, mix, times
-from labml_sd.tiny.scenes import PLACES, Ground, Scene, Sky, Thing
+from labml_sd.tiny.objects import RGB, WHITE, draw_object, mix, times
+from labml_sd.tiny.scenes import PLACES, Ground, Scene, SceneObject, Sky
 
 _WIDTH = {"small": 0.22, "large": 0.36}
 _COLUMN = {"left": 0.21, "middle": 0.5, "right": 0.79}
@@ -32,27 +32,26 @@ _IN_LIGHT_OF = {
     "sunset": (0.97, 0.84, 0.80),
     "night": (0.47, 0.52, 0.68),
 }
-_SAND_AT_NIGHT = (0.62, 0.55, 0.60)  # as blue as the rest, sand would be grey
+_SAND_AT_NIGHT = (0.62, 0.55, 0.60)  # less blue than the rest, or sand would look grey
 
-_SUN, _EVENING_SUN, _MOON, _STAR = (
-    (255, 224, 92),
-    (255, 236, 150),
-    (250, 244, 214),
-    (236, 238, 255),
-)
+_SUN, _EVENING_SUN = (255, 224, 92), (255, 236, 150)
+_MOON, _STAR = (250, 244, 214), (236, 238, 255)
 
 
-def draw(scene: Scene, size: int) -> Image.Image:
-    """Draws `scene` on `2 * size` pixels and averages 2 x 2 of them. A pure function of its arguments."""
+def draw_scene(scene: Scene, size: int = 128) -> Image.Image:
+    """The picture of a scene, RGB, `size` x `size` pixels. A pure function of its arguments.
+
+    It is drawn at 2 * size and reduced by averaging 2 x 2 pixels, which smooths the edges.
+    """
     rng = random.Random(scene.jitter)
     side = 2 * size
     horizon = round(side * (0.60 + rng.uniform(-0.03, 0.03)))
     picture = _sky(scene.sky, side).copy()
     light_x = _draw_heavens(picture, scene, rng)
     _draw_ground(picture, scene, horizon, light_x, rng)
-    # Small things stand further back, so they come first.
-    for thing in sorted(scene.objects, key=lambda thing: _WIDTH[thing.size]):
-        _place_thing(picture, scene, thing, rng)
+    # Small objects are further back, so they are drawn first.
+    for item in sorted(scene.objects, key=lambda item: _WIDTH[item.size]):
+        _place_object(picture, scene, item, rng)
     return picture.reduce(2)
 
 
@@ -68,14 +67,14 @@ def _gradient(width: int, height: int, stops: tuple[RGB, ...]) -> Image.Image:
 
 @lru_cache(maxsize=16)
 def _sky(sky: Sky, side: int) -> Image.Image:
-    """Reaches below every horizon. Shared between calls: copy it before drawing on it."""
+    """The sky, down to below the lowest horizon. Cached: copy it before drawing on it."""
     picture = Image.new("RGB", (side, side))
     picture.paste(_gradient(side, round(side * 0.64), _SKY_STOPS[sky]))
     return picture
 
 
 def _ground_colours(ground: Ground, sky: Sky) -> tuple[RGB, RGB]:
-    """At the horizon and at the lower edge."""
+    """The ground's colours at the horizon and at the lower edge."""
     factor = _SAND_AT_NIGHT if (ground, sky) == ("beach", "night") else _IN_LIGHT_OF[sky]
     top, bottom = _GROUND_STOPS[ground]
     return times(top, factor), times(bottom, factor)
@@ -107,16 +106,19 @@ def _crescent(radius: int) -> Image.Image:
 
 
 def _draw_heavens(picture: Image.Image, scene: Scene, rng: random.Random) -> float | None:
-    """Stars or a cloud, and the light in a column that no object takes. Returns the light's x, if any."""
+    """Draw stars or a cloud, and the sun or moon in a column without an object.
+
+    Returns the x of the sun or moon in pixels, or None without one.
+    """
     side = picture.width
-    taken = {thing.place for thing in scene.objects}
+    taken = {item.place for item in scene.objects}
     place = rng.choice([place for place in PLACES if place not in taken] or list(PLACES))
     x = side * (_COLUMN[place] + rng.uniform(-0.03, 0.03))
     y = side * ((0.40 if scene.sky == "sunset" else 0.17) + rng.uniform(-0.03, 0.03))
     if scene.sky == "night":
         _draw_stars(picture, rng)
     if scene.sky == "day":
-        balloons = {thing.place for thing in scene.objects if thing.kind == "balloon"}
+        balloons = {item.place for item in scene.objects if item.kind == "balloon"}
         clear = [other for other in PLACES if other != place and other not in balloons]
         _draw_cloud(picture, rng.choice(clear or list(PLACES)), rng)
     if scene.light is None:
@@ -126,7 +128,7 @@ def _draw_heavens(picture: Image.Image, scene: Scene, rng: random.Random) -> flo
 
 
 def _draw_light(picture: Image.Image, scene: Scene, x: float, y: float) -> None:
-    """The sun or the moon in its glow."""
+    """The sun or the moon, with a glow around it."""
     moon, low = scene.light == "moon", scene.sky == "sunset"
     colour = _MOON if moon else _EVENING_SUN if low else _SUN
     radius = round(picture.width * (0.095 if low else 0.085))
@@ -142,7 +144,7 @@ def _draw_light(picture: Image.Image, scene: Scene, x: float, y: float) -> None:
 
 
 def _draw_stars(picture: Image.Image, rng: random.Random) -> None:
-    """One star in each cell of a grid: they are spread, and never a cluster."""
+    """One star in each cell of a 3 x 5 grid, so that stars never cluster."""
     pen, side = ImageDraw.Draw(picture), picture.width
     for row in range(3):
         for column in range(5):
@@ -173,7 +175,11 @@ def _draw_cloud(picture: Image.Image, place: str, rng: random.Random) -> None:
 def _draw_ground(
     picture: Image.Image, scene: Scene, horizon: int, light_x: float | None, rng: random.Random
 ) -> None:
-    """The ground and what lies on it: hills behind grass and snow, water behind sand, waves, tufts."""
+    """The ground with its details.
+
+    Grass and snow have a hill behind them, grass has tufts, the beach has water behind it, the
+    sea has waves and reflects the sun or moon at `light_x`.
+    """
     side = picture.width
     top, bottom = _ground_colours(scene.ground, scene.sky)
     if scene.ground in ("grass", "snow"):
@@ -213,7 +219,7 @@ def _draw_shore(picture: Image.Image, horizon: int, factor: tuple[float, float, 
 
 
 def _draw_stroke(picture: Image.Image, x: float, y: float, half: float, colour: RGB) -> None:
-    """A level line, wide enough to be seen by the autoencoder."""
+    """A horizontal line, thick enough to survive the autoencoder."""
     ImageDraw.Draw(picture).line(
         (x - half, y, x + half, y), fill=colour, width=round(picture.width * 0.016)
     )
@@ -237,19 +243,21 @@ def _draw_tufts(picture: Image.Image, horizon: int, colour: RGB, rng: random.Ran
         pen.polygon([(u + dx * r, v + dy * r) for dx, dy in blades], fill=colour)
 
 
-def _place_thing(picture: Image.Image, scene: Scene, thing: Thing, rng: random.Random) -> None:
-    """Draws one object and what is under it: a shadow, or the water at a boat's hull."""
+def _place_object(
+    picture: Image.Image, scene: Scene, item: SceneObject, rng: random.Random
+) -> None:
+    """Draw one object and what is under it: a shadow, or the water at a boat's hull."""
     pen, side = ImageDraw.Draw(picture), picture.width
-    width = _WIDTH[thing.size] * side
-    x = (_COLUMN[thing.place] + rng.uniform(-0.015, 0.015)) * side
-    y = (0.87 if thing.size == "large" else 0.79) + rng.uniform(-0.02, 0.02)
-    y = (y - 0.30 if thing.kind == "balloon" else y) * side
+    width = _WIDTH[item.size] * side
+    x = (_COLUMN[item.place] + rng.uniform(-0.015, 0.015)) * side
+    y = (0.87 if item.size == "large" else 0.79) + rng.uniform(-0.02, 0.02)
+    y = (y - 0.30 if item.kind == "balloon" else y) * side
     top, bottom = _ground_colours(scene.ground, scene.sky)
-    if thing.kind == "boat":
+    if item.kind == "boat":
         _draw_under(pen, x, y, 0.5 * width, 0.06 * width, mix(top, WHITE, 0.4))
-    elif thing.kind != "balloon":
+    elif item.kind != "balloon":
         _draw_under(pen, x, y, 0.54 * width, 0.09 * width, times(mix(top, bottom, 0.5), 0.74))
-    draw_thing(pen, thing, scene.sky, (x, y), width, side)
+    draw_object(pen, item, scene.sky, (x, y), width, side)
 
 
 def _draw_under(

@@ -1,32 +1,32 @@
-r"""Scenes that are almost the one at hand: what a caption must not be taken for.
+r"""Hard negatives: scenes that differ from a given one in a single attribute.
 
-Maps       Scene  ->  other scenes that differ in one respect
+Maps       Scene  ->  n other scenes, each one change away
 Paper      Yuksekgonul et al. 2023, arXiv:2210.01936, section 4 (hard negatives)
 Tests      tests/tiny/test_hard_negatives.py
 
-Among pictures chosen at random, "a red house and a blue car" is found by its words alone, in
-whatever order. So a CLIP that only has to find it among those learns a bag of words. It reads
-who is red, and what "no" says, only when the choice depends on it.
+Among random pictures, "a red house and a blue car" can be identified by its words alone, in
+any order. A CLIP trained only on random pictures therefore learns a bag of words. It learns
+which object is red, and what "no sun" means, only when telling captions apart depends on it.
 """
 
 import random
 from dataclasses import replace
 
-from labml_sd.tiny.scenes import COLOURS, HELD_OUT, PLACES, SIZES, Scene, Thing
+from labml_sd.tiny.scenes import COLOURS, HELD_OUT, PLACES, SIZES, Scene, SceneObject
 
 
-def near_misses(scene: Scene, n: int, rng: random.Random) -> list[Scene]:
-    """`n` different scenes, each one change away from `scene`. There are always nine or more to choose from.
+def hard_negatives(scene: Scene, n: int, rng: random.Random) -> list[Scene]:
+    """`n` different scenes, each one change away from `scene`; there are at least nine.
 
-    None shows a pair of `HELD_OUT` that `scene` does not show: to learn that "a purple car" is
-    always wrong would be learning about it, too.
+    None shows a pair of `HELD_OUT` that `scene` does not show. Learning that "a purple car" is
+    always wrong would also be learning about purple cars.
     """
     lit = replace(
         scene, light=None if scene.light else ("moon" if scene.sky == "night" else "sun")
     )
     changed = [replace(scene, objects=objects) for objects in _other_objects(scene.objects)]
-    # The light is one of many changes, and the two-object swaps are few: they come first in the
-    # draw.
+    # The change of light and the swaps between two objects are few among many changes of one
+    # attribute, so up to half of the result is taken from them first.
     first = [lit, *(s for s in changed if _is_swap(scene, s))]
     rest = [s for s in changed if not _is_swap(scene, s)]
     rng.shuffle(first)
@@ -35,31 +35,31 @@ def near_misses(scene: Scene, n: int, rng: random.Random) -> list[Scene]:
     return (first[:n_first] + rest)[:n]
 
 
-def _other_objects(things: tuple[Thing, ...]) -> list[tuple[Thing, ...]]:
-    """All that one change, or one swap between two things, makes of them."""
-    others: list[tuple[Thing, ...]] = []
-    for i, thing in enumerate(things):
-        taken = {other.place for other in things}
-        variants = [replace(thing, colour=c) for c in COLOURS if c != thing.colour]
-        variants += [replace(thing, size=s) for s in SIZES if s != thing.size]
-        variants += [replace(thing, place=p) for p in PLACES if p not in taken]
-        others += [(*things[:i], variant, *things[i + 1 :]) for variant in variants]
-    if len(things) == 2:
-        a, b = things
+def _other_objects(objects: tuple[SceneObject, ...]) -> list[tuple[SceneObject, ...]]:
+    """All that changing one attribute, or swapping one between two objects, can give."""
+    others: list[tuple[SceneObject, ...]] = []
+    for i, item in enumerate(objects):
+        taken = {other.place for other in objects}
+        variants = [replace(item, colour=c) for c in COLOURS if c != item.colour]
+        variants += [replace(item, size=s) for s in SIZES if s != item.size]
+        variants += [replace(item, place=p) for p in PLACES if p not in taken]
+        others += [(*objects[:i], variant, *objects[i + 1 :]) for variant in variants]
+    if len(objects) == 2:
+        a, b = objects
         others += [
             (replace(a, **{name: getattr(b, name)}), replace(b, **{name: getattr(a, name)}))
             for name in ("colour", "size", "place")
             if getattr(a, name) != getattr(b, name)
         ]
-    return [other for other in others if _pairs(other) & set(HELD_OUT) <= _pairs(things)]
+    return [other for other in others if _pairs(other) & set(HELD_OUT) <= _pairs(objects)]
 
 
-def _pairs(things: tuple[Thing, ...]) -> set[tuple[str, str]]:
-    return {(thing.kind, thing.colour) for thing in things}
+def _pairs(objects: tuple[SceneObject, ...]) -> set[tuple[str, str]]:
+    return {(item.kind, item.colour) for item in objects}
 
 
 def _is_swap(scene: Scene, other: Scene) -> bool:
-    """Whether both objects are other ones than before."""
+    """Whether both objects changed, which only a swap does."""
     return len(scene.objects) == 2 and all(
         a != b for a, b in zip(scene.objects, other.objects, strict=True)
     )

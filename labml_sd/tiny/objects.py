@@ -1,6 +1,6 @@
-r"""The objects of a scene and the colours they are drawn in: flat shapes with one dark outline.
+r"""Draws the objects of a scene: flat shapes with one dark outline, in the light of the sky.
 
-Maps       Thing, its light and its place on the picture -> shapes on a Pillow canvas
+Maps       SceneObject, sky, position in pixels  ->  shapes on a Pillow canvas
 Tests      tests/tiny/test_drawing.py
 """
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from PIL import ImageDraw
 
-from labml_sd.tiny.scenes import Colour, Kind, Sky, Thing
+from labml_sd.tiny.scenes import Colour, Kind, SceneObject, Sky
 
 RGB = tuple[int, int, int]
 Point = tuple[float, float]
@@ -34,23 +34,25 @@ _IN_LIGHT_OF = {
     "sunset": (1.0, 0.94, 0.92),
     "night": (0.86, 0.85, 0.90),
 }
-_EDGE = 0.014  # of the picture's side: thinner lines do not survive an autoencoder that reduces by 8
+# Width of an outline as a share of the picture's side. The autoencoder has 8 x 8 pixels to a
+# latent cell, and loses lines thinner than this.
+_EDGE = 0.014
 
 
 def times(colour: RGB, factor: float | tuple[float, float, float]) -> RGB:
-    """`colour` in weaker light."""
+    """A colour times a brightness, one for all channels or one for each."""
     r, g, b = (factor,) * 3 if isinstance(factor, float) else factor
     return (round(colour[0] * r), round(colour[1] * g), round(colour[2] * b))
 
 
 def mix(a: RGB, b: RGB, share: float) -> RGB:
-    """`a` with a `share` of `b` in it."""
+    """Linear interpolation from `a` (share 0) to `b` (share 1)."""
     r, g, b_ = (round(x + (y - x) * share) for x, y in zip(a, b, strict=True))
     return (r, g, b_)
 
 
 class Paint(NamedTuple):
-    """The colours one object is drawn in."""
+    """The colours of one object: its fill, a darker and a lighter variant, and its outline."""
 
     fill: RGB
     shade: RGB
@@ -60,7 +62,10 @@ class Paint(NamedTuple):
 
     @classmethod
     def of(cls, colour: Colour, sky: Sky) -> "Paint":
-        """White gets a grey edge, to show on snow; black a lighter one, to show at night."""
+        """The colours for an object colour under a sky.
+
+        White has a grey outline, visible on snow; black has a light one, visible at night.
+        """
         fill = times(COLOUR_RGB[colour], _IN_LIGHT_OF[sky])
         if colour == "black":
             return cls(fill, mix(fill, WHITE, 0.10), mix(fill, WHITE, 0.18), _BLACK_EDGE, sky)
@@ -68,15 +73,15 @@ class Paint(NamedTuple):
         return cls(fill, shade, mix(fill, WHITE, 0.22), times(fill, 0.55), sky)
 
     def lit(self, colour: RGB) -> RGB:
-        """A colour that is not the object's own, in the light of this sky."""
+        """A fixed colour (wood, glass) in the light of this sky."""
         return times(colour, _IN_LIGHT_OF[self.sky])
 
 
 @dataclass(frozen=True)
 class Brush:
-    """Draws in an object's own units: u to the right and v up from its foot (x, y), its width is 1.
+    """Draws in object units: origin at the foot (x, y), u to the right, v upwards, width 1.
 
-    `grow` widens a shape by so many pixels: an outline is the same shapes drawn before, wider
+    `grow` widens a shape by that many pixels. An outline is the same shape drawn first, wider
     and darker.
     """
 
@@ -114,18 +119,21 @@ class Brush:
             self.pen.ellipse((x - r, y - r, x + r, y + r), fill=fill)
 
     def areas(self, paint: Paint, *shapes: tuple[Shape, RGB]) -> None:
-        """Polygons with one outline around all of them."""
+        """Polygons with one outline around their union."""
         for corners, _ in shapes:
             self.area(corners, paint.edge, self.edge)
         for corners, fill in shapes:
             self.area(corners, fill)
 
 
-def draw_thing(
-    pen: ImageDraw.ImageDraw, thing: Thing, sky: Sky, at: Point, width: float, side: int
+def draw_object(
+    pen: ImageDraw.ImageDraw, item: SceneObject, sky: Sky, foot: Point, width: float, side: int
 ) -> None:
-    """Draws `thing` with its foot `at` this pixel, `width` pixels wide, on a picture of `side` pixels."""
-    _DRAW[thing.kind](Brush(pen, *at, width, _EDGE * side), Paint.of(thing.colour, sky))
+    """Draw an object `width` pixels wide on a picture of `side` pixels.
+
+    `foot` is the pixel in the middle of its lower edge.
+    """
+    _DRAW[item.kind](Brush(pen, *foot, width, _EDGE * side), Paint.of(item.colour, sky))
 
 
 def _box(u0: float, v0: float, u1: float, v1: float) -> Shape:

@@ -1,26 +1,12 @@
-r"""The world of the tiny model: small scenes whose every attribute is known, and their captions.
+r"""Scenes of which every attribute is known, and their captions.
 
-Maps       (seed, index, split) -> Scene -> picture and English caption
+Maps       (seed, index, split)  ->  Scene  ->  English caption
 Tests      tests/tiny/test_scenes.py
 """
 
 import random
 from dataclasses import dataclass
 from typing import Literal, get_args
-
-from PIL import Image
-
-__all__ = [
-    "Scene",
-    "Thing",
-    "HELD_OUT",
-    "SKIES",
-    "GROUNDS",
-    "KINDS",
-    "COLOURS",
-    "PLACES",
-    "SIZES",
-]  # noqa: RUF022
 
 Sky = Literal["day", "sunset", "night"]
 Ground = Literal["grass", "beach", "snow", "sea"]
@@ -46,21 +32,13 @@ HELD_OUT: tuple[tuple[Kind, Colour], ...] = (
     ("tree", "blue"),
     ("balloon", "white"),
 )
-"""Never drawn for training: what the model shows of them, it has put together by itself."""
+"""Pairs that training never shows: drawing them takes combining what was learnt separately."""
 
-# Balloons fly over land and sea, so they get half the weight on each: every kind is then
-# equally frequent.
+# Balloons fly over land and over sea, so they have half the weight on each. Every kind is then
+# about equally frequent.
 _ON_LAND: tuple[Kind, ...] = (
-    "house",
-    "house",
-    "tree",
-    "tree",
-    "car",
-    "car",
-    "cat",
-    "cat",
-    "balloon",
-)
+    "house", "house", "tree", "tree", "car", "car", "cat", "cat", "balloon",
+)  # fmt: skip
 _ON_SEA: tuple[Kind, ...] = ("boat", "boat", "balloon")
 
 # The first wording of each is the canonical one.
@@ -99,15 +77,13 @@ _LIGHT_WORDS = {
     "no sun": ("with no sun", "without the sun"),
     "no moon": ("with no moon", "without the moon"),
 }
-_LEFT_OUT = (
-    0.1,
-    0.2,
-    0.6,
-)  # one of these for each caption: people write both long and very short prompts
+# The probability that a part is left out, one of these for each caption: people write both
+# long and very short prompts.
+_LEFT_OUT = (0.1, 0.2, 0.6)
 
 
 @dataclass(frozen=True)
-class Thing:
+class SceneObject:
     """One object of a scene."""
 
     kind: Kind
@@ -118,27 +94,27 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """A sky over a ground, a light or none, and the objects in it.
+    """A sky over a ground, a sun or a moon or neither, and up to two objects.
 
-    `jitter` fixes what has no name: where exactly the light, the horizon, the stars, the waves
-    are.
+    `jitter` seeds what captions do not mention: the exact positions of horizon, objects, light,
+    stars and waves.
     """
 
     sky: Sky
     ground: Ground
     light: Light | None
-    objects: tuple[Thing, ...]
+    objects: tuple[SceneObject, ...]
     jitter: int = 0
 
     @classmethod
     def sample(
         cls, seed: int, index: int, split: Split = "train", n_objects: int | None = None
     ) -> "Scene":
-        """Scene number `index` of the endless set `seed`: the same arguments give the same scene everywhere.
+        """Scene number `index` of an endless set: the same for the same arguments everywhere.
 
         `split="train"` never shows a pair of `HELD_OUT`; `"held_out"` always shows at least
-        one. `n_objects` is 0, 1, 2 or None (one in 60% of the scenes, else two). Raises
-        ValueError otherwise.
+        one. `n_objects` is 0, 1, 2 or None (one object in 60% of the scenes, two in the rest).
+        Raises ValueError for anything else.
         """
         if (
             split not in get_args(Split)
@@ -149,7 +125,7 @@ class Scene:
                 f"cannot sample split={split!r} with n_objects={n_objects!r}: "
                 "use 'train' with 0, 1 or 2 objects, or 'held_out' with 1 or 2"
             )
-        # A string seeds by SHA-512, so neighbouring indices have nothing in common.
+        # A string is hashed with SHA-512, so neighbouring indices give unrelated scenes.
         rng = random.Random(f"scene {seed} {index} {split}")
         sky, ground = rng.choice(SKIES), rng.choice(GROUNDS)
         light: Light | None = (
@@ -159,19 +135,12 @@ class Scene:
         objects = _sample_objects(rng, ground, split, n)
         return cls(sky, ground, light, objects, jitter=rng.getrandbits(32))
 
-    def render(self, size: int = 128) -> Image.Image:
-        """The picture: RGB, `size` x `size` pixels."""
-        from labml_sd.tiny.drawing import draw  # drawing needs Scene, so it cannot come first
-
-        return draw(self, size)
-
     def caption(self, seed: int | None = None, full: bool = False) -> str:
-        """An English description, lower case, without a full stop.
+        """An English description, in lower case, without a full stop.
 
-        `seed` chooses among the wordings; None is the canonical one. `full` names every
-        attribute. Without it the canonical caption names all but the places and an absent
-        light, and a seeded one leaves out each part, but never a kind, with a probability of
-        its own.
+        `seed` selects one of many wordings; None is the canonical one. `full` names every
+        attribute. Otherwise the canonical caption omits the places and an absent light, and a
+        seeded caption omits each part except the kinds with some probability.
         """
         if seed is None:
             return _Wording(None, full).caption(self)
@@ -179,21 +148,21 @@ class Scene:
         return _Wording(rng, full, rng.choice(_LEFT_OUT)).caption(self)
 
     def attributes(self) -> dict[str, str]:
-        """All attributes by name: sky, ground, light ("none" without one), then kind_0, colour_0, ..."""
+        """All attributes by name: sky, ground, light (or "none"), then kind_0, colour_0, ..."""
         flat: dict[str, str] = {
             "sky": self.sky,
             "ground": self.ground,
             "light": self.light or "none",
         }
-        for i, thing in enumerate(self.objects):
-            flat |= {f"{name}_{i}": value for name, value in vars(thing).items()}
+        for i, item in enumerate(self.objects):
+            flat |= {f"{name}_{i}": value for name, value in vars(item).items()}
         return flat
 
 
 def _sample_objects(
     rng: random.Random, ground: Ground, split: Split, n: int
-) -> tuple[Thing, ...]:
-    """`n` objects that may stand on `ground`, at different places; two large ones are not neighbours."""
+) -> tuple[SceneObject, ...]:
+    """`n` objects that fit `ground`, at different places; two large ones are not neighbours."""
     kinds = _ON_SEA if ground == "sea" else _ON_LAND
     every = [(kind, colour) for kind in kinds for colour in COLOURS]
     seen = [pair for pair in every if pair not in HELD_OUT]
@@ -208,14 +177,14 @@ def _sample_objects(
     if sizes == ["large", "large"] and "middle" in places:
         places = rng.sample(("left", "right"), 2)
     return tuple(
-        Thing(kind, colour, place, size)
+        SceneObject(kind, colour, place, size)
         for (kind, colour), place, size in zip(pairs, places, sizes, strict=True)
     )
 
 
 @dataclass(frozen=True)
 class _Wording:
-    """Chooses the words of one caption: at random, or the canonical ones when there is no `rng`."""
+    """Chooses the words of one caption: at random with `rng`, the canonical ones without."""
 
     rng: random.Random | None
     full: bool
@@ -225,25 +194,24 @@ class _Wording:
         return words[0] if self.rng is None else self.rng.choice(words)
 
     def part(self, words: tuple[str, ...], canonical: bool = True) -> str:
-        """Words that may be left out: at random, or where the canonical caption does not have them."""
+        """Words, or "" if they are left out: at random, or by `canonical` without `rng`."""
         named = canonical if self.rng is None else self.rng.random() >= self.left_out
         return self.word(words) if named or self.full else ""
 
-    def noun(self, thing: Thing) -> str:
-        adjectives = _join(
-            self.part(_SIZE_WORDS[thing.size]), self.part((thing.colour,)), thing.kind
-        )
-        article = "an" if adjectives[0] in "aeiou" else "a"
-        return _join(article, adjectives, self.part(_PLACE_WORDS[thing.place], canonical=False))
+    def noun(self, item: SceneObject) -> str:
+        """Article, size, colour, kind, place."""
+        words = _join(self.part(_SIZE_WORDS[item.size]), self.part((item.colour,)), item.kind)
+        article = "an" if words[0] in "aeiou" else "a"
+        return _join(article, words, self.part(_PLACE_WORDS[item.place], canonical=False))
 
     def caption(self, scene: Scene) -> str:
-        """The words of every part, then their order."""
+        """Choose the words of every part, then the order of the parts."""
         if scene.objects:
-            things = " and ".join(self.noun(thing) for thing in scene.objects)
-            flying = all(thing.kind == "balloon" for thing in scene.objects)
+            objects = " and ".join(self.noun(item) for item in scene.objects)
+            flying = all(item.kind == "balloon" for item in scene.objects)
             ground = self.part((_BELOW_WORDS if flying else _GROUND_WORDS)[scene.ground])
         else:
-            things, ground = self.word(_EMPTY_WORDS[scene.ground]), ""
+            objects, ground = self.word(_EMPTY_WORDS[scene.ground]), ""
         sky = self.part(_SKY_WORDS[scene.sky])
         no_light = "no moon" if scene.sky == "night" else "no sun"
         light = self.part(
@@ -252,11 +220,11 @@ class _Wording:
 
         order = 0 if self.rng is None else self.rng.randrange(5)
         if order <= 1:
-            return _join(things, ground, sky, light)
+            return _join(objects, ground, sky, light)
         if order == 2:
-            return _join(things, ground, light, sky)
+            return _join(objects, ground, light, sky)
         head = sky if order == 3 else _join(ground, sky)
-        tail = _join(things, ground, light) if order == 3 else _join(things, light)
+        tail = _join(objects, ground, light) if order == 3 else _join(objects, light)
         return f"{head}, {tail}" if head else tail
 
 

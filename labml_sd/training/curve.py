@@ -1,4 +1,4 @@
-r"""The learning curve as a table and as a picture.
+r"""The learning curve as a table and as a plot.
 
 Maps       rows of {step, loss, ...}  ->  CSV, PNG
 Tests      tests/training/test_curve.py
@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-BLUE, SKY = "#0072B2", "#56B4E9"  # Okabe and Ito's palette: told apart by everybody
-WINDOW = 20  # the smooth line is a mean over a twentieth of the curve
+BLUE, SKY = "#0072B2", "#56B4E9"  # of Okabe and Ito's palette for colour-blind readers
+WINDOW = 20  # the smoothed line is a mean over 1/20 of the curve
 
 
 def write_curve(curve: list[dict[str, float]], path: Path) -> None:
-    """Write one line for every row of the curve."""
+    """Write one line of CSV for every row of the curve."""
     if not curve:
         return
     with path.open("w", newline="") as file:
@@ -26,13 +26,14 @@ def write_curve(curve: list[dict[str, float]], path: Path) -> None:
 
 
 def draw_curve(curve: list[dict[str, float]], title: str, path: Path) -> None:
-    """Draw the loss over the steps, raw and smooth. Without matplotlib there is a warning and no picture."""
+    """Plot the loss over the steps, raw and smoothed. Only warns without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        warnings.warn(
-            "no plot of the loss; for one: pip install 'labml_sd[train]'", stacklevel=2
+        message = (
+            "the loss is not plotted: matplotlib is missing; pip install 'labml_sd[train]'"
         )
+        warnings.warn(message, stacklevel=2)
         return
     if not curve:
         return
@@ -48,7 +49,7 @@ def draw_curve(curve: list[dict[str, float]], title: str, path: Path) -> None:
 
 
 def smoothed(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """The mean of each value and its neighbours within the window; near the ends there are fewer of them."""
+    """The mean of each value and its neighbours in a window that is cut at both ends."""
     n, half = len(values), len(values) // WINDOW // 2 + 1
     sums = np.concatenate([[0.0], np.cumsum(values)])
     first = np.maximum(np.arange(n) - half, 0)

@@ -1,6 +1,6 @@
-r"""Batches as a pure function of (seed, step): nothing to store, nothing to shuffle, exact to resume.
+r"""Batches as a pure function of (seed, step), so that a resumed run sees the same data.
 
-Maps       (seed, step)  ->  images [b 3 H W] in [-1, 1], captions, generators
+Maps       (seed, step)  ->  images [b 3 H W] in [-1, 1], scenes, generators
 Tests      tests/training/test_data.py
 """
 
@@ -11,26 +11,27 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from labml_sd.tiny.drawing import draw_scene
 from labml_sd.tiny.scenes import Scene
 
 
 def generator(seed: int, step: int, stream: str) -> Generator:
-    """A CPU generator of its own for every step and purpose. Streams with other names do not touch."""
+    """An independent CPU generator for each seed, step and purpose (`stream`)."""
     digest = hashlib.sha256(f"{seed}/{step}/{stream}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
 
 
 def scene_image(scene: Scene, size: int) -> Float[Tensor, "3 h w"]:
-    """A scene as numbers in [-1, 1]."""
-    pixels = torch.from_numpy(np.array(scene.render(size)))
+    """The picture of a scene, in [-1, 1]."""
+    pixels = torch.from_numpy(np.array(draw_scene(scene, size)))
     return pixels.permute(2, 0, 1).float() / 127.5 - 1.0
 
 
 def scene_batch(seed: int, step: int, batch_size: int) -> list[Scene]:
-    """The scenes of one step. Image k of step s is scene number s * batch_size + k."""
+    """The scenes of one step: item k of step s is scene number s * batch_size + k."""
     return [Scene.sample(seed, step * batch_size + k) for k in range(batch_size)]
 
 
 def image_batch(scenes: list[Scene], size: int) -> Float[Tensor, "b 3 h w"]:
-    """Draw the scenes."""
+    """The pictures of scenes, in [-1, 1]."""
     return torch.stack([scene_image(scene, size) for scene in scenes])

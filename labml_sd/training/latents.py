@@ -1,6 +1,6 @@
-r"""Latents for the diffusion stage: every scene goes through the frozen autoencoder once.
+r"""Latents for the diffusion stage: the frozen autoencoder encodes every scene once.
 
-Maps       Autoencoder, scenes  ->  mean and std [n z h w], and the scale that makes them unit variance
+Maps       Autoencoder, scenes  ->  mean and std [n z h w], and the scale for unit variance
 Paper      Rombach et al. 2022, arXiv:2112.10752, appendix G (the scale)
 Tests      tests/training/test_latents.py
 """
@@ -25,16 +25,19 @@ CHUNK = 32  # scenes encoded at a time
 
 @dataclass(frozen=True)
 class LatentSet:
-    """Posteriors of scenes 0..n-1 of a seed, in float16, before the scale."""
+    """Posteriors of scenes 0..n-1 of a seed, in float16, not yet scaled."""
 
     mean: Float[Tensor, "n z h w"]
     std: Float[Tensor, "n z h w"]
 
     @property
     def scale_factor(self) -> float:
-        r"""$s = 1 / \mathrm{std}(z)$ over all numbers of all latents, a draw's own spread included."""
-        second = self.mean.double().square().mean() + self.std.double().square().mean()
-        return float(1.0 / (second - self.mean.double().mean() ** 2).sqrt())
+        r"""$s = 1 / \mathrm{std}(z)$ over all numbers of all latents drawn from the posteriors.
+
+        The variance of draws is $\mathbb{E}[\mu^2] + \mathbb{E}[\sigma^2] - \mathbb{E}[\mu]^2$.
+        """
+        second_moment = self.mean.double().square().mean() + self.std.double().square().mean()
+        return float(1.0 / (second_moment - self.mean.double().mean() ** 2).sqrt())
 
 
 def encode_scenes(
@@ -46,20 +49,17 @@ def encode_scenes(
     *,
     progress: bool = True,
 ) -> LatentSet:
-    """Encode scenes, or read them from `folder` when the same autoencoder has done it before."""
+    """Encode scenes 0..n-1 of a seed, or read what an earlier call wrote into `folder`."""
     path = folder / f"latents-{fingerprint(autoencoder, seed, n)}.pt"
     if path.exists():
         stored = torch.load(path, weights_only=True)
         return LatentSet(stored["mean"], stored["std"])
     device = next(autoencoder.parameters()).device
     means, stds = [], []
+    starts = tqdm(range(0, n, CHUNK), desc="latents", disable=not progress, dynamic_ncols=True)
     with torch.inference_mode(), autocast(device):
-        for first in tqdm(
-            range(0, n, CHUNK), desc="latents", disable=not progress, dynamic_ncols=True
-        ):
-            scenes = [
-                Scene.sample(seed, index) for index in range(first, min(n, first + CHUNK))
-            ]
+        for start in starts:
+            scenes = [Scene.sample(seed, i) for i in range(start, min(n, start + CHUNK))]
             posterior = autoencoder.posterior(image_batch(scenes, size).to(device))
             means.append(posterior.mean.half().cpu())
             stds.append(posterior.std.half().cpu())
@@ -71,7 +71,7 @@ def encode_scenes(
 
 
 def fingerprint(autoencoder: Autoencoder, seed: int, n: int) -> str:
-    """Tells one encoder's latents from another's; the decoder has no part in them."""
+    """Identifies the latents of n scenes: a hash of the seed, n and the encoder's weights."""
     digest = hashlib.sha256(f"{seed}/{n}".encode())
     for weight in (*autoencoder.encoder.parameters(), *autoencoder.quant_conv.parameters()):
         digest.update(weight.detach().cpu().float().numpy().tobytes())

@@ -1,8 +1,8 @@
-r"""Learns CLIP's tokenizer from captions: byte-level byte pair encoding (BPE).
+r"""Learns a tokenizer like CLIP's from captions: byte-level byte pair encoding (BPE).
 
-Maps       captions -> vocabulary (token -> id), merges in the order they were learnt
+Maps       captions  ->  vocabulary (token -> id), merges in the order they were learnt
 Paper      Sennrich et al. 2016, arXiv:1508.07909, algorithm 1
-Reference  CLIP's simple_tokenizer.py: the order of the vocabulary, the end-of-word mark
+Reference  CLIP's simple_tokenizer.py: order of the vocabulary, end-of-word marker
 Tests      tests/training/test_learn_bpe.py
 """
 
@@ -25,7 +25,10 @@ Pair = tuple[str, str]
 
 @cache
 def byte_symbols() -> dict[int, str]:
-    """A visible character for each of the 256 bytes, in GPT-2's order: those that have one come first."""
+    """A printable character for each of the 256 bytes, in GPT-2's order.
+
+    Bytes that are printable stand for themselves and come first; the others follow.
+    """
     visible = [
         *range(ord("!"), ord("~") + 1),
         *range(ord("¡"), ord("¬") + 1),
@@ -38,7 +41,10 @@ def byte_symbols() -> dict[int, str]:
 
 
 def split_words(caption: str) -> list[str]:
-    """The words that BPE never joins, lower-cased, in byte symbols. As CLIP splits them, for ASCII text."""
+    """Split a caption into words, lower-cased, in byte symbols, as CLIP splits ASCII text.
+
+    Merges never cross a boundary between words.
+    """
     symbols = byte_symbols()
     return [
         "".join(symbols[byte] for byte in word.encode())
@@ -47,20 +53,21 @@ def split_words(caption: str) -> list[str]:
 
 
 def learn_bpe(captions: Iterable[str], vocab_size: int) -> tuple[dict[str, int], list[Pair]]:
-    """Joins the most frequent pair of neighbouring symbols, again and again.
+    """Merge the most frequent pair of neighbouring symbols, until `vocab_size` is reached.
 
-    Ids: the 256 byte symbols, the same ending a word, one for each merge, start of text, end of
-    text. Of equally frequent pairs the first in the alphabet is joined. Where every word has
-    become one token, the vocabulary stays smaller than `vocab_size`. Every merge counts the
-    words anew: meant for a small language. Raises ValueError if `vocab_size` has no room for
-    the bytes and the two marks.
+    Ids: the 256 byte symbols, the same at the end of a word, one for each merge, start of text,
+    end of text. Among equally frequent pairs the alphabetically first is merged. The vocabulary
+    stays smaller when every word has become one token. All pairs are counted again after each
+    merge, which is fast enough for a small language. Raises ValueError if `vocab_size` is too
+    small for the bytes and the two special tokens.
     """
     letters = list(byte_symbols().values())
     tokens = [*letters, *(letter + END_OF_WORD for letter in letters)]
     n_merges = vocab_size - len(tokens) - 2
     if n_merges < 0:
         raise ValueError(
-            f"vocab_size is {vocab_size}: the bytes and the marks alone need {len(tokens) + 2}, ask for more"
+            f"vocab_size is {vocab_size}: the bytes and the two special tokens need "
+            f"{len(tokens) + 2}; give a larger one"
         )
 
     counts = Counter(word for caption in captions for word in split_words(caption))
@@ -77,13 +84,13 @@ def learn_bpe(captions: Iterable[str], vocab_size: int) -> tuple[dict[str, int],
         merges.append(best)
         words = {word: merge(symbols, best) for word, symbols in words.items()}
 
-    # Two merges may spell the same token ("a" + "bc", "ab" + "c"). It is one token.
+    # Two merges can give the same token ("a" + "bc", "ab" + "c"), which has only one id.
     names = dict.fromkeys([*tokens, *(left + right for left, right in merges), START, END])
     return {token: i for i, token in enumerate(names)}, merges
 
 
 def merge(symbols: list[str], pair: Pair) -> list[str]:
-    """`symbols` with every occurrence of `pair` joined, from left to right."""
+    """`symbols` with every occurrence of `pair` merged, from left to right."""
     joined: list[str] = []
     i = 0
     while i < len(symbols):

@@ -1,11 +1,10 @@
-r"""One training loop for all stages: learn, log, save, go on where it stopped.
+r"""The training loop of all stages: step, log, save, resume.
 
-Maps       a task (networks and a loss)  ->  trained networks, a curve, a checkpoint
+Maps       a task (networks and a loss)  ->  trained networks, a learning curve, a checkpoint
 Tests      tests/training/test_loop.py
 
-Data and noise of a step are a pure function of (seed, step). So a checkpoint needs no state of
-any generator, and a run that was killed and resumed gives the same weights, bit for bit, as one
-that was not.
+Data and noise of a step are a pure function of (seed, step). A checkpoint therefore needs no
+generator state, and a run that was interrupted and resumed gives bit-identical weights.
 """
 
 import math
@@ -23,13 +22,13 @@ from labml_sd.training.run import Run, Task
 from labml_sd.utilities.interrupt import Interrupt
 
 SAVE_EVERY = 60.0  # seconds
-LOG_EVERY = 10  # steps; the first hundred, where most is learnt, are logged one by one
-LOG_ALL = 100
-# When a budget in minutes is turned into a number of steps: at this step, or after this share
-# of the budget.
+LOG_EVERY = 10  # steps
+LOG_ALL = 100  # the first steps, in which the loss falls fastest, are all logged
+# A budget in minutes becomes a number of steps after this many steps, or after this share of
+# the budget, whichever comes first.
 PLAN_AT = 30
 PLAN_SHARE = 0.1
-SAVED = "stopped and saved at step {}; the same command goes on from there"
+SAVED = "stopped and saved at step {}; the same command resumes from there"
 
 
 def train(
@@ -42,12 +41,13 @@ def train(
     progress: bool = True,
     processes: Processes = ALONE,
 ) -> nn.Module:
-    """Train to the end, or go on from a checkpoint in `folder`; return the averaged networks.
+    """Train from the start or from the checkpoint in `folder`; return the averaged networks.
 
-    `n_steps` wins over `minutes`; with neither, the checkpoint's number of steps is run, or the
-    recipe's. A budget in minutes is turned into a number of steps once the speed is known, and
-    that number is kept in the checkpoint: the learning rate follows steps, never the clock.
-    Ctrl-C (KeyboardInterrupt) comes after the step in hand, and the run is saved.
+    `n_steps` takes precedence over `minutes`; without both, the number of steps is the
+    checkpoint's, or else the recipe's. A budget in minutes becomes a number of steps once the
+    speed is known, and that number is saved in the checkpoint, so the learning rate depends on
+    steps only, never on the clock. Ctrl-C raises KeyboardInterrupt after the current step; the
+    run is saved.
     """
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(task, folder, n_steps, processes)
@@ -77,18 +77,18 @@ def train(
         finally:
             run.save()
     run.show()
-    processes.wait()  # for the main process's files
+    processes.wait()  # until the main process has written its files
     return run.average
 
 
 class Every:
-    """Tells when so many seconds have passed since it last did."""
+    """A timer: `due` is true when `seconds` have passed since it was last true."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self.last = seconds, time.monotonic()
 
     def due(self) -> bool:
-        """Whether it is time again."""
+        """Whether the time has passed; if so, start again."""
         now = time.monotonic()
         is_due = now - self.last > self.seconds
         self.last = now if is_due else self.last
@@ -96,7 +96,7 @@ class Every:
 
 
 def progress_bar(run: Run, progress: bool) -> "tqdm[Never]":
-    """The steps that are done and to do, in the main process."""
+    """A progress bar over the steps, shown by the main process only."""
     hidden = not (progress and run.processes.is_main)
     return tqdm(
         total=run.n_steps,
@@ -108,7 +108,7 @@ def progress_bar(run: Run, progress: bool) -> "tqdm[Never]":
 
 
 def one_step(run: Run) -> dict[str, Tensor]:
-    """Loss, gradient, clip, update, average."""
+    """One training step: loss, gradients, clipping, update, moving average."""
     recipe, n_steps = run.task.recipe, run.n_steps or 10**9
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(recipe, run.step, n_steps)
@@ -126,7 +126,7 @@ def one_step(run: Run) -> dict[str, Tensor]:
 
 
 def log(run: Run, losses: dict[str, Tensor]) -> dict[str, str]:
-    """Add the losses of the step to the curve, and give them as words for the progress bar."""
+    """Append the losses of the step to the curve; return them as text for the progress bar."""
     values = run.processes.mean(list(losses.values()))
     row = {name: float(value) for name, value in zip(losses, values, strict=True)}
     run.curve.append({"step": float(run.step)} | row)
@@ -134,30 +134,29 @@ def log(run: Run, losses: dict[str, Tensor]) -> dict[str, str]:
 
 
 def learning_rate(recipe: StageRecipe, step: int, n_steps: int) -> float:
-    r"""Linear warm-up, then half a cosine down to 1/50; the same anew from each of `recipe.restarts` on.
+    r"""Linear warm-up, then half a cosine down to 1/50; again from each of `recipe.restarts`.
 
     $$ \eta(p) = \eta_0 \left( 0.02 + 0.98 \cdot \tfrac{1}{2}(1 + \cos \pi p) \right) $$
 
-    p runs from 0 to 1 between two restarts: SGDR, Loshchilov and Hutter 2017, arXiv:1608.03983,
-    eq. 5.
+    p runs from 0 to 1 between two restarts (SGDR, arXiv:1608.03983, eq. 5).
     """
     begin = max((s for s in recipe.restarts if s <= step), default=0)
     end = min((s for s in (*recipe.restarts, n_steps) if s > step), default=n_steps)
     length = max(1, end - begin)
-    warmup = min(
-        recipe.warmup, max(1.0, length / 10)
-    )  # a run of a minute must not be spent on warming up
+    warmup = min(recipe.warmup, max(1.0, length / 10))  # a tenth of a short run at most
     warm = min(1.0, (step - begin + 1) / warmup)
     cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, (step - begin) / length)))
     return recipe.learning_rate * warm * (0.02 + 0.98 * cosine)
 
 
 def update_average(average: nn.Module, networks: nn.Module, decay: float, step: int) -> None:
-    r"""Exponential moving average of the weights, in place: it is the loop's own copy.
+    r"""Update `average`, an exponential moving average of the weights, in place.
 
-    $$ \bar w \leftarrow d\,\bar w + (1 - d)\,w, \qquad d = \min(decay, (1 + step) / (10 + step)) $$
+    $$ \bar w \leftarrow d\,\bar w + (1 - d)\,w, \qquad
+       d = \min(decay, (1 + step) / (10 + step)) $$
 
-    The ramp lets go of the random first weights (CompVis ldm/modules/ema.py uses the same).
+    The small d of the first steps forgets the random initial weights (as in CompVis
+    ldm/modules/ema.py).
     """
     d = min(decay, (1 + step) / (10 + step))
     with torch.no_grad():
@@ -166,13 +165,13 @@ def update_average(average: nn.Module, networks: nn.Module, decay: float, step: 
 
 
 def plan(step: int, timed: int, seconds: float, minutes: float) -> int | None:
-    """The number of steps that fits into a budget, or None while the speed is not known well enough."""
+    """The number of steps that fits into a budget, or None while the speed is too uncertain."""
     if timed < PLAN_AT and seconds < PLAN_SHARE * 60.0 * minutes:
         return None
     return planned_steps(step, timed, seconds, minutes)
 
 
 def planned_steps(step: int, timed: int, seconds: float, minutes: float) -> int:
-    """How many steps fit into a budget, at the speed of the `timed` steps so far."""
+    """The steps that fit into a budget at the speed of the last `timed` ones, `step` in all."""
     left = max(0.0, 60.0 * minutes - seconds)
     return step + int(left / (seconds / timed))

@@ -1,4 +1,4 @@
-r"""Mixed precision where the machine is fast at it.
+r"""Mixed precision where the hardware is fast at it.
 
 Maps       device  ->  an autocast context
 Tests      tests/training/test_precision.py
@@ -10,5 +10,5 @@ from labml_sd.utilities.device import fast_bfloat16
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """Products and convolutions in bfloat16, sums in float32; nothing at all where it does not pay."""
+    """Matrix products and convolutions in bfloat16; does nothing where that is not faster."""
     return torch.autocast(device.type, torch.bfloat16, enabled=fast_bfloat16(device))

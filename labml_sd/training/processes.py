@@ -1,13 +1,14 @@
-r"""Several processes as one: each computes its share of a batch, and all take the same step.
+r"""Data-parallel training: each process computes its share of a batch, all take the same step.
 
-Maps       the batch of a step  ->  this process's share;  gradients, losses, embeddings  ->  those of all
-Reference  the environment that torchrun and accelerate launch set up: WORLD_SIZE, RANK, LOCAL_RANK
+Maps       the batch of a step  ->  this process's share
+           gradients, losses, embeddings of each process  ->  those of all
+Reference  torchrun and accelerate launch: WORLD_SIZE, RANK, LOCAL_RANK in the environment
 Tests      tests/training/test_processes.py
 
-A batch of P processes is P times the recipe's. Scenes, crops and noise are drawn for the whole
-batch and then cut, so P processes learn what one process with a batch P times as large would
-learn. DistributedDataParallel is not used: it hides the networks behind a `forward`, and one
-message a step serves models of this size.
+The batch of P processes is P times the recipe's. Scenes, crops and noise are drawn for the
+whole batch and then split, so P processes learn what one process with a batch P times as large
+would learn. DistributedDataParallel is not used: it hides the networks behind a `forward`, and
+for models of this size one message a step is enough.
 """
 
 import os
@@ -26,7 +27,7 @@ Batch = TypeVar("Batch", bound=Tensor | Sequence[Any])
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that train together. Alone, every method gives back what it was given."""
+    """This process among those that train together. With one, each method is the identity."""
 
     rank: int = 0
     count: int = 1
@@ -37,16 +38,16 @@ class Processes:
         return self.rank == 0
 
     def share(self, batch: Batch) -> Batch:
-        """This process's part of a batch of all: parts are of one length and lie one after the other."""
+        """This process's part of the whole batch: consecutive parts of equal length."""
         n = len(batch) // self.count
         return batch[self.rank * n : (self.rank + 1) * n]  # type: ignore[return-value]
 
     def randn(self, shape: Sequence[int], draw: Generator) -> Float[Tensor, "..."]:
-        """This process's part of the noise for a batch of all; `shape` is that of the part."""
+        """This process's part of the whole batch's noise; `shape` is the shape of the part."""
         return self.share(torch.randn(self.count * shape[0], *shape[1:], generator=draw))
 
     def mean(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Each tensor's mean over the processes, without gradient. One message carries them all."""
+        """Each tensor's mean over the processes, without gradient; one message for all."""
         if self.count == 1:
             return list(tensors)
         flat = torch.cat([tensor.detach().flatten() for tensor in tensors])
@@ -55,39 +56,39 @@ class Processes:
         return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
     def average_gradients(self, networks: nn.Module) -> None:
-        """Give every process the gradient of the mean loss."""
+        """Replace the gradients by their mean over the processes."""
         trained = [p for p in networks.parameters() if p.grad is not None]
         gradients = self.mean([p.grad for p in trained if p.grad is not None])
         for parameter, gradient in zip(trained, gradients, strict=True):
             parameter.grad = gradient
 
     def gather(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "n d"]:
-        """The rows of all processes, in order; gradients flow back to the process a row came from."""
+        """The rows of all processes, in order; gradients return to the process of a row."""
         return x if self.count == 1 else _Gather.apply(x, self)  # type: ignore[no-untyped-call]
 
     def agree(self, number: float) -> float:
         """The main process's number."""
         if self.count == 1:
             return number
-        told = torch.tensor(number, dtype=torch.float64)
-        dist.broadcast(told, src=0)
-        return float(told)
+        shared = torch.tensor(number, dtype=torch.float64)
+        dist.broadcast(shared, src=0)
+        return float(shared)
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is up in some process. Nobody goes on before all have answered."""
+        """Whether the flag is set in any process. Returns when all processes have called it."""
         if self.count == 1:
             return flag
-        told = torch.tensor(float(flag))
-        dist.all_reduce(told, dist.ReduceOp.MAX)
-        return bool(told)
+        shared = torch.tensor(float(flag))
+        dist.all_reduce(shared, dist.ReduceOp.MAX)
+        return bool(shared)
 
     def wait(self) -> None:
-        """Go on when all have come this far."""
+        """A barrier: returns when all processes have called it."""
         self.any(False)
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
-        """Let the main process do a block's work and write its file; the others then find the file."""
+        """Run a block in the main process first, so that the others find the file it wrote."""
         if not self.is_main:
             self.wait()
         yield
@@ -99,7 +100,7 @@ ALONE = Processes()
 
 
 class _Gather(torch.autograd.Function):
-    """Rows of all processes. What a row adds to the losses of all is summed on its way back."""
+    """The rows of all processes. Backward sums a row's gradients over the processes."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, processes: Processes) -> Tensor:
@@ -116,18 +117,17 @@ class _Gather(torch.autograd.Function):
 
 
 @contextmanager
-def joined() -> Iterator[Processes]:
-    """Meet the processes that a launcher has started, each with a GPU of its own where there are GPUs.
+def join_processes() -> Iterator[Processes]:
+    """Connect the processes that a launcher started, each with its own GPU if there are GPUs.
 
-    Without a launcher there is nobody to meet: ALONE.
+    ALONE without a launcher.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
     if torch.cuda.is_available():
-        torch.cuda.set_device(
-            int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
-        )
+        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+        torch.cuda.set_device(local_rank % torch.cuda.device_count())
     dist.init_process_group()
     try:
         yield Processes(dist.get_rank(), dist.get_world_size())

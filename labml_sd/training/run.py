@@ -1,6 +1,7 @@
-r"""A stage on its way: networks, optimiser, average, step count; how they are kept and shown.
+r"""The state of one stage: networks, optimiser, moving average, step; saved and shown here.
 
-Maps       a task  <->  STAGE.pt;  what was learnt  ->  STAGE.png, STAGE.csv, STAGE_curve.png, samples/
+Maps       a task  <->  STAGE.pt
+           progress  ->  STAGE.png, STAGE.csv, STAGE_curve.png, samples/
 Tests      tests/training/test_run.py
 """
 
@@ -25,7 +26,7 @@ FORMAT = 1
 
 @runtime_checkable
 class Task(Protocol):
-    """What a stage has to say for itself."""
+    """What a stage defines: its networks, its numbers, its loss."""
 
     name: str
     seed: int
@@ -41,16 +42,19 @@ class Task(Protocol):
         ...
 
     def losses(self, step: int, progress: float) -> dict[str, Tensor]:
-        """Scalars of one step; `loss` is made small, the others are only logged. `progress`: 0 to 1."""
+        """Scalars of one step: `loss` is minimised, the others are only logged.
+
+        `progress` is the share of the run that is done, from 0 to 1.
+        """
         ...
 
     def picture(self, networks: nn.Module, path: Path) -> None:
-        """Draw what has been learnt so far."""
+        """Write an image that shows what the networks have learnt so far."""
         ...
 
 
 class Run:
-    """All that a checkpoint holds. Of several processes every one keeps it, and the main one writes it."""
+    """All that a checkpoint holds. Every process has one; only the main process writes it."""
 
     def __init__(
         self, task: Task, folder: Path, n_steps: int | None, processes: Processes
@@ -58,34 +62,32 @@ class Run:
         self.task, self.folder, self.processes = task, folder, processes
         self.step, self.n_steps = 0, n_steps
         weights = [p for p in task.networks.parameters() if p.requires_grad]
-        decayed = [p for p in weights if p.ndim > 1]
-        kept = [
-            p for p in weights if p.ndim <= 1
-        ]  # biases and norms: pulling them to 0 helps nobody
+        matrices = [p for p in weights if p.ndim > 1]
+        vectors = [p for p in weights if p.ndim <= 1]  # biases and norms: no weight decay
         groups = [
-            {"params": decayed, "weight_decay": task.recipe.weight_decay},
-            {"params": kept, "weight_decay": 0.0},
+            {"params": matrices, "weight_decay": task.recipe.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
         ]
         self.optimizer = torch.optim.AdamW(
             groups, lr=task.recipe.learning_rate, betas=(0.9, 0.99), fused=True
         )
         self.average = copy.deepcopy(task.networks) if task.recipe.ema_decay else task.networks
         self.curve: list[dict[str, float]] = []
-        self.machines = [machine_name(weights[0].device, processes.count)]
+        self.devices = [device_name(weights[0].device, processes.count)]
         self._spent, self._since = 0.0, time.monotonic()
 
     @property
     def path(self) -> Path:
-        """Where the checkpoint lies."""
+        """The checkpoint file."""
         return self.folder / f"{self.task.name}.pt"
 
     @property
     def seconds(self) -> float:
-        """Time spent on this stage, that of earlier calls included."""
+        """Time spent on this stage, including earlier calls."""
         return self._spent + time.monotonic() - self._since
 
     def save(self) -> None:
-        """Write checkpoint and curve. The old checkpoint stays whole until the new one is complete."""
+        """Write checkpoint and curve. A complete new checkpoint replaces the old one."""
         if not self.processes.is_main:
             return
         state: dict[str, Any] = {
@@ -98,7 +100,7 @@ class Run:
             "curve": self.curve,
             "seed": self.task.seed,
             "seconds": self.seconds,
-            "machines": self.machines,
+            "machines": self.devices,
         }
         part = self.path.with_suffix(".part")
         torch.save(state, part)
@@ -106,7 +108,7 @@ class Run:
         write_curve(self.curve, self.folder / f"{self.task.name}.csv")
 
     def load(self) -> bool:
-        """Go on from the checkpoint, if there is one."""
+        """Resume from the checkpoint, if there is one."""
         if not self.path.exists():
             return False
         state = read_state(self.path)
@@ -115,12 +117,12 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.curve = state["step"], state["curve"]
         self.n_steps = state["n_steps"] if self.n_steps is None else self.n_steps
-        self._spent = state.get("seconds", 0.0)  # the first checkpoints did not count
-        self.machines = list(dict.fromkeys([*state.get("machines", []), *self.machines]))
+        self._spent = state.get("seconds", 0.0)  # the oldest checkpoints have no time
+        self.devices = list(dict.fromkeys([*state.get("machines", []), *self.devices]))
         return True
 
     def show(self) -> None:
-        """Draw a sample, keep a copy under its step for the film of the learning, and draw the curve."""
+        """Write a sample, a copy of it under its step number, and the learning curve."""
         if not self.processes.is_main:
             return
         name, samples = self.task.name, self.folder / "samples"
@@ -130,8 +132,8 @@ class Run:
         draw_curve(self.curve, f"{name}, {self.step} steps", self.folder / f"{name}_curve.png")
 
 
-def machine_name(device: torch.device, count: int) -> str:
-    """What computes, for the record: the GPU's name, or the processor's kind and threads."""
+def device_name(device: torch.device, count: int) -> str:
+    """The device in words: the GPU's name, or the processor's architecture and threads."""
     name = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
@@ -139,22 +141,22 @@ def machine_name(device: torch.device, count: int) -> str:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """A checkpoint of a stage. Raises CheckpointError for anything else."""
+    """Read the checkpoint of a stage. Raises CheckpointError for any other file."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(
-            f"{path}: not a training checkpoint; delete it to start anew"
+            f"{path}: not a training checkpoint; delete it to start again"
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path}: a training checkpoint of another version; delete it to start anew"
+            f"{path}: a training checkpoint of another version; delete it to start again"
         )
     return state
 
 
 def load_average(module: nn.Module, folder: Path, stage: str) -> None:
-    """Fill a network from a stage's checkpoint. Raises CheckpointError when there is none."""
+    """Load the averaged weights of a stage. Raises CheckpointError if it has no checkpoint."""
     path = folder / f"{stage}.pt"
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint; train the stage {stage!r} first")

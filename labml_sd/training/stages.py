@@ -1,6 +1,7 @@
-r"""The stages in a row, each on what the one before has learnt.
+r"""The stages in order, each starting from the results of the earlier ones.
 
-Maps       a recipe, a folder  ->  a folder with tokenizer, checkpoints, curves, pictures, and the model
+Maps       a recipe, a folder  ->  tokenizer, checkpoints, curves and pictures in the folder
+           the folder  ->  LatentDiffusion
 Tests      tests/training/test_stages.py
 """
 
@@ -30,30 +31,26 @@ from labml_sd.training.tasks.diffusion import DiffusionTask
 
 TOKENIZER, CONFIG = "tokenizer", "model.json"  # inside the run's folder
 STAGES = ("autoencoder", "decoder", "clip", "diffusion")
-SHARE = {
-    "autoencoder": 0.3,
-    "decoder": 0.1,
-    "clip": 0.15,
-    "diffusion": 0.45,
-}  # of a budget in minutes
-SCENES_PER_MINUTE = 400  # a short run encodes fewer scenes: it will not see many of them anyway
+# Of a budget in minutes.
+SHARE = {"autoencoder": 0.3, "decoder": 0.1, "clip": 0.15, "diffusion": 0.45}
+SCENES_PER_MINUTE = 400  # of a budget: a short run has no time to learn from more
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How long to train: steps of each stage, or minutes for all, or (both None) as the recipe says."""
+    """Steps for each stage, or minutes for all of them; both None: the recipe's steps."""
 
     n_steps: int | None = None
     minutes: float | None = None
 
     def of(self, stage: str, spent: float = 0.0) -> dict[str, Any]:
-        """The loop's arguments for one stage, whose preparations took `spent` seconds."""
+        """The loop's arguments for one stage, after `spent` seconds of preparation."""
         minutes = None if self.minutes is None else self.minutes * SHARE[stage] - spent / 60.0
         return {"n_steps": self.n_steps, "minutes": minutes}
 
 
 def prepare_tokenizer(recipe: Recipe, folder: Path, seed: int) -> Any:
-    """Learn the tokenizer from captions, unless the folder has one."""
+    """Load the folder's tokenizer; learn it from captions if there is none."""
     target = folder / TOKENIZER
     if not (target / "vocab.json").exists():
         captions = (Scene.sample(seed, i).caption(seed=i) for i in range(recipe.n_captions))
@@ -63,7 +60,7 @@ def prepare_tokenizer(recipe: Recipe, folder: Path, seed: int) -> Any:
 
 
 def with_vocabulary(config: ModelConfig, n_tokens: int) -> ModelConfig:
-    """The configuration for the tokenizer that was learnt: its two special tokens come last."""
+    """The configuration for `n_tokens` tokens, of which the last two are the special ones."""
     text = replace(
         config.text_encoder, vocab_size=n_tokens, bos_id=n_tokens - 2, eos_id=n_tokens - 1
     )
@@ -81,7 +78,7 @@ def train_stage(
     progress: bool = True,
     processes: Processes = ALONE,
 ) -> None:
-    """Run or go on with one stage. Raises CheckpointError when an earlier stage is missing."""
+    """Run or resume one stage. Raises CheckpointError if an earlier stage is missing."""
     started = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     with processes.main_first():
@@ -114,7 +111,7 @@ def train_stage(
 
 
 def scenes_to_encode(recipe: Recipe, budget: Budget) -> int:
-    """How many scenes the diffusion stage learns from."""
+    """The number of scenes that the diffusion stage learns from."""
     if budget.minutes is None:
         return recipe.diffusion.n_scenes
     return min(recipe.diffusion.n_scenes, max(1000, int(SCENES_PER_MINUTE * budget.minutes)))
@@ -123,7 +120,7 @@ def scenes_to_encode(recipe: Recipe, budget: Budget) -> int:
 def first_stages(
     config: ModelConfig, recipe: Recipe, tokenizer: Any, folder: Path
 ) -> LatentDiffusion:
-    """The model with its autoencoder and text encoder trained; its U-Net still random."""
+    """The model with a trained autoencoder and text encoder, and a random U-Net."""
     model = LatentDiffusion(config, tokenizer)
     load_average(model.autoencoder, folder, "decoder")
     clip = Clip(config.text_encoder, recipe.clip, config.image_size)
@@ -133,14 +130,14 @@ def first_stages(
 
 
 def set_scale(model: LatentDiffusion, scale_factor: float) -> None:
-    """Write the measured scale into the model's configuration; five digits, as SD's 0.18215 has."""
+    """Set the measured latent scale, rounded to five digits like SD's 0.18215."""
     scaled = replace(model.config.autoencoder, scale_factor=round(scale_factor, 5))
     model.config = replace(model.config, autoencoder=scaled)
     model.autoencoder.config = scaled
 
 
 def assemble(recipe: Recipe, folder: Path) -> LatentDiffusion:
-    """The finished model, from the averages of the stages. CheckpointError when one is missing."""
+    """The finished model. Raises CheckpointError if the checkpoint of a stage is missing."""
     path = folder / CONFIG
     if not path.exists():
         raise CheckpointError(f"{path}: no such file; train the stage 'diffusion' first")

@@ -12,10 +12,10 @@ from labml_sd.evaluation.compare_attributes import (
     tally,
     wilson,
 )
-from labml_sd.tiny.scenes import Scene, Thing
+from labml_sd.tiny.scenes import Scene, SceneObject
 
-HOUSE = Thing("house", "red", "left", "large")
-CAT = Thing("cat", "blue", "right", "small")
+HOUSE = SceneObject("house", "red", "left", "large")
+CAT = SceneObject("cat", "blue", "right", "small")
 ONE = Scene("night", "snow", "moon", (HOUSE,))
 TWO = Scene("day", "grass", None, (HOUSE, CAT))
 

@@ -14,7 +14,7 @@ from labml_sd.evaluation.diversity import (
 )
 from labml_sd.evaluation.draw_and_read import Seen
 from labml_sd.evaluation.frechet import Axes
-from labml_sd.tiny.scenes import KINDS, Scene, Thing
+from labml_sd.tiny.scenes import KINDS, Scene, SceneObject
 
 PLAIN = Axes(torch.zeros(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64))
 
@@ -44,7 +44,7 @@ def test_every_open_prompt_gets_scenes_of_its_kind_and_no_scene_twice():
 
 def test_the_same_picture_again_and_again_has_no_diversity():
     scenes = [
-        Scene("day", "sea", None, (Thing(kind, "red", "left", "small"),))
+        Scene("day", "sea", None, (SceneObject(kind, "red", "left", "small"),))
         for kind in KINDS
         for _ in range(3)
     ]
@@ -54,7 +54,7 @@ def test_the_same_picture_again_and_again_has_no_diversity():
 
 def test_one_attribute_that_varies_is_the_only_one_with_entropy():
     scenes = [
-        Scene(sky, "sea", None, (Thing(kind, "red", "left", "small"),))
+        Scene(sky, "sea", None, (SceneObject(kind, "red", "left", "small"),))
         for kind in KINDS
         for sky in ("day", "night")
     ]
@@ -73,7 +73,7 @@ def test_an_object_of_another_kind_is_missing():
         "day",
         "sea",
         None,
-        (Thing("cat", "red", "left", "small"), Thing("boat", "blue", "right", "large")),
+        (SceneObject("cat", "red", "left", "small"), SceneObject("boat", "blue", "right", "large")),
     )
     assert open_attributes(scene, "boat") == {
         "sky": "day", "ground": "sea", "light": "none", "colour": "blue", "place": "right", "size": "large"

@@ -1,6 +1,6 @@
 import torch
 
-from labml_sd.evaluation import draw_and_read as studio
+from labml_sd.evaluation import draw_and_read
 from labml_sd.evaluation.draw_and_read import (
     SEED,
     Settings,
@@ -18,7 +18,7 @@ SETTINGS = Settings(steps=1)
 
 
 def test_picture_i_has_seed_i_whatever_the_batch(model, monkeypatch):
-    monkeypatch.setattr(studio, "BATCH", 2)
+    monkeypatch.setattr(draw_and_read, "BATCH", 2)
     pictures = torch.cat(list(drawn(model, ["a", "b", "c"], SETTINGS)))
     (third,) = txt2img(model, "c", seed=2, steps=1, progress=False)
     assert 127.5 * (pictures[2] - as_images([third])[0]).abs().max() <= 1.0
@@ -43,7 +43,7 @@ def test_reading_goes_batch_after_batch(monkeypatch):
     probe = Probe(ProbeRecipe(grid=16, channels=8, d_features=6)).eval()
     scenes = scenes_of(SEED, 5, "train", 1)
     whole = read(probe, rendered(scenes, 32))
-    monkeypatch.setattr(studio, "BATCH", 2)
+    monkeypatch.setattr(draw_and_read, "BATCH", 2)
     parts = read(probe, rendered(scenes, 32))
     assert parts.scenes == whole.scenes and parts.directions is None
     torch.testing.assert_close(parts.features, whole.features, rtol=0, atol=1e-5)

@@ -3,11 +3,18 @@ import json
 import pytest
 import torch
 
+from labml_sd.evaluation import (
+    convergence,
+    evaluate,
+    measure,
+    sampler_grid,
+    sampler_page,
+    sweeps,
+)
 from labml_sd.evaluation.draw_and_read import Settings
 from labml_sd.evaluation.measure import PARTS, PLOT, Measurement
 from labml_sd.evaluation.probe import Probe, ProbeRecipe
 from labml_sd.evaluation.results import FILE
-from labml_sd.training import convergence, evaluate, measure, sampler_grid, sampler_page, sweeps
 
 
 @pytest.fixture
@@ -38,7 +45,7 @@ def test_the_whole_evaluation_leaves_a_file_for_machines_and_one_for_people(smal
     assert list(results["parts"]) == list(PARTS)
     for part in results["parts"].values():
         assert part["settings"] == {"steps": 1, "sampler": "dpmpp_2m", "guidance_scale": 3.0}
-        assert part["seconds"] > 0 and "torch" in part["machine"] and "float" in part["dtype"]
+        assert part["seconds"] >= 0 and "torch" in part["machine"] and "float" in part["dtype"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [FILE, "evaluation.md", PLOT]
     assert results["unfinished"] == {}
 

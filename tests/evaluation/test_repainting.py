@@ -16,6 +16,7 @@ from labml_sd.evaluation.repainting import (
     repainting,
     seams,
 )
+from labml_sd.tiny.drawing import draw_scene
 from labml_sd.tiny.scenes import HELD_OUT
 from labml_sd.training.data import scene_image
 
@@ -38,7 +39,7 @@ def test_another_kind_in_another_colour_takes_the_place_and_all_else_stays():
 def test_the_mask_covers_both_objects_and_leaves_most_of_the_picture():
     for case in islice(cases(64), 20):
         before, after = (
-            np.asarray(s.render(64)).astype(int) for s in (case.source, case.target)
+            np.asarray(draw_scene(s, 64)).astype(int) for s in (case.source, case.target)
         )
         inside = np.asarray(case.mask) == 255
         assert np.array_equal(before[~inside], after[~inside])
@@ -112,7 +113,7 @@ def test_the_kind_and_the_colour_are_read_at_the_place(
 
 def test_a_repainting_by_code_has_the_seam_of_code(model, probe, monkeypatch):
     done = iter(list(islice(cases(32), 2)))
-    monkeypatch.setattr(module, "inpaint", lambda *a, **k: [next(done).target.render(32)])
+    monkeypatch.setattr(module, "inpaint", lambda *a, **k: [draw_scene(next(done).target, 32)])
     data = repainting(model, probe, Settings(steps=1), 2, progress=False)
     assert data["seam"]["painted"] == pytest.approx(data["seam"]["drawn by code"])
 

@@ -17,6 +17,7 @@ from labml_sd.figures import (
     show_images,
     show_rows,
 )
+from labml_sd.tiny.drawing import draw_scene
 from labml_sd.tiny.scenes import Scene
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -50,7 +51,7 @@ def test_a_caption_is_never_cut_off():
 def test_the_page_of_scenes_in_the_docs_is_what_the_code_draws():
     scenes = [Scene.sample(0, index) for index in range(64)]
     captions = [scene.caption(seed=index) for index, scene in enumerate(scenes)]
-    page = captioned_grid([s.render() for s in scenes], captions, columns=8, n_lines=6)
+    page = captioned_grid([draw_scene(s) for s in scenes], captions, columns=8, n_lines=6)
     with Image.open(DOCS / "_static" / "scenes.png") as committed:
         assert np.abs(np.asarray(page, float) - np.asarray(committed, float)).mean() < 0.1
 

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
-from labml_sd.tiny.scenes import COLOURS, GROUNDS, KINDS, PLACES, SKIES, Scene, Thing
+from labml_sd.tiny.drawing import draw_scene
+from labml_sd.tiny.scenes import COLOURS, GROUNDS, KINDS, PLACES, SKIES, Scene, SceneObject
 
 
 def picture(scene: Scene, size: int = 128) -> np.ndarray:
-    return np.asarray(scene.render(size), dtype=np.int64)
+    return np.asarray(draw_scene(scene, size), dtype=np.int64)
 
 
 def one(
@@ -15,7 +16,7 @@ def one(
         sky,
         "sea" if kind == "boat" else ground,
         None,
-        (Thing(kind, colour, place, size),),
+        (SceneObject(kind, colour, place, size),),
         jitter=7,
     )
 
@@ -27,14 +28,14 @@ def difference(scene: Scene, other: Scene) -> np.ndarray:
 
 @pytest.mark.parametrize("size", [64, 128, 256])
 def test_a_picture_is_rgb_and_of_the_size_asked_for(size):
-    image = Scene.sample(0, 0).render(size)
+    image = draw_scene(Scene.sample(0, 0), size)
     assert (image.mode, image.size) == ("RGB", (size, size))
 
 
 def test_drawing_twice_gives_the_same_pixels():
     scene = Scene.sample(0, 3)
     first = picture(scene)
-    Scene.sample(0, 4).render()
+    draw_scene(Scene.sample(0, 4))
     assert np.array_equal(first, picture(scene))
 
 
@@ -114,6 +115,6 @@ def test_skies_and_grounds_look_different(what):
 
 def test_more_objects_than_places_still_draw():
     crowd = tuple(
-        Thing("cat", colour, place, "small") for colour in COLOURS for place in PLACES
+        SceneObject("cat", colour, place, "small") for colour in COLOURS for place in PLACES
     )
     assert picture(Scene("night", "snow", "moon", crowd)).shape == (128, 128, 3)

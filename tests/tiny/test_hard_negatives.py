@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from labml_sd.tiny.hard_negatives import near_misses
+from labml_sd.tiny.hard_negatives import hard_negatives
 from labml_sd.tiny.scenes import HELD_OUT, Scene
 
 SCENES = [Scene.sample(0, index) for index in range(200)]
@@ -16,14 +16,14 @@ def differing(scene, other):
 @pytest.mark.parametrize("n", [1, 3, 9])
 def test_there_are_as_many_as_asked_for_and_no_two_alike(n):
     for i, scene in enumerate(SCENES):
-        misses = near_misses(scene, n, random.Random(i))
+        misses = hard_negatives(scene, n, random.Random(i))
         assert len(misses) == n
         assert len({miss.caption(full=True) for miss in (scene, *misses)}) == n + 1
 
 
 def test_one_attribute_differs_or_two_objects_have_swapped_one():
     for i, scene in enumerate(SCENES):
-        for miss in near_misses(scene, 9, random.Random(i)):
+        for miss in hard_negatives(scene, 9, random.Random(i)):
             names = differing(scene, miss)
             one, *other = names
             assert len(names) == 1 or (len(names) == 2 and other[0][:-2] == one[:-2])
@@ -31,7 +31,7 @@ def test_one_attribute_differs_or_two_objects_have_swapped_one():
 
 def test_no_pair_is_named_that_was_held_out():
     for i, scene in enumerate(SCENES):
-        for miss in near_misses(scene, 9, random.Random(i)):
+        for miss in hard_negatives(scene, 9, random.Random(i)):
             assert not {(t.kind, t.colour) for t in miss.objects} & set(HELD_OUT)
 
 
@@ -39,7 +39,7 @@ def test_light_and_swaps_come_up_often():
     misses = [
         (scene, miss)
         for i, scene in enumerate(SCENES)
-        for miss in near_misses(scene, 3, random.Random(i))
+        for miss in hard_negatives(scene, 3, random.Random(i))
     ]
     lights = sum(differing(*pair) == {"light"} for pair in misses)
     swaps = sum(len(differing(*pair)) == 2 for pair in misses)
@@ -49,4 +49,6 @@ def test_light_and_swaps_come_up_often():
 
 def test_the_draw_alone_decides():
     scene = SCENES[0]
-    assert near_misses(scene, 3, random.Random(5)) == near_misses(scene, 3, random.Random(5))
+    assert hard_negatives(scene, 3, random.Random(5)) == hard_negatives(
+        scene, 3, random.Random(5)
+    )

@@ -2,11 +2,11 @@ from collections import Counter
 
 import pytest
 
-from labml_sd.tiny.scenes import COLOURS, HELD_OUT, KINDS, PLACES, Scene, Thing
+from labml_sd.tiny.scenes import COLOURS, HELD_OUT, KINDS, PLACES, Scene, SceneObject
 
 TRAIN = [Scene.sample(0, index) for index in range(3000)]
 HIDDEN = [Scene.sample(0, index, "held_out") for index in range(500)]
-RED_HOUSE = Scene("night", "snow", "moon", (Thing("house", "red", "left", "small"),))
+RED_HOUSE = Scene("night", "snow", "moon", (SceneObject("house", "red", "left", "small"),))
 
 
 def pairs(scene: Scene) -> set[tuple[str, str]]:
@@ -34,7 +34,10 @@ def test_a_known_scene_stays_what_the_model_was_trained_on():
         "night",
         "snow",
         "moon",
-        (Thing("balloon", "blue", "right", "large"), Thing("tree", "white", "middle", "small")),
+        (
+            SceneObject("balloon", "blue", "right", "large"),
+            SceneObject("tree", "white", "middle", "small"),
+        ),
         jitter=scene.jitter,
     )
     assert scene.caption(0) == (
@@ -159,7 +162,7 @@ def test_captions_are_short_lower_case_ascii():
 
 
 def test_a_balloon_alone_is_over_the_ground():
-    scene = Scene("day", "sea", None, (Thing("balloon", "red", "middle", "large"),))
+    scene = Scene("day", "sea", None, (SceneObject("balloon", "red", "middle", "large"),))
     assert scene.caption() == "a large red balloon over the sea by day"
 
 

@@ -40,8 +40,9 @@ def test_a_smooth_value_is_the_mean_of_its_neighbours():
 
 def test_without_matplotlib_one_line_says_so(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.warns(
-        UserWarning, match=r"^no plot of the loss; for one: pip install 'labml_sd\[train\]'$"
-    ):
+    expected = (
+        r"^the loss is not plotted: matplotlib is missing; pip install 'labml_sd\[train\]'$"
+    )
+    with pytest.warns(UserWarning, match=expected):
         draw_curve(CURVE, "line", tmp_path / "curve.png")
     assert not list(tmp_path.iterdir())

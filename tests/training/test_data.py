@@ -1,6 +1,7 @@
 import numpy as np
 import torch
 
+from labml_sd.tiny.drawing import draw_scene
 from labml_sd.tiny.scenes import Scene
 from labml_sd.training.data import generator, image_batch, scene_batch, scene_image
 
@@ -19,6 +20,8 @@ def test_steps_share_no_scene():
 
 def test_pixels_become_numbers_from_minus_one_to_one():
     scene = Scene.sample(0, 0)
-    expected = np.asarray(scene.render(32), dtype=np.float32).transpose(2, 0, 1) / 127.5 - 1
+    expected = (
+        np.asarray(draw_scene(scene, 32), dtype=np.float32).transpose(2, 0, 1) / 127.5 - 1
+    )
     assert np.abs(scene_image(scene, 32).numpy() - expected).max() < 1e-6
     assert image_batch([scene, scene], 32).shape == (2, 3, 32, 32)

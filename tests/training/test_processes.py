@@ -23,12 +23,12 @@ import pickle, sys
 from pathlib import Path
 import torch
 from labml_sd.training import precision
-from labml_sd.training.processes import joined
+from labml_sd.training.processes import join_processes
 from labml_sd.training.stages import Budget, train_stage
 
 precision.fast_bfloat16 = lambda device: False
 recipe, folder, stages = pickle.loads(Path(sys.argv[1]).read_bytes())
-with joined() as processes:
+with join_processes() as processes:
     for stage in stages:
         train_stage(stage, recipe, folder / stage, Budget(n_steps=6), seed=0, device=torch.device("cpu"),
                     progress=False, processes=processes)
@@ -94,7 +94,9 @@ def doubled(recipe):
         recipe,
         autoencoder=replace(recipe.autoencoder, batch_size=2 * recipe.autoencoder.batch_size),
         clip=replace(
-            recipe.clip, batch_size=2 * recipe.clip.batch_size, n_hard=2 * recipe.clip.n_hard
+            recipe.clip,
+            batch_size=2 * recipe.clip.batch_size,
+            n_hard_scenes=2 * recipe.clip.n_hard_scenes,
         ),
         diffusion=replace(recipe.diffusion, batch_size=2 * recipe.diffusion.batch_size),
     )

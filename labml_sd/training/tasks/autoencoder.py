@@ -1,6 +1,6 @@
-r"""Stage 1: the autoencoder learns to keep a picture in a sixteenth of a sixteenth of its pixels.
+r"""Stage 1: the autoencoder learns to compress a picture into a small latent and back.
 
-Maps       scenes  ->  Autoencoder, and the measured scale of its latents
+Maps       scenes  ->  Autoencoder
 Paper      Rombach et al. 2022, arXiv:2112.10752, section 3.1; the KL weight: appendix G
 Tests      tests/training/tasks/test_autoencoder.py
 """
@@ -20,12 +20,12 @@ from labml_sd.training.image_grid import save_rows
 from labml_sd.training.precision import autocast
 from labml_sd.training.processes import ALONE, Processes
 
-CROPS_PER_SCENE = 2  # drawing a scene costs as much as learning from an eighth of it
-CANDIDATES = 4  # random crops among which a busy one is chosen
+CROPS_PER_SCENE = 2  # drawing a scene costs as much as training on an eighth of it
+CANDIDATES = 4  # random crops from which the one with the highest contrast is chosen
 
 
 class AutoencoderTask:
-    """The loss of one step: scenes against their round trip."""
+    """Reconstruct scenes, or crops of them, through the autoencoder."""
 
     name = "autoencoder"
 
@@ -39,7 +39,7 @@ class AutoencoderTask:
         self.networks: nn.Module = self.autoencoder
 
     def losses(self, step: int, progress: float) -> dict[str, Tensor]:
-        """Crops first, whole pictures at the end (a quarter as many, so a step costs the same)."""
+        """Crops, and at the end whole pictures: a quarter as many, so a step costs the same."""
         draw = generator(self.seed, step, "autoencoder")
         images = self._images(step, progress >= self.recipe.whole_from, draw).to(self.device)
         with autocast(self.device):
@@ -56,7 +56,7 @@ class AutoencoderTask:
         }
 
     def _images(self, step: int, whole: bool, draw: Generator) -> Float[Tensor, "b 3 h w"]:
-        """This process's share of the pictures, or of two crops of each."""
+        """This process's share of the whole pictures, or of two crops of each."""
         recipe, processes = self.recipe, self.processes
         n_scenes = processes.count * max(
             1, recipe.batch_size // (4 if whole else CROPS_PER_SCENE)
@@ -64,20 +64,17 @@ class AutoencoderTask:
         images = image_batch(processes.share(scene_batch(self.seed, step, n_scenes)), self.size)
         if whole:
             return images
-        room = self.size - recipe.crop
+        largest = self.size - recipe.crop
         cuts = [
-            draw_cut(room, recipe.busy_crops, draw) for _ in range(n_scenes * CROPS_PER_SCENE)
+            draw_cut(largest, recipe.busy_crops, draw)
+            for _ in range(n_scenes * CROPS_PER_SCENE)
         ]
-        twice = images.repeat_interleave(CROPS_PER_SCENE, dim=0)
-        return torch.stack(
-            [
-                crop(*pair, recipe.crop)
-                for pair in zip(twice, processes.share(cuts), strict=True)
-            ]
-        )
+        repeated = images.repeat_interleave(CROPS_PER_SCENE, dim=0)
+        pairs = zip(repeated, processes.share(cuts), strict=True)
+        return torch.stack([crop(image, cut, recipe.crop) for image, cut in pairs])
 
     def picture(self, networks: nn.Module, path: Path) -> None:
-        """Six pictures over their round trips."""
+        """Six pictures, and below them their reconstructions."""
         images = image_batch(scene_batch(self.seed + 1, 0, 6), self.size).to(self.device)
         with torch.no_grad(), autocast(self.device):
             decoded = networks.eval()(images).float()
@@ -90,9 +87,10 @@ def autoencoder_loss(
     kl: Float[Tensor, ""],
     recipe: AutoencoderRecipe,
 ) -> Float[Tensor, ""]:
-    r"""Reconstruction, outlines, and a light pull towards the standard normal.
+    r"""Reconstruction error, error of the edges, and a small KL divergence.
 
-    $$ L = |x - \hat x| + w_e |\nabla x - \nabla \hat x| + w_m (x - \hat x)^2 + w_k\,\mathrm{KL} $$
+    $$ L = |x - \hat x| + w_e |\nabla x - \nabla \hat x| + w_m (x - \hat x)^2
+       + w_k\,\mathrm{KL} $$
 
     Each term is a mean over its numbers; KL is in nats per latent number.
     """
@@ -102,30 +100,30 @@ def autoencoder_loss(
 
 
 class Cut(NamedTuple):
-    """Where a crop may be taken: the first corner, or, if `busy`, the one with the strongest contrast."""
+    """Candidate corners [y, x] of a crop: the first is used, or the busiest if `busy`."""
 
     corners: list[list[int]]
     busy: bool
 
 
-def draw_cut(room: int, busy: float, draw: Generator) -> Cut:
-    """Random corners with coordinates in 0..room; busy with that probability."""
-    corners = torch.randint(0, room + 1, (CANDIDATES, 2), generator=draw).tolist()
+def draw_cut(largest: int, busy: float, draw: Generator) -> Cut:
+    """Random corners with coordinates from 0 to `largest`; `busy` with that probability."""
+    corners = torch.randint(0, largest + 1, (CANDIDATES, 2), generator=draw).tolist()
     return Cut(corners, torch.rand((), generator=draw).item() < busy)
 
 
 def crop(image: Float[Tensor, "c h w"], cut: Cut, size: int) -> Float[Tensor, "c s s"]:
-    """The square that a cut says."""
+    """The square of a cut: at the first corner, or the one with the largest deviation."""
     crops = [image[:, y : y + size, x : x + size] for y, x in cut.corners]
     return max(crops, key=lambda part: float(part.std())) if cut.busy else crops[0]
 
 
 def edge_error(x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
-    """Mean absolute error of the differences between neighbours, across and down."""
+    """Mean absolute error of the differences between neighbours, horizontal plus vertical."""
     difference = x - y
     return difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean()
 
 
 def psnr(mse: Float[Tensor, ""]) -> Float[Tensor, ""]:
-    r"""Peak signal-to-noise ratio in dB, $10 \log_{10}(2^2 / \mathrm{mse})$: the range [-1, 1] is 2 wide."""
+    r"""Peak signal-to-noise ratio in dB, $10 \log_{10}(2^2 / \mathrm{mse})$, for [-1, 1]."""
     return 10.0 * torch.log10(4.0 / mse)

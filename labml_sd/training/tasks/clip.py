@@ -1,8 +1,10 @@
-r"""Stage 3: a small CLIP learns which caption belongs to which picture. Its text half is then frozen.
+r"""Stage 3: a small CLIP learns which caption belongs to which picture.
 
 Maps       scenes and captions  ->  CLIPTextTransformer, ImageTower
 Paper      Radford et al. 2021, arXiv:2103.00020, figure 3
 Tests      tests/training/tasks/test_clip.py
+
+The trained text transformer is the text encoder of the tiny model.
 """
 
 import random
@@ -18,7 +20,7 @@ from torch.nn import functional as F
 
 from labml_sd.config import TextEncoderConfig
 from labml_sd.text_encoder import CLIPTextTransformer, tokenize
-from labml_sd.tiny.hard_negatives import near_misses
+from labml_sd.tiny.hard_negatives import hard_negatives
 from labml_sd.tiny.recipe import ClipRecipe, Recipe
 from labml_sd.tiny.scenes import Scene
 from labml_sd.training.data import image_batch, scene_batch
@@ -26,11 +28,11 @@ from labml_sd.training.image_grid import save_heat
 from labml_sd.training.precision import autocast
 from labml_sd.training.processes import ALONE, Processes
 
-MAX_LOGIT_SCALE = 100.0  # CLIP's own bound (section 2.5): a sharper softmax is unstable
+MAX_LOGIT_SCALE = 100.0  # as in CLIP (section 2.5): a sharper softmax is unstable
 
 
 class ImageTower(nn.Module):
-    """Four strided convolutions and a linear layer. It flattens the last map, so it knows left from right."""
+    """Strided convolutions and a linear layer over the flattened map, which keeps positions."""
 
     def __init__(self, channels: int, d_embed: int) -> None:
         super().__init__()
@@ -44,75 +46,72 @@ class ImageTower(nn.Module):
         self.project = nn.LazyLinear(d_embed)
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
-        """Halve the picture first: what a caption names is large enough."""
-        features = self.convolutions(F.avg_pool2d(image, 2))
+        """Half the resolution is enough for everything that a caption names."""
+        features = self.convolutions(F.avg_pool2d(image, 2))  # [b c h/32 w/32]
         return self.project(rearrange(features, "b c h w -> b (c h w)"))
 
 
 class Clip(nn.Module):
-    """Both towers, a projection for the text, and the temperature."""
+    """Text tower with its projection, image tower, and the temperature of the softmax."""
 
     def __init__(self, text: TextEncoderConfig, recipe: ClipRecipe, image_size: int) -> None:
         super().__init__()
         self.text = CLIPTextTransformer(text)
         self.text_projection = nn.Linear(text.d_model, recipe.d_embed, bias=False)
         self.image = ImageTower(recipe.image_channels, recipe.d_embed)
-        self.logit_scale = nn.Parameter(
-            torch.tensor(1 / 0.07).log()
-        )  # the paper's start, section 2.5
-        self.image(torch.zeros(1, 3, image_size, image_size))  # the lazy layer learns its width
+        self.logit_scale = nn.Parameter(torch.tensor(1 / 0.07).log())  # section 2.5
+        self.image(torch.zeros(1, 3, image_size, image_size))  # sets the lazy layer's width
         init_text(self.text)
 
     def embed_text(self, ids: Int[Tensor, "b n"]) -> Float[Tensor, "b d"]:
-        """Captions as directions: vectors of length 1 where fitting pictures lie close by."""
+        """Unit vectors of captions, close to the unit vectors of pictures they describe."""
         return F.normalize(self.text_projection(self.text.pooled(ids)), dim=-1)
 
     def embed_image(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
-        """Pictures as directions in the same space."""
+        """Unit vectors of pictures, in the same space."""
         return F.normalize(self.image(image), dim=-1)
 
     def logits(
         self, text: Float[Tensor, "*b d"], image: Float[Tensor, "*c d"]
     ) -> Float[Tensor, "..."]:
-        """Scaled cosines."""
-        return self.logit_scale.exp().clamp(max=MAX_LOGIT_SCALE) * (
-            text @ image.transpose(-1, -2)
-        )
+        """Cosines times the scale."""
+        scale = self.logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
+        return scale * (text @ image.transpose(-1, -2))
 
     def forward(
         self, ids: Int[Tensor, "b n"], image: Float[Tensor, "c 3 h w"]
     ) -> Float[Tensor, "b c"]:
-        """Row i, column j says how well caption i fits picture j."""
+        """Row i, column j: how well caption i fits picture j."""
         return self.logits(self.embed_text(ids), self.embed_image(image))
 
 
 def init_text(transformer: CLIPTextTransformer) -> None:
-    """Small embeddings, as CLIP starts with; PyTorch's variance of 1 would drown what the layers add."""
+    """Small embeddings as in CLIP: with PyTorch's variance of 1 the layers add too little."""
     nn.init.normal_(transformer.embeddings.token_embedding.weight, std=0.02)
     nn.init.normal_(transformer.embeddings.position_embedding.weight, std=0.01)
 
 
 def contrastive_loss(logits: Float[Tensor, "b b"]) -> Float[Tensor, ""]:
-    r"""Each caption must find its picture, and each picture its caption.
+    r"""Cross-entropy of picture given caption, and of caption given picture.
 
-    $$ L = \tfrac{1}{2} \left( \mathrm{CE}(S, \mathrm{diag}) + \mathrm{CE}(S^\top, \mathrm{diag}) \right) $$
+    $$ L = \tfrac{1}{2} \left( \mathrm{CE}(S, \mathrm{diag})
+       + \mathrm{CE}(S^\top, \mathrm{diag}) \right) $$
     """
     truth = torch.arange(len(logits), device=logits.device)
     return 0.5 * (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth))
 
 
-def near_miss_loss(logits: Float[Tensor, "b n"]) -> Float[Tensor, ""]:
-    r"""Each picture must find its caption, in column 0, among captions that are almost right.
+def hard_negative_loss(logits: Float[Tensor, "b n"]) -> Float[Tensor, ""]:
+    r"""Cross-entropy of the right caption, in column 0, among hard negatives.
 
     $$ L = \mathrm{CE}(S, 0) $$
     """
-    return F.cross_entropy(
-        logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device)
-    )
+    truth = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
+    return F.cross_entropy(logits, truth)
 
 
 class ClipTask:
-    """The loss of one step: a batch of scenes against its own captions, and against near misses of them."""
+    """Match scenes with captions, within a batch and among hard negatives of a caption."""
 
     name = "clip"
 
@@ -125,30 +124,22 @@ class ClipTask:
         processes: Processes = ALONE,
     ) -> None:
         torch.manual_seed(seed)
-        self.recipe, self.text, self.size = (
-            recipe.clip,
-            recipe.model.text_encoder,
-            recipe.model.image_size,
-        )
-        self.tokenizer, self.seed, self.device, self.processes = (
-            tokenizer,
-            seed,
-            device,
-            processes,
-        )
+        self.recipe, self.text = recipe.clip, recipe.model.text_encoder
+        self.size, self.tokenizer = recipe.model.image_size, tokenizer
+        self.seed, self.device, self.processes = seed, device, processes
         self.networks = Clip(self.text, self.recipe, self.size).to(device)
 
     def batch(
         self, seed: int, step: int, n: int, processes: Processes = ALONE
     ) -> tuple[Tensor, Tensor]:
-        """Token ids up to the longest caption (the mask is causal: padding changes nothing) and pictures."""
+        """Token ids of captions, and pictures. `wording` numbers the captions of a seed."""
         numbered = processes.share(list(enumerate(scene_batch(seed, step, n), start=step * n)))
         captions = [scene.caption(seed=wording) for wording, scene in numbered]
         images = image_batch([scene for _, scene in numbered], self.size)
         return self.ids(captions), images.to(self.device)
 
     def ids(self, captions: list[str]) -> Int[Tensor, "b n"]:
-        """Tokens, up to the end of the longest caption."""
+        """Token ids, cut after the longest caption: under the causal mask, padding is inert."""
         text = self.text
         ids = tokenize(
             self.tokenizer,
@@ -161,50 +152,45 @@ class ClipTask:
         return ids[:, :longest].to(self.device)
 
     def hard_scenes(self, step: int) -> list[tuple[int, Scene]]:
-        """The first scenes of a batch, which are also told from near misses, with their places in it."""
+        """The first scenes of a batch, which also get hard negatives, with their row in it."""
         count, recipe = self.processes.count, self.recipe
-        scenes = scene_batch(self.seed, step, count * recipe.batch_size)[
-            : count * recipe.n_hard
-        ]
-        return self.processes.share(list(enumerate(scenes)))
+        scenes = scene_batch(self.seed, step, count * recipe.batch_size)
+        return self.processes.share(list(enumerate(scenes[: count * recipe.n_hard_scenes])))
 
-    def near_captions(self, step: int) -> list[str]:
-        """For each hard scene: the full caption, then its near misses, in one wording."""
+    def hard_captions(self, step: int) -> list[str]:
+        """For each hard scene its full caption, then its hard negatives, in one wording."""
         n, captions = self.processes.count * self.recipe.batch_size, []
         for k, scene in self.hard_scenes(step):
             wording = step * n + k
-            others = near_misses(
-                scene, self.recipe.n_misses, random.Random(f"near {self.seed} {wording}")
-            )
+            rng = random.Random(f"near {self.seed} {wording}")
+            others = hard_negatives(scene, self.recipe.n_hard_negatives, rng)
             captions += [one.caption(seed=wording, full=True) for one in (scene, *others)]
         return captions
 
     def losses(self, step: int, progress: float) -> dict[str, Tensor]:
-        """Contrastive loss, and how often the right one is found: among the batch, and among near misses."""
+        """The loss; the shares of right captions in the batch and among hard negatives."""
         clip, processes = self.networks, self.processes
         ids, images = self.batch(
             self.seed, step, processes.count * self.recipe.batch_size, processes
         )
-        near_ids = self.ids(self.near_captions(step))
-        places = [k for k, _ in self.hard_scenes(step)]
+        hard_ids = self.ids(self.hard_captions(step))
+        rows = [k for k, _ in self.hard_scenes(step)]
         with autocast(self.device):
             pictures = processes.gather(clip.embed_image(images))
             logits = clip.logits(processes.gather(clip.embed_text(ids)), pictures).float()
-            near = rearrange(
-                clip.embed_text(near_ids), "(b n) d -> b n d", n=1 + self.recipe.n_misses
-            )
-            hard = clip.logits(near, pictures[places, None]).float().squeeze(-1)
-        found = (
-            (logits.argmax(dim=1) == torch.arange(len(logits), device=self.device))
-            .float()
-            .mean()
-        )
-        hard_found = (hard.argmax(dim=1) == 0).float().mean()
-        loss = contrastive_loss(logits) + near_miss_loss(hard)
-        return {"loss": loss, "accuracy": found, "near": hard_found}
+            n = 1 + self.recipe.n_hard_negatives
+            candidates = rearrange(clip.embed_text(hard_ids), "(b n) d -> b n d", n=n)
+            hard_logits = clip.logits(candidates, pictures[rows, None]).float().squeeze(-1)
+        right = logits.argmax(dim=1) == torch.arange(len(logits), device=self.device)
+        hard_right = hard_logits.argmax(dim=1) == 0
+        return {
+            "loss": contrastive_loss(logits) + hard_negative_loss(hard_logits),
+            "accuracy": right.float().mean(),
+            "near": hard_right.float().mean(),  # the name in the curves of earlier checkpoints
+        }
 
     def picture(self, networks: nn.Module, path: Path) -> None:
-        """The cosines of 32 fresh captions and pictures: a bright diagonal is what we want."""
+        """The logits of 32 new captions and pictures: the diagonal should be the brightest."""
         ids, images = self.batch(self.seed + 1, 0, 32)
         with torch.no_grad(), autocast(self.device):
             save_heat(networks.eval()(ids, images).float(), path)

@@ -1,11 +1,11 @@
-r"""Stage 2: the decoder learns on, while the encoder, and with it every latent, stays as it is.
+r"""Stage 2: the decoder is fine-tuned; the encoder, and so every latent, stays as it is.
 
-Maps       scenes, a trained Autoencoder  ->  the same with a better decoder
+Maps       scenes, a trained Autoencoder  ->  the same encoder with a better decoder
 Reference  stabilityai/sd-vae-ft-mse (model card): SD's decoder, fine-tuned in the same way
 Tests      tests/training/tasks/test_decoder.py
 
-A U-Net fits the latents it was trained on. Whoever trains the encoder on has to train the U-Net
-anew. The decoder is free: nothing but the finished picture depends on it.
+A U-Net only works on the latents it was trained on, so a change of the encoder means training
+the U-Net again. The decoder can change at any time: only the final picture depends on it.
 """
 
 from dataclasses import replace
@@ -20,7 +20,7 @@ from labml_sd.training.tasks.autoencoder import AutoencoderTask
 
 
 class DecoderTask(AutoencoderTask):
-    """The autoencoder's loss with the encoder frozen: a step is a third cheaper."""
+    """The autoencoder's loss with a frozen encoder, which makes a step a third cheaper."""
 
     name = "decoder"
 
@@ -32,7 +32,7 @@ class DecoderTask(AutoencoderTask):
         device: torch.device,
         processes: Processes = ALONE,
     ) -> None:
-        """Start from the average of the stage before. Raises CheckpointError when `folder` has none."""
+        """Start from the averaged autoencoder; CheckpointError if `folder` has none."""
         super().__init__(replace(recipe, autoencoder=recipe.decoder), seed, device, processes)
         load_average(self.autoencoder, folder, "autoencoder")
         self.autoencoder.encoder.requires_grad_(False)

@@ -1,7 +1,8 @@
-r"""Stage 4: the U-Net learns to tell the noise in a latent, given a caption.
+r"""Stage 4: the U-Net learns to predict the noise in a latent, given a caption.
 
 Maps       latents, captions  ->  UNet (and its average)
-Paper      Ho et al. 2020, arXiv:2006.11239, algorithm 1; Ho and Salimans 2022, arXiv:2207.12598, algorithm 1
+Paper      Ho et al. 2020, arXiv:2006.11239, algorithm 1
+           Ho and Salimans 2022, arXiv:2207.12598, algorithm 1 (empty prompts)
 Tests      tests/training/tasks/test_diffusion.py
 """
 
@@ -34,9 +35,9 @@ PICTURE_PROMPTS = (
 
 
 class DiffusionTask:
-    """Noise a latent to a random time; ask for the noise; the error, weighted, is the loss.
+    """Noise a latent to a random time; the loss is the weighted error of the predicted noise.
 
-    The autoencoder and the text encoder are frozen: only the U-Net learns.
+    Only the U-Net learns; the autoencoder and the text encoder are frozen.
     """
 
     name = "diffusion"
@@ -49,7 +50,7 @@ class DiffusionTask:
         seed: int,
         processes: Processes = ALONE,
     ) -> None:
-        """`model` holds the trained autoencoder and text encoder; its U-Net is filled with fresh weights."""
+        """`model` has a trained autoencoder and text encoder; its U-Net is initialised here."""
         torch.manual_seed(seed)
         self.recipe, self.seed, self.latents = recipe.diffusion, seed, latents
         self.processes = processes
@@ -57,14 +58,14 @@ class DiffusionTask:
         self.model.unet = UNet(recipe.model.unet).to(model.device)
         zero_outputs(self.model.unet)
         if model.device.type == "cpu":
-            # Same numbers; backwards, the CPU's flash kernel takes half of a step at this head
-            # size.
+            # Same numbers, but faster: at this head size the backward pass of the CPU's flash
+            # kernel takes half of a step.
             self.model.unet.use_attention("normal")
         self.networks: nn.Module = self.model.unet
         self.alpha_bar = model.schedule.alpha_bar.to(model.device)
 
     def losses(self, step: int, progress: float) -> dict[str, Tensor]:
-        """Weighted loss, and the plain mean square error for comparison with other work."""
+        """The weighted loss, and the plain mean square error for comparison with other work."""
         draw, share = generator(self.seed, step, "diffusion"), self.processes.share
         n, device = self.processes.count * self.recipe.batch_size, self.model.device
         index = torch.randint(0, len(self.latents.mean), (n,), generator=draw)
@@ -72,11 +73,8 @@ class DiffusionTask:
         t = share(stratified_times(n, len(self.alpha_bar), draw)).to(device)
         noise = share(torch.randn(z.shape, generator=draw)).to(device)
         alpha_bar = self.alpha_bar[t]
-        signal, spread = (
-            alpha_bar.sqrt()[:, None, None, None],
-            (1 - alpha_bar).sqrt()[:, None, None, None],
-        )
-        x = (signal * share(z).to(device) + spread * noise).float()
+        scale = alpha_bar[:, None, None, None]
+        x = (scale.sqrt() * share(z).to(device) + (1 - scale).sqrt() * noise).float()
         with autocast(device):
             with torch.no_grad():
                 cond = self.model.encode_prompt(self._captions(index, step, draw))
@@ -85,44 +83,36 @@ class DiffusionTask:
         return {"loss": loss, "mse": (eps.detach() - noise).square().mean()}
 
     def _latents(self, index: Int[Tensor, " b"], draw: Generator) -> Float[Tensor, "b z h w"]:
+        """Draws from the posteriors of these scenes, scaled."""
         mean, std = self.latents.mean[index].float(), self.latents.std[index].float()
         drawn = mean + std * torch.randn(mean.shape, generator=draw)
         return self.model.autoencoder.scaled(drawn)
 
     def _captions(self, index: Int[Tensor, " b"], step: int, draw: Generator) -> list[str]:
-        """New words for a scene each time it is seen; some captions are left empty."""
-        lots = torch.rand((len(index), 2), generator=draw).tolist()
+        """A new wording each time a scene is used; some captions are empty."""
+        uniform = torch.rand((len(index), 2), generator=draw).tolist()
+        numbered = list(zip(count(step * len(index)), index.tolist(), uniform))
         captions = []
-        for k, i, (lot_empty, lot_full) in self.processes.share(
-            list(zip(count(), index.tolist(), lots))
-        ):
-            scene = Scene.sample(self.seed, i)
-            full = lot_full < self.recipe.full_captions
-            empty = lot_empty < self.recipe.prompt_dropout
-            captions.append(
-                "" if empty else scene.caption(seed=step * len(index) + k, full=full)
-            )
+        for wording, i, (for_empty, for_full) in self.processes.share(numbered):
+            full = for_full < self.recipe.full_captions
+            empty = for_empty < self.recipe.prompt_dropout
+            caption = Scene.sample(self.seed, i).caption(seed=wording, full=full)
+            captions.append("" if empty else caption)
         return captions
 
     def picture(self, networks: nn.Module, path: Path) -> None:
-        """Six prompts, twice, 20 steps of DDIM."""
+        """Two samples of six prompts, with 20 steps of DDIM."""
         model, networks = self.model, networks.eval()
         channels, height, width = self.latents.mean.shape[1:]
-        seeds = list(range(len(PICTURE_PROMPTS)))
         rows = []
         with torch.inference_mode(), autocast(model.device):
-            cond, uncond = (
-                model.encode_prompt(list(PICTURE_PROMPTS)).float(),
-                model.encode_prompt("").float(),
-            )
+            cond = model.encode_prompt(list(PICTURE_PROMPTS)).float()
+            uncond = model.encode_prompt("").float()
             sampler = get_sampler("ddim")
-            for first in (0, 100):
-                source = NoiseSource(
-                    [first + s for s in seeds],
-                    (channels, height, width),
-                    model.device,
-                    torch.float32,
-                )
+            for seed in (0, 100):
+                seeds = range(seed, seed + len(PICTURE_PROMPTS))
+                shape = (channels, height, width)
+                source = NoiseSource(seeds, shape, model.device, torch.float32)
                 evaluate = guided(networks, cond, uncond, model.config.guidance_scale)
                 levels = sampler.levels(model.schedule, 20)
                 z = sample(
@@ -133,10 +123,9 @@ class DiffusionTask:
 
 
 def zero_outputs(unet: UNet) -> None:
-    """Let every block start as the identity, and the network answer "no noise", as CompVis' zero_module does.
+    """Set the last layer of each ResBlock, each transformer and the network to 0, as CompVis.
 
-    The last layer of each ResBlock, of each transformer and of the network starts at 0.
-    Training then adds what helps, where random blocks would first have to be calmed down.
+    Every residual block then starts as the identity, and the predicted noise starts at 0.
     """
     for name, weight in unet.named_parameters():
         if ".out_layers.3." in name or ".proj_out." in name or name.startswith("out.2."):
@@ -144,12 +133,9 @@ def zero_outputs(unet: UNet) -> None:
 
 
 def stratified_times(n: int, n_steps: int, draw: Generator) -> Int[Tensor, " n"]:
-    """One time from each of n equal parts of the schedule: the mean of n free draws, with less scatter."""
-    return (
-        ((torch.arange(n) + torch.rand(n, generator=draw)) * n_steps / n)
-        .long()
-        .clamp(max=n_steps - 1)
-    )
+    """One random time in each of n equal parts of the schedule, which lowers the variance."""
+    times = (torch.arange(n) + torch.rand(n, generator=draw)) * n_steps / n
+    return times.long().clamp(max=n_steps - 1)
 
 
 def diffusion_loss(
@@ -158,7 +144,7 @@ def diffusion_loss(
     alpha_bar: Float[Tensor, " b"],
     gamma: float,
 ) -> Float[Tensor, ""]:
-    r"""Error of the predicted noise, a mean over all numbers and over the batch; $w_t$ is `min_snr_weight`.
+    r"""Mean square error of the predicted noise, weighted by $w_t$, the `min_snr_weight`.
 
     $$ L = \mathbb{E}_{z, \epsilon, t}\; w_t\, \| \epsilon - \epsilon_\theta(x_t, t, c) \|^2 $$
     """
@@ -172,8 +158,8 @@ def min_snr_weight(alpha_bar: Float[Tensor, " b"], gamma: float) -> Float[Tensor
     $$ w = \frac{\min(\mathrm{SNR}, \gamma)}{\mathrm{SNR}}, \qquad
        \mathrm{SNR} = \frac{\bar\alpha}{1 - \bar\alpha} $$
 
-    Telling the noise in an almost clean latent is as good as telling the picture's fine grain.
-    Without the weight such times take most of the learning. `gamma` 0 weighs all alike.
+    Predicting the noise of an almost clean latent amounts to reproducing fine detail. Without
+    the weight, such times dominate the training. `gamma` 0 gives all times weight 1.
     """
     if gamma <= 0:
         return torch.ones_like(alpha_bar)

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 from labml_sd.text_encoder import load_tokenizer, save_tokenizer
 from labml_sd.tiny.scenes import Scene
 from labml_sd.training.learn_bpe import learn_bpe
-from labml_sd.training.tasks.clip import ClipTask, contrastive_loss, near_miss_loss
+from labml_sd.training.tasks.clip import ClipTask, contrastive_loss, hard_negative_loss
 
 
 @pytest.fixture(scope="module")
@@ -25,18 +25,18 @@ def test_the_loss_is_the_mean_of_both_directions():
     )
 
 
-@pytest.mark.holds("labml_sd.training.tasks.clip.near_miss_loss")
-def test_the_near_miss_loss_wants_the_first_column():
+@pytest.mark.holds("labml_sd.training.tasks.clip.hard_negative_loss")
+def test_the_hard_negative_loss_is_the_cross_entropy_of_the_first_column():
     logits = torch.tensor([[2.0, 0.0, 1.0], [1.0, 4.0, -1.0]], dtype=torch.float64)
     expected = -torch.log_softmax(logits, dim=1)[:, 0].mean()
-    assert near_miss_loss(logits).item() == pytest.approx(expected.item(), abs=1e-12)
+    assert hard_negative_loss(logits).item() == pytest.approx(expected.item(), abs=1e-12)
 
 
-def test_near_captions_are_the_true_one_and_its_near_misses_in_one_wording(task):
-    captions = task.near_captions(0)
-    n = 1 + task.recipe.n_misses
-    assert len(captions) == n * task.recipe.n_hard
-    for k in range(task.recipe.n_hard):
+def test_hard_captions_are_the_true_one_and_its_hard_negatives_in_one_wording(task):
+    captions = task.hard_captions(0)
+    n = 1 + task.recipe.n_hard_negatives
+    assert len(captions) == n * task.recipe.n_hard_scenes
+    for k in range(task.recipe.n_hard_scenes):
         true, *wrong = captions[n * k : n * (k + 1)]
         assert true == Scene.sample(0, k).caption(seed=k, full=True)
         assert len({true, *wrong}) == n
