@@ -2,18 +2,14 @@
 
 import importlib
 import os
-import re
 import signal
-from collections import defaultdict
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 import torch
-from nbval.plugin import IPyNbCell, IPyNbFile
 from PIL import Image
 from torch import nn
 
@@ -30,7 +26,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # for the notebooks' kernels
 
 GPU_REHEARSAL = "LABML_SD_GPU_REHEARSAL" in os.environ
-"""Tests for a GPU run on the CPU: `benchmarks/gpu.sh --dry-run` sees that none fails on a typo."""
+"""Tests for a GPU run on the CPU, so that none fails on a typo: `benchmarks/gpu.sh --dry-run`."""
 
 CAPTIONS = [
     "a red house in the snow at night",
@@ -202,43 +198,6 @@ def ctrl_c() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-class NotebookWithSolutions(IPyNbFile):  # type: ignore[misc]
-    """nbval's notebook, then the solutions of its exercises, in the same kernel."""
-
-    def collect(self) -> Iterator[IPyNbCell]:
-        yield from super().collect()
-        prose = "\n".join(cell.source for cell in self.nb.cells if cell.cell_type == "markdown")
-        folded = re.findall(r"<summary>Solution</summary>(.*?)</details>", prose, re.DOTALL)
-        for number, solution in enumerate(folded, start=1):
-            code = "\n".join(
-                re.findall(r"^```python\n(.*?)^```$", solution, re.DOTALL | re.MULTILINE)
-            )
-            cell = nbformat.v4.new_code_cell(code)
-            unchecked: defaultdict[str, bool] = defaultdict(bool)
-            yield IPyNbCell.from_parent(
-                self,
-                name=f"Solution {number}",
-                cell_num=1000 + number,
-                cell=cell,
-                options=unchecked,
-            )
-
-
-class SolutionsAreRun:
-    """A plugin, because a hook of this file would see the tests' folder only."""
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_collect_file(
-        self, file_path: Path, parent: pytest.Collector
-    ) -> Generator[None, Any, Any]:
-        found = yield
-        if any(isinstance(collector, IPyNbFile) for collector in found):
-            return [NotebookWithSolutions.from_parent(parent, path=file_path)]
-        return found
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Run the solutions of exercises, which stand in the text of a notebook."""
-    # matplotlib says on stderr when it makes its font cache: let it happen before any cell.
+def pytest_configure() -> None:
+    """Let matplotlib make its font cache, and say so on stderr, before any notebook runs."""
     importlib.import_module("matplotlib.font_manager")
-    config.pluginmanager.register(SolutionsAreRun())

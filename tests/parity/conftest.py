@@ -45,41 +45,59 @@ def their_network(part: str, config: ModelConfig) -> nn.Module:
 
 
 def give(theirs: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
-    """Load strictly. The memory is shared; a 1x1 convolution may become the matrix that it is."""
+    """Load strictly. The memory is shared; a 1x1 convolution may be a matrix on their side."""
     shapes = theirs.state_dict()
     shaped = {key: weight.reshape(shapes[key].shape) for key, weight in weights.items()}
     theirs.load_state_dict(shaped, strict=True, assign=True)
     return theirs.eval().requires_grad_(False)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module", params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest, gpu: torch.device) -> torch.device:
+    """Where networks are compared: each test runs on the CPU, and with `-m gpu` on the GPU."""
+    return gpu if request.param == "gpu" else torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def randn(device: torch.device) -> Callable[..., Tensor]:
+    """Draws float64 numbers that depend on the seed alone, not on the device they are on."""
+
+    def draw(*shape: int, seed: int = 0) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(*shape, dtype=torch.float64, generator=generator).to(device)
+
+    return draw
+
+
+@pytest.fixture(scope="module")
 def twins(
-    randomise: Callable[[nn.Module], nn.Module],
+    randomise: Callable[[nn.Module], nn.Module], device: torch.device
 ) -> Callable[[str, ModelConfig], tuple[Any, Any]]:
     """One part of a model, ours and theirs, in float64."""
 
     def make(part: str, config: ModelConfig) -> tuple[Any, Any]:
         with torch.device("meta"):
             ours = our_network(part, config).double()
-        randomise(ours.to_empty(device="cpu"))
+        randomise(ours.to_empty(device="cpu")).to(device)
         theirs = their_network(part, config)
         their_keys = {modern_name(part, key): key for key in theirs.state_dict()}
         names = name_map(part, ours.state_dict(), config)
-        return ours, give(
-            theirs, {their_keys[names[key]]: w for key, w in ours.state_dict().items()}
-        )
+        weights = {their_keys[names[key]]: w for key, w in ours.state_dict().items()}
+        return ours, give(theirs, weights).to(device)  # what is left to move are buffers
 
     return make
 
 
-@pytest.fixture(scope="session")
-def twin_of(randomise: Callable[[nn.Module], nn.Module]) -> Callable[..., tuple[Any, Any]]:
+@pytest.fixture(scope="module")
+def twin_of(
+    randomise: Callable[[nn.Module], nn.Module], device: torch.device
+) -> Callable[..., tuple[Any, Any]]:
     """One block, ours and theirs, in float64. `names` maps our modules to theirs."""
 
     def make(
         ours: nn.Module, theirs: nn.Module, names: Mapping[str, str] | None = None
     ) -> tuple[Any, Any]:
-        randomise(ours.double())
+        randomise(ours.double()).to(device)
         weights = {}
         for key, weight in ours.state_dict().items():
             module, _, kind = key.rpartition(".")
@@ -89,13 +107,17 @@ def twin_of(randomise: Callable[[nn.Module], nn.Module]) -> Callable[..., tuple[
     return make
 
 
-@pytest.fixture(scope="session")
-def relative_error() -> Callable[[Tensor, Tensor], float]:
-    """The largest difference anywhere, as a part of the largest value."""
+@pytest.fixture
+def relative_error(
+    record_property: Callable[[str, object], None],
+) -> Callable[[Tensor, Tensor], float]:
+    """The largest difference anywhere, as a part of the largest value; the JUnit file has it."""
 
     def error(ours: Tensor, theirs: Tensor) -> float:
         assert ours.shape == theirs.shape
-        return ((ours - theirs).abs().max() / theirs.abs().max()).item()
+        value = ((ours - theirs).abs().max() / theirs.abs().max()).item()
+        record_property("relative_error", value)
+        return value
 
     return error
 

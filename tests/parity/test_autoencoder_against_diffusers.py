@@ -7,12 +7,11 @@ invisible.
 from dataclasses import replace
 
 import pytest
-import torch
 from diffusers.models.attention_processor import Attention
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
-from torch import Tensor, nn
+from torch import nn
 
 from labml_sd.autoencoder.blocks import AttnBlock, DownSample, ResnetBlock, UpSample
 from labml_sd.checkpoint.layouts.diffusers import VAE_ATTENTION, VAE_RESNET
@@ -28,12 +27,6 @@ SHAPES = {
 }
 
 
-def randn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(
-        *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
-    )
-
-
 @pytest.fixture(scope="module", params=SHAPES)
 def autoencoders(request, twins):
     return twins("autoencoder", replace(sd_v1(), autoencoder=SHAPES[request.param]))
@@ -41,7 +34,7 @@ def autoencoders(request, twins):
 
 @pytest.mark.holds("fact: small-inputs")
 @pytest.mark.parametrize("amplitude", [1.0, 0.01])
-def test_the_moments_equal_theirs(autoencoders, relative_error, amplitude):
+def test_the_moments_equal_theirs(autoencoders, relative_error, amplitude, randn):
     ours, theirs = autoencoders
     factor = ours.config.downsampling_factor
     image = amplitude * randn(2, 3, 3 * factor, 2 * factor)
@@ -52,7 +45,7 @@ def test_the_moments_equal_theirs(autoencoders, relative_error, amplitude):
 
 @pytest.mark.holds("labml_sd.autoencoder.autoencoder.Autoencoder", "fact: small-inputs")
 @pytest.mark.parametrize("amplitude", [1.0, 0.01])
-def test_the_decoded_image_equals_theirs(autoencoders, relative_error, amplitude):
+def test_the_decoded_image_equals_theirs(autoencoders, relative_error, amplitude, randn):
     ours, theirs = autoencoders
     z = amplitude * randn(2, 4, 3, 2)
     expected = theirs.decode(z / theirs.config.scaling_factor).sample
@@ -60,7 +53,7 @@ def test_the_decoded_image_equals_theirs(autoencoders, relative_error, amplitude
 
 
 @pytest.mark.holds("labml_sd.autoencoder.autoencoder.Autoencoder")
-def test_the_scaled_latent_equals_theirs(autoencoders, relative_error):
+def test_the_scaled_latent_equals_theirs(autoencoders, relative_error, randn):
     ours, theirs = autoencoders
     side = ours.config.downsampling_factor
     image = randn(1, 3, 2 * side, side)
@@ -69,7 +62,7 @@ def test_the_scaled_latent_equals_theirs(autoencoders, relative_error):
 
 
 @pytest.mark.holds("labml_sd.autoencoder.gaussian.GaussianPosterior.kl")
-def test_the_divergence_equals_theirs(autoencoders, relative_error):
+def test_the_divergence_equals_theirs(autoencoders, relative_error, randn):
     ours, theirs = autoencoders
     side = ours.config.downsampling_factor
     image = randn(2, 3, 2 * side, side)
@@ -78,7 +71,7 @@ def test_the_divergence_equals_theirs(autoencoders, relative_error):
 
 
 @pytest.mark.holds("fact: blind-loading")
-def test_one_norm_anywhere_with_another_eps_would_be_seen(twins, relative_error):
+def test_one_norm_anywhere_with_another_eps_would_be_seen(twins, relative_error, randn):
     ours, theirs = twins("autoencoder", replace(sd_v1(), autoencoder=SMALL))
     image, z = 0.01 * randn(1, 3, 4, 6), 0.01 * randn(1, 4, 2, 3)
     moments = theirs.encode(image).latent_dist.parameters
@@ -99,7 +92,7 @@ def test_one_norm_anywhere_with_another_eps_would_be_seen(twins, relative_error)
 @pytest.mark.parametrize("amplitude", [1.0, 0.01])
 @pytest.mark.parametrize("widths", [(8, 8), (8, 16)])
 def test_resnet_block_equals_resnet_block_2d_without_time(
-    twin_of, relative_error, widths, amplitude
+    twin_of, relative_error, widths, amplitude, randn
 ):
     theirs = ResnetBlock2D(
         in_channels=widths[0], out_channels=widths[1], temb_channels=None, groups=4, eps=1e-6
@@ -111,7 +104,7 @@ def test_resnet_block_equals_resnet_block_2d_without_time(
 
 @pytest.mark.holds("labml_sd.autoencoder.blocks.AttnBlock")
 @pytest.mark.parametrize("amplitude", [1.0, 0.01])
-def test_attn_block_equals_theirs_with_one_head(twin_of, relative_error, amplitude):
+def test_attn_block_equals_theirs_with_one_head(twin_of, relative_error, amplitude, randn):
     theirs = Attention(
         query_dim=8,
         heads=1,
@@ -128,14 +121,14 @@ def test_attn_block_equals_theirs_with_one_head(twin_of, relative_error, amplitu
 
 @pytest.mark.holds("fact: vae-pad", "fact: blind-loading")
 def test_down_sample_equals_theirs_with_a_pad_at_the_right_and_the_bottom(
-    twin_of, relative_error
+    twin_of, relative_error, randn
 ):
     ours, theirs = twin_of(DownSample(4), Downsample2D(4, use_conv=True, padding=0, name="op"))
     x = randn(2, 4, 6, 8)
     assert relative_error(ours(x), theirs(x)) < 1e-12
 
 
-def test_up_sample_equals_theirs(twin_of, relative_error):
+def test_up_sample_equals_theirs(twin_of, relative_error, randn):
     ours, theirs = twin_of(UpSample(4), Upsample2D(4, use_conv=True))
     x = randn(2, 4, 3, 5)
     assert relative_error(ours(x), theirs(x)) < 1e-12

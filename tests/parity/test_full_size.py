@@ -1,31 +1,26 @@
-"""The networks at SD v1's size, once, against diffusers and transformers: minutes and some 10 GB of memory.
+"""The networks at SD v1's size against diffusers and transformers.
 
-`pytest -m full_size tests/parity/test_full_size.py`
+Takes minutes and some 10 GB of memory: `pytest -m "full_size and not gpu" tests/parity`, or
+on a GPU `pytest -m "full_size and gpu" tests/parity`.
 """
 
 import pytest
 import torch
-from torch import Tensor
 
 from labml_sd.config import sd_v1
 
 pytestmark = pytest.mark.full_size
 
 
-def randn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(
-        *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
-    )
-
-
-def test_the_unet_equals_theirs(twins, relative_error):
+def test_the_unet_equals_theirs(twins, relative_error, randn, device):
     ours, theirs = twins("unet", sd_v1())
-    x, t, cond = 0.01 * randn(1, 4, 16, 16), torch.tensor([321]), randn(1, 77, 768, seed=1)
+    x, cond = 0.01 * randn(1, 4, 16, 16), randn(1, 77, 768, seed=1)
+    t = torch.tensor([321], device=device)
     expected = theirs(x, t, encoder_hidden_states=cond).sample
     assert relative_error(ours(x, t, cond), expected) < 1e-8
 
 
-def test_the_autoencoder_equals_theirs(twins, relative_error):
+def test_the_autoencoder_equals_theirs(twins, relative_error, randn):
     ours, theirs = twins("autoencoder", sd_v1())
     image, z = 0.01 * randn(1, 3, 64, 128), 0.01 * randn(1, 4, 16, 8)
     assert (
@@ -35,7 +30,7 @@ def test_the_autoencoder_equals_theirs(twins, relative_error):
     assert relative_error(ours.decode(z), theirs.decode(z / 0.18215).sample) < 1e-8
 
 
-def test_the_text_encoder_equals_theirs(twins, relative_error):
+def test_the_text_encoder_equals_theirs(twins, relative_error, device):
     ours, theirs = twins("text_encoder", sd_v1())
-    ids = torch.tensor([[49406, 320, 736, 1212, *[49407] * 73]])
+    ids = torch.tensor([[49406, 320, 736, 1212, *[49407] * 73]], device=device)
     assert relative_error(ours(ids), theirs(ids).last_hidden_state) < 1e-8

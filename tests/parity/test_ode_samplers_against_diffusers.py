@@ -214,7 +214,7 @@ def test_plms_equals_diffusers_pndm_where_the_count_divides_1000(n_steps, spacin
     assert_equal(mine, theirs[1:], 1e-11)
 
 
-@pytest.mark.holds("labml_sd.sampler.solvers.unipc.unipc_bend")
+@pytest.mark.holds("labml_sd.sampler.solvers.unipc.higher_order_terms")
 @pytest.mark.parametrize("solver", ["bh1", "bh2"])
 @pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize("n_steps", [1, 2, 3, 20])

@@ -49,41 +49,43 @@ def encoders(request, make_encoders):
     return make_encoders(SHAPES[name], amplitude)
 
 
-def make_ids(config: TextEncoderConfig) -> torch.Tensor:
-    """Three prompts: none, one of half the length, and one that leaves no room for padding."""
+def make_ids(config: TextEncoderConfig, device: torch.device) -> torch.Tensor:
+    """Three prompts: an empty one, one of half the length, and one of the full length."""
     n = config.n_positions
     ids = torch.randint(0, config.bos_id, (3, n), generator=torch.Generator().manual_seed(0))
     ids[:, 0] = config.bos_id
     for row, end in enumerate((1, n // 2, n - 1)):
         ids[row, end:] = config.eos_id
-    return ids
+    return ids.to(device)
 
 
 @pytest.mark.holds("fact: small-inputs")
-def test_every_hidden_state_equals_theirs(encoders, relative_error):
+def test_every_hidden_state_equals_theirs(encoders, relative_error, device):
     ours, theirs = encoders
-    ids = make_ids(ours.config)
+    ids = make_ids(ours.config, device)
     expected = theirs(ids, output_hidden_states=True).hidden_states
     for state, their_state in zip(ours.hidden_states(ids), expected, strict=True):
         assert relative_error(state, their_state) < 1e-10
 
 
-def test_the_output_equals_theirs(encoders, relative_error):
+def test_the_output_equals_theirs(encoders, relative_error, device):
     ours, theirs = encoders
-    ids = make_ids(ours.config)
+    ids = make_ids(ours.config, device)
     assert relative_error(ours(ids), theirs(ids).last_hidden_state) < 1e-10
 
 
-def test_the_pooled_vector_equals_theirs(encoders, relative_error):
+def test_the_pooled_vector_equals_theirs(encoders, relative_error, device):
     ours, theirs = encoders
-    ids = make_ids(ours.config)
+    ids = make_ids(ours.config, device)
     assert relative_error(ours.pooled(ids), theirs(ids).pooler_output) < 1e-10
 
 
 @pytest.mark.holds("fact: blind-loading")
-def test_one_norm_anywhere_with_another_eps_would_be_seen(make_encoders, relative_error):
+def test_one_norm_anywhere_with_another_eps_would_be_seen(
+    make_encoders, relative_error, device
+):
     ours, theirs = make_encoders(SMALL, 0.01)
-    ids = make_ids(SMALL)
+    ids = make_ids(SMALL, device)
     expected = theirs(ids).last_hidden_state
     for name, module in ours.named_modules():
         if isinstance(module, nn.LayerNorm):
@@ -93,9 +95,9 @@ def test_one_norm_anywhere_with_another_eps_would_be_seen(make_encoders, relativ
 
 
 @pytest.mark.holds("fact: blind-loading")
-def test_the_other_activation_would_be_seen(make_encoders, relative_error):
+def test_the_other_activation_would_be_seen(make_encoders, relative_error, device):
     ours, theirs = make_encoders(SMALL, 1.0)
     for layer in ours.encoder.layers:
         layer.mlp.activation = nn.functional.gelu
-    ids = make_ids(SMALL)
+    ids = make_ids(SMALL, device)
     assert relative_error(ours(ids), theirs(ids).last_hidden_state) > 1e-4

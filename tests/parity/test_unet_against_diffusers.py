@@ -15,7 +15,7 @@ from diffusers.models.downsampling import Downsample2D
 from diffusers.models.embeddings import get_timestep_embedding
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
-from torch import Tensor, nn
+from torch import nn
 
 from labml_sd.checkpoint.layouts.diffusers import UNET_RESNET
 from labml_sd.config import ModelConfig, TextEncoderConfig, UNetConfig, tiny
@@ -46,17 +46,15 @@ SHAPES = {
         SMALL, n_transformer_layers=2, n_res_blocks=3, in_channels=9, out_channels=5
     ),
 }
-T = torch.tensor([3, 997])
-
-
-def randn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(
-        *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
-    )
 
 
 def model_of(unet: UNetConfig) -> ModelConfig:
     return ModelConfig(unet=unet, text_encoder=replace(TEXT, d_model=unet.d_cond))
+
+
+@pytest.fixture(scope="module")
+def times(device):
+    return torch.tensor([3, 997], device=device)
 
 
 @pytest.fixture(scope="module", params=SHAPES)
@@ -66,40 +64,43 @@ def unets(request, twins):
 
 @pytest.mark.holds("labml_sd.unet.unet.UNet", "fact: small-inputs")
 @pytest.mark.parametrize("amplitude", [1.0, 0.01])
-def test_the_unet_equals_theirs(unets, relative_error, amplitude):
+def test_the_unet_equals_theirs(unets, relative_error, amplitude, randn, times):
     ours, theirs = unets
     config = ours.config
     height, width = 2 * config.size_multiple, config.size_multiple
     x = amplitude * randn(2, config.in_channels, height, width)
     cond = randn(2, 7, config.d_cond, seed=1)
-    expected = theirs(x, T, encoder_hidden_states=cond).sample
-    assert relative_error(ours(x, T, cond), expected) < 1e-10
+    expected = theirs(x, times, encoder_hidden_states=cond).sample
+    assert relative_error(ours(x, times, cond), expected) < 1e-10
 
 
-def test_the_unet_equals_theirs_at_times_between_two_steps(twins, relative_error):
+def test_the_unet_equals_theirs_at_times_between_two_steps(
+    twins, relative_error, randn, device
+):
     ours, theirs = twins("unet", model_of(SMALL))
-    x, cond, t = randn(2, 4, 4, 4), randn(2, 7, 12, seed=1), torch.tensor([0.25, 731.5])
+    x, cond = randn(2, 4, 4, 4), randn(2, 7, 12, seed=1)
+    t = torch.tensor([0.25, 731.5], device=device)
     expected = theirs(x, t, encoder_hidden_states=cond).sample
     assert relative_error(ours(x, t, cond), expected) < 1e-10
 
 
 @pytest.mark.holds("fact: blind-loading")
-def test_one_norm_anywhere_with_another_eps_would_be_seen(twins, relative_error):
+def test_one_norm_anywhere_with_another_eps_would_be_seen(twins, relative_error, randn, times):
     ours, theirs = twins("unet", model_of(SMALL))
     x, cond = 0.01 * randn(2, 4, 4, 4), randn(2, 7, 12, seed=1)
-    expected = theirs(x, T, encoder_hidden_states=cond).sample
+    expected = theirs(x, times, encoder_hidden_states=cond).sample
     for name, module in ours.named_modules():
         if isinstance(module, nn.GroupNorm | nn.LayerNorm):
             right = module.eps
             module.eps = 1e-5 if right == 1e-6 else 1e-6
-            assert relative_error(ours(x, T, cond), expected) > 1e-9, name
+            assert relative_error(ours(x, times, cond), expected) > 1e-9, name
             module.eps = right
 
 
 @pytest.mark.holds("labml_sd.unet.blocks.ResBlock")
 @pytest.mark.parametrize("amplitude", [1.0, 0.01])
 @pytest.mark.parametrize("widths", [(8, 8), (8, 16)])
-def test_res_block_equals_resnet_block_2d(twin_of, relative_error, widths, amplitude):
+def test_res_block_equals_resnet_block_2d(twin_of, relative_error, widths, amplitude, randn):
     theirs = ResnetBlock2D(
         in_channels=widths[0], out_channels=widths[1], temb_channels=10, groups=4, eps=1e-5
     )
@@ -109,7 +110,7 @@ def test_res_block_equals_resnet_block_2d(twin_of, relative_error, widths, ampli
 
 
 @pytest.mark.parametrize("with_prompt", [True, False])
-def test_cross_attention_equals_theirs(twin_of, relative_error, with_prompt):
+def test_cross_attention_equals_theirs(twin_of, relative_error, with_prompt, randn):
     d_cond = 6 if with_prompt else 8
     theirs = Attention(query_dim=8, cross_attention_dim=d_cond, heads=2, dim_head=4)
     ours, theirs = twin_of(CrossAttention(8, d_cond, n_heads=2), theirs)
@@ -119,7 +120,7 @@ def test_cross_attention_equals_theirs(twin_of, relative_error, with_prompt):
 
 @pytest.mark.holds("labml_sd.unet.spatial_transformer.BasicTransformerBlock")
 @pytest.mark.parametrize("amplitude", [1.0, 0.01])
-def test_transformer_block_equals_theirs(twin_of, relative_error, amplitude):
+def test_transformer_block_equals_theirs(twin_of, relative_error, amplitude, randn):
     theirs = TheirTransformerBlock(
         8, num_attention_heads=2, attention_head_dim=4, cross_attention_dim=6
     )
@@ -129,7 +130,7 @@ def test_transformer_block_equals_theirs(twin_of, relative_error, amplitude):
 
 
 @pytest.mark.holds("fact: unet-pad", "fact: blind-loading")
-def test_down_sample_equals_theirs_with_a_pad_on_all_sides(twin_of, relative_error):
+def test_down_sample_equals_theirs_with_a_pad_on_all_sides(twin_of, relative_error, randn):
     ours, theirs = twin_of(
         DownSample(4), Downsample2D(4, use_conv=True, padding=1, name="op"), {"op": "conv"}
     )
@@ -137,7 +138,7 @@ def test_down_sample_equals_theirs_with_a_pad_on_all_sides(twin_of, relative_err
     assert relative_error(ours(x), theirs(x)) < 1e-12
 
 
-def test_up_sample_equals_theirs(twin_of, relative_error):
+def test_up_sample_equals_theirs(twin_of, relative_error, randn):
     ours, theirs = twin_of(UpSample(4), Upsample2D(4, use_conv=True))
     x = randn(2, 4, 3, 5)
     assert relative_error(ours(x), theirs(x)) < 1e-12

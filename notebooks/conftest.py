@@ -1,0 +1,41 @@
+"""pytest runs the solutions of the exercises too: they stand in the text of a notebook."""
+
+import re
+from collections import defaultdict
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbval.plugin import IPyNbCell, IPyNbFile
+
+
+class NotebookWithSolutions(IPyNbFile):
+    """nbval's notebook, then the solutions of its exercises, in the same kernel."""
+
+    def collect(self) -> Iterator[IPyNbCell]:
+        """The cells of the notebook, and one for each solution."""
+        yield from super().collect()
+        prose = "\n".join(cell.source for cell in self.nb.cells if cell.cell_type == "markdown")
+        folded = re.findall(r"<summary>Solution</summary>(.*?)</details>", prose, re.DOTALL)
+        for number, solution in enumerate(folded, start=1):
+            code = "\n".join(re.findall(r"^```python\n(.*?)^```$", solution, re.DOTALL | re.MULTILINE))
+            cell = nbformat.v4.new_code_cell(code)
+            unchecked: defaultdict[str, bool] = defaultdict(bool)
+            yield IPyNbCell.from_parent(
+                self,
+                name=f"Solution {number}",
+                cell_num=1000 + number,
+                cell=cell,
+                options=unchecked,
+            )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Generator[None, Any, Any]:
+    """Exchange nbval's notebooks for ours."""
+    found = yield
+    if any(isinstance(collector, IPyNbFile) for collector in found):
+        return [NotebookWithSolutions.from_parent(parent, path=file_path)]
+    return found
