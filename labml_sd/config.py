@@ -1,7 +1,7 @@
-r"""Every number of the models, once: Stable Diffusion v1 by default, and the bundled tiny model.
+r"""Every number of the models: Stable Diffusion v1 by default, and the bundled tiny model.
 
-Maps       nothing; frozen dataclasses with the reason or the source beside each number
-Reference  CompVis configs/stable-diffusion/v1-inference.yaml; the text tower: OpenAI CLIP ViT-L/14
+Maps       nothing; frozen dataclasses with the source of or the reason for each number
+Reference  CompVis configs/stable-diffusion/v1-inference.yaml; text: OpenAI CLIP ViT-L/14
 Tests      tests/test_config.py
 """
 
@@ -11,15 +11,15 @@ from typing import Any, Literal
 Activation = Literal["quick_gelu", "gelu"]
 
 MAX_NUMBER = 2**20  # the largest in use is a vocabulary of 49,408
-MAX_LAYERS = 128  # of anything that is repeated, and of levels: real ones have 32 at most
+MAX_LAYERS = 128  # and the largest number of levels; real networks have 32 at most
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextEncoderConfig:
-    """Shape of the CLIP text transformer. Defaults: CLIP ViT-L/14, the text encoder of SD v1."""
+    """Shape of the CLIP text transformer. Defaults: CLIP ViT-L/14, as in SD v1."""
 
     vocab_size: int = 49408  # 256 bytes, 256 bytes that end a word, 48,894 merges, 2 specials
-    n_positions: int = 77  # every prompt is cut or padded to this many tokens
+    n_positions: int = 77  # tokens to which every prompt is cut or padded
     d_model: int = 768
     n_layers: int = 12
     n_heads: int = 12
@@ -30,7 +30,7 @@ class TextEncoderConfig:
     eos_id: int = 49407  # also the padding of SD v1
 
     def __post_init__(self) -> None:
-        """Refuse a width that does not split into heads."""
+        """Raise ValueError if the width is not a multiple of the number of heads."""
         if self.d_model % self.n_heads:
             raise ValueError(
                 f"text encoder: width {self.d_model} does not split into {self.n_heads} heads"
@@ -39,35 +39,29 @@ class TextEncoderConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class UNetConfig:
-    """Shape of the U-Net. Defaults: SD v1 (v1-inference.yaml, `unet_config`)."""
+    """Shape of the U-Net. Defaults: SD v1 (`unet_config` in the yaml)."""
 
     in_channels: int = 4
     out_channels: int = 4
     channels: int = 320  # width of level 0
     channel_multipliers: tuple[int, ...] = (1, 2, 4, 4)
-    attention_levels: tuple[int, ...] = (
-        0,
-        1,
-        2,
-    )  # the deepest level has none; the middle always has one
+    # The deepest level has no attention, the middle block always has.
+    attention_levels: tuple[int, ...] = (0, 1, 2)
     n_res_blocks: int = 2
-    n_heads: int = 8  # the same on every level, so the head size grows: 40, 80, 160
+    n_heads: int = 8  # on every level, so the head size is 40, 80 or 160
     n_transformer_layers: int = 1
     d_cond: int = 768  # width of the text embedding
     norm_groups: int = 32
 
     def __post_init__(self) -> None:
-        """Refuse widths that do not split into heads or into norm groups."""
+        """Raise ValueError if a width is not a multiple of the numbers of heads and groups."""
         for level, multiplier in enumerate(self.channel_multipliers):
             width = self.channels * multiplier
-            if width % self.n_heads:
-                raise ValueError(
-                    f"U-Net level {level}: width {width} does not split into {self.n_heads} heads"
-                )
-            if width % self.norm_groups:
-                raise ValueError(
-                    f"U-Net level {level}: width {width} does not split into {self.norm_groups} groups"
-                )
+            for n, name in ((self.n_heads, "heads"), (self.norm_groups, "groups")):
+                if width % n:
+                    raise ValueError(
+                        f"U-Net level {level}: width {width} does not split into {n} {name}"
+                    )
         if any(not 0 <= level < self.n_levels for level in self.attention_levels):
             raise ValueError(
                 f"attention levels {self.attention_levels} for {self.n_levels} levels"
@@ -75,78 +69,76 @@ class UNetConfig:
 
     @property
     def n_levels(self) -> int:
-        """Number of sizes that a feature map has inside the U-Net."""
+        """Number of sizes of feature maps inside the U-Net."""
         return len(self.channel_multipliers)
 
     @property
     def size_multiple(self) -> int:
-        """A latent's sides must be multiples of this: the down path halves them between levels."""
+        """The sides of a latent must be multiples of this, since each level halves them."""
         return 2 ** (self.n_levels - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderConfig:
-    """Shape of the KL autoencoder. Defaults: SD v1 (v1-inference.yaml, `first_stage_config`)."""
+    """Shape of the KL autoencoder. Defaults: SD v1 (`first_stage_config` in the yaml)."""
 
     image_channels: int = 3
     channels: int = 128
     channel_multipliers: tuple[int, ...] = (1, 2, 4, 4)
-    n_res_blocks: int = 2  # in the encoder; the decoder has one more on every level
+    n_res_blocks: int = 2  # of a level of the encoder; the decoder's levels have one more
     z_channels: int = 4
     norm_groups: int = 32
-    scale_factor: float = (
-        0.18215  # 1 / std of the first latents of SD's training run: unit variance
-    )
+    scale_factor: float = 0.18215  # 1 / standard deviation of the latents in SD's training
 
     @property
     def downsampling_factor(self) -> int:
-        """Pixels per side of one latent cell: 8 for four levels."""
+        """Pixels per side of one latent position: 8 for four levels."""
         return 2 ** (len(self.channel_multipliers) - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
-    """The noise schedule. Defaults: SD v1 (v1-inference.yaml, `linear_start` and `linear_end`)."""
+    """The noise schedule. Defaults: SD v1 (`linear_start`, `linear_end` in the yaml)."""
 
     n_steps: int = 1000
     beta_start: float = 0.00085
-    beta_end: float = 0.012  # square roots are spaced evenly between the two ("scaled linear")
+    beta_end: float = 0.012  # sqrt(beta) is linear between the two ("scaled linear")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """A whole model: its networks, its schedule, and the defaults of a run."""
+    """A whole model: networks, noise schedule, and defaults for generation."""
 
     name: str = "sd-v1"
     text_encoder: TextEncoderConfig = field(default_factory=TextEncoderConfig)
     unet: UNetConfig = field(default_factory=UNetConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    image_size: int = 512  # pixels; the size the model was trained at
+    image_size: int = 512  # pixels a side, at which the model was trained
     guidance_scale: float = 7.5
 
     def __post_init__(self) -> None:
-        """Refuse networks that do not fit one another, or that nobody could build."""
+        """Raise ValueError for networks that do not fit together or are impossibly large."""
         for part in (self.text_encoder, self.unet, self.autoencoder, self.schedule):
             _check_numbers(part)
         if self.unet.d_cond != self.text_encoder.d_model:
             raise ValueError(
-                f"the U-Net listens to width {self.unet.d_cond}, "
-                f"the text encoder speaks {self.text_encoder.d_model}"
+                f"the U-Net's d_cond is {self.unet.d_cond}, the text encoder's d_model "
+                f"{self.text_encoder.d_model}; they must be equal"
             )
 
     @property
     def size_multiple(self) -> int:
-        """An image's sides must be multiples of this: 64 pixels for SD."""
+        """The sides of an image must be multiples of this: 64 pixels for SD v1."""
         return self.autoencoder.downsampling_factor * self.unet.size_multiple
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries and lists, ready for JSON."""
+        """As dictionaries and tuples, which can be written as JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":
-        """Read back what `to_dict` wrote, also after a trip through JSON (which turns tuples into lists)."""
+        """The inverse of `to_dict`, also after JSON, which turns tuples into lists."""
         parts = {
             "text_encoder": TextEncoderConfig,
             "unet": UNetConfig,
@@ -158,19 +150,16 @@ class ModelConfig:
 
 
 def _check_numbers(part: Any) -> None:
-    """A file of a stranger says how large its networks are; merely to lay them out could take for ever."""
+    """Raise ValueError for sizes in an untrusted file that would take hours to build."""
     for name, value in vars(part).items():
         numbers = value if isinstance(value, tuple) else (value,)
-        limit = (
-            MAX_LAYERS
-            if name.startswith("n_") and ("layers" in name or "blocks" in name)
-            else MAX_NUMBER
-        )
-        if len(numbers) > MAX_LAYERS or any(
-            isinstance(n, int) and not 0 <= n <= limit for n in numbers
-        ):
+        repeated = name.startswith("n_") and ("layers" in name or "blocks" in name)
+        limit = MAX_LAYERS if repeated else MAX_NUMBER
+        out_of_range = any(isinstance(n, int) and not 0 <= n <= limit for n in numbers)
+        if out_of_range or len(numbers) > MAX_LAYERS:
             raise ValueError(
-                f"{type(part).__name__}: {name} is {str(value)[:40]}, beyond any network there is"
+                f"{type(part).__name__}: {name} is {str(value)[:40]}; "
+                f"expected at most {MAX_LAYERS} numbers from 0 to {limit}"
             )
 
 
@@ -179,15 +168,15 @@ def _tuples(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def sd_v1() -> ModelConfig:
-    """Stable Diffusion v1.1 to v1.5: one shape, other weights."""
+    """Stable Diffusion v1.1 to v1.5, which differ in their weights only."""
     return ModelConfig()
 
 
 def tiny(vocab_size: int = 657) -> ModelConfig:
     """Shape of the bundled model: 128x128 pixels, a latent of [4 16 16], 9.2 M parameters.
 
-    `norm_groups` is 8, not 32: at 32 channels, 32 groups would hold one channel each and wipe
-    out every channel's mean, which is what a flat sky is made of.
+    `norm_groups` is 8, not 32: 32 groups of 32 channels would normalise each channel by itself
+    and remove its mean, which carries the colour of large flat areas.
     """
     return ModelConfig(
         name="tiny",
@@ -214,7 +203,7 @@ def tiny(vocab_size: int = 657) -> ModelConfig:
             channel_multipliers=(1, 2, 3, 3),
             n_res_blocks=1,
             norm_groups=8,
-            scale_factor=1.0,  # before training; the measured one is in the bundled folder's vae/config.json
+            scale_factor=1.0,  # replaced by the measured scale after training
         ),
         image_size=128,
         guidance_scale=3.0,

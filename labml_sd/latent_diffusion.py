@@ -1,4 +1,4 @@
-r"""Latent diffusion: the three networks and the schedule, held together.
+r"""Latent diffusion: the three networks and the noise schedule in one module.
 
 Maps       prompts -> c; image <-> z; (x_t, t, c) -> eps
 Paper      Rombach et al. 2022, arXiv:2112.10752, figure 3
@@ -20,12 +20,12 @@ from labml_sd.unet import NO_RESIDUALS, UNet, UNetResiduals
 
 
 class LatentDiffusion(nn.Module):
-    r"""What every task needs; no logic of its own.
+    r"""Text encoder, U-Net, autoencoder and schedule; no logic of its own.
 
-    The diffusion runs on the autoencoder's latents, not on pixels: 48 times fewer numbers.
-    `source` is where the weights came from (a path or a hub id; empty for weights made in
-    place). With `fast` the pipelines take the room `fast` to the same numbers; `forward` and
-    the rest below are always the networks as they stand.
+    The diffusion runs on the autoencoder's latents, which have 48 times fewer numbers than the
+    pixels. `source` is the path or hub id that the weights were loaded from, empty if there is
+    none. If `fast` is set, the pipelines use `acceleration.accelerated(model)`; the methods
+    below always use these networks.
     """
 
     def __init__(self, config: ModelConfig, tokenizer: Any, *, source: str = "") -> None:
@@ -40,26 +40,26 @@ class LatentDiffusion(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the U-Net's weights are."""
+        """The device of the U-Net's weights."""
         return next(self.unet.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Number format of the U-Net's weights."""
+        """The number format of the U-Net's weights."""
         return next(self.unet.parameters()).dtype
 
     def encode_prompt(self, prompts: str | list[str]) -> Float[Tensor, "b n d"]:
-        """Embeddings c of the prompts. PromptError for what is not text; a warning when a prompt is cut."""
+        """Embeddings c of prompts. PromptError for anything but text; warns if one is cut."""
         return self.text_encoder(prompts)
 
     def encode_image(
         self, image: Float[Tensor, "b 3 H W"], generator: Generator | None = None
     ) -> Float[Tensor, "b z h w"]:
-        """Scaled latent of images in [-1, 1]: the posterior's mean, or a draw when a generator is given."""
+        """Scaled latent of images in [-1, 1]: the posterior's mean, or a sample of it."""
         return self.autoencoder.encode(image.to(self.autoencoder.quant_conv.weight), generator)
 
     def decode_latent(self, z: Float[Tensor, "b z h w"]) -> Float[Tensor, "b 3 H W"]:
-        """Images of scaled latents; values can pass [-1, 1] a little."""
+        """Images of scaled latents; values can exceed [-1, 1] slightly."""
         return self.autoencoder.decode(z.to(self.autoencoder.post_quant_conv.weight))
 
     def forward(
@@ -69,5 +69,5 @@ class LatentDiffusion(nn.Module):
         c: Float[Tensor, "rows n d"],
         residuals: UNetResiduals = NO_RESIDUALS,
     ) -> Float[Tensor, "rows z h w"]:
-        r"""Predicted noise $\epsilon_\theta(x_t, t, c)$, a row for each prompt: see `UNet.forward`."""
+        r"""Predicted noise $\epsilon_\theta(x_t, t, c)$, one for each row of c."""
         return self.unet(x, t, c, residuals)

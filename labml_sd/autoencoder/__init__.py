@@ -1,10 +1,10 @@
-"""Room: image <-> latent.
+r"""Image <-> latent.
 
-gaussian.py     moments [b 2z h w] -> samples, mean, KL
 blocks.py       ResNet block, attention block, down- and up-sampling
-encoder.py      image [b 3 H W] -> moments [b 2z h w]
-decoder.py      latent [b z h w] -> image [b 3 H W]
-autoencoder.py  the two together, and the scale of the latent
+encoder.py      image [b 3 H W] -> moments [b 2z H/f W/f]
+gaussian.py     moments [b 2z h w] -> samples, mean, KL divergence
+decoder.py      latent [b z h w] -> image [b 3 f*h f*w]
+autoencoder.py  encoder, posterior and decoder together, with the scale of the latent
 """
 
 from labml_sd.autoencoder.autoencoder import Autoencoder

@@ -1,8 +1,8 @@
 r"""The KL autoencoder: image to latent and back.
 
-Maps       image [b 3 H W] in [-1, 1]  <->  z [b 4 H/8 W/8], about unit variance
+Maps       image [b 3 H W] in [-1, 1]  <->  z [b 4 H/8 W/8], of about unit variance
 Paper      Rombach et al. 2022, arXiv:2112.10752, section 3.1
-Reference  CompVis ldm/models/autoencoder.py, AutoencoderKL (attribute names kept for the checkpoint)
+Reference  CompVis ldm/models/autoencoder.py, AutoencoderKL (attribute names of the checkpoint)
 Tests      tests/autoencoder/test_autoencoder.py
 """
 
@@ -16,15 +16,15 @@ from labml_sd.config import AutoencoderConfig
 
 
 class Autoencoder(nn.Module):
-    r"""Encoder, decoder, and the scale between the latent and the diffusion.
+    r"""Encoder, decoder, and the scale of the latent.
 
     $$ z = s \cdot \mathrm{posterior}(image), \qquad image \approx \mathrm{decoder}(z / s) $$
 
-    The scale $s$ (0.18215 in SD v1) stands here and nowhere else. The diffusion adds noise of
-    variance 1; only with latents of variance about 1 does the noise schedule mean what it says.
+    The scale $s$ (0.18215 in SD v1) is applied in this class only. The diffusion adds noise of
+    variance 1, and the noise schedule is made for latents of variance about 1.
 
-    `quant_conv` and `post_quant_conv` quantise nothing. They are plain 1x1 convolutions; the
-    names come from the VQ autoencoder this class grew from.
+    `quant_conv` and `post_quant_conv` do not quantise. They are plain 1x1 convolutions; the
+    names come from the VQ autoencoder that CompVis derived this one from.
     """
 
     def __init__(self, config: AutoencoderConfig) -> None:
@@ -36,29 +36,32 @@ class Autoencoder(nn.Module):
         self.post_quant_conv = nn.Conv2d(config.z_channels, config.z_channels, 1)
 
     def posterior(self, image: Float[Tensor, "b c H W"]) -> GaussianPosterior:
-        """The cloud of latents that stand for an image, before the scale. Sides: multiples of the factor."""
-        return GaussianPosterior(self.quant_conv(self.encoder(image)))
+        """Distribution of the unscaled latent. Sides: multiples of the down-sampling factor."""
+        # [b 2z H/f W/f]: mean and log-variance of each latent number
+        moments = self.quant_conv(self.encoder(image))
+        return GaussianPosterior(moments)
 
     def encode(
         self, image: Float[Tensor, "b c H W"], generator: Generator | None = None
     ) -> Float[Tensor, "b z h w"]:
-        """Scaled latent: a draw when a generator is given, the mean when not."""
+        """Scaled latent: a sample of the posterior if a generator is given, else its mean."""
         posterior = self.posterior(image)
         drawn = posterior.mode() if generator is None else posterior.sample(generator)
         return self.scaled(drawn)
 
     def scaled(self, drawn: Float[Tensor, "b z h w"]) -> Float[Tensor, "b z h w"]:
-        """Latent of the diffusion for a latent of the posterior."""
+        """The diffusion's latent for a latent of the posterior."""
         return self.config.scale_factor * drawn
 
     def unscaled(self, z: Float[Tensor, "b z h w"]) -> Float[Tensor, "b z h w"]:
-        """Latent of the posterior for a latent of the diffusion."""
+        """The posterior's latent for a latent of the diffusion."""
         return z / self.config.scale_factor
 
     def decode(self, z: Float[Tensor, "b z h w"]) -> Float[Tensor, "b c H W"]:
-        """Image of a scaled latent. Values can pass [-1, 1] a little: the caller clamps."""
+        """Image of a scaled latent. Values can exceed [-1, 1] slightly; nothing is clamped."""
+        # [b z h w], then [b c f*h f*w]
         return self.decoder(self.post_quant_conv(self.unscaled(z)))
 
     def forward(self, image: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c H W"]:
-        """The round trip through the mean: what the autoencoder can keep of an image."""
+        """The reconstruction from the posterior's mean."""
         return self.decode(self.encode(image))

@@ -1,8 +1,8 @@
-r"""The blocks of the autoencoder: ResNet block, attention over positions, down- and up-sampling.
+r"""The blocks of the autoencoder: ResNet block, self-attention, down- and up-sampling.
 
 Maps       x [b c h w]  ->  [b c' h w], [b c h/2 w/2] or [b c 2h 2w]
 Paper      Esser et al. 2021 (VQGAN), arXiv:2012.09841, appendix A
-Reference  CompVis ldm/modules/diffusionmodules/model.py (attribute names kept for the checkpoint)
+Reference  CompVis ldm/modules/diffusionmodules/model.py (attribute names of the checkpoint)
 Tests      tests/autoencoder/test_blocks.py
 """
 
@@ -15,20 +15,20 @@ from torch.nn import functional as F
 def norm(channels: int, groups: int) -> nn.GroupNorm:
     """Group norm with eps 1e-6.
 
-    The U-Net's blocks use 1e-5. No checkpoint key tells the two apart, and at unit scale the
-    error hides; it shows where activations are small.
+    The U-Net's ResBlocks use 1e-5. Both have the same checkpoint keys, and the difference only
+    shows where activations are small.
     """
     return nn.GroupNorm(groups, channels, eps=1e-6)
 
 
 class ResnetBlock(nn.Module):
-    r"""Two convolutions and a way around them.
+    r"""Two convolutions and a skip (residual) connection.
 
     $$ y = \mathrm{skip}(x) + \mathrm{conv}_2(\mathrm{silu}(\mathrm{norm}_2(
         \mathrm{conv}_1(\mathrm{silu}(\mathrm{norm}_1(x)))))) $$
 
-    Norm and activation stand before the convolution, so the way around stays a plain sum from
-    end to end (He et al. 2016, arXiv:1603.05027). Unlike the U-Net's ResBlock it knows no time.
+    Norm and activation come before each convolution ("pre-activation", He et al. 2016,
+    arXiv:1603.05027). Unlike the U-Net's ResBlock it has no time embedding.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, norm_groups: int = 32) -> None:
@@ -37,15 +37,18 @@ class ResnetBlock(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.norm2 = norm(out_channels, norm_groups)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        # A sum needs equal widths: a 1x1 convolution changes the width of the way around.
+        # A sum needs equal widths, so a 1x1 convolution adapts the skip connection if needed.
         self.nin_shortcut: nn.Module = nn.Identity()
         if in_channels != out_channels:
             self.nin_shortcut = nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h w"]:
-        """Keep the size, change the width."""
+        """Keep the size, change the width from c to c2 channels."""
+        # [b c2 h w]: the first convolution changes the width
         h = self.conv1(F.silu(self.norm1(x)))
+        # [b c2 h w]: the second one keeps it
         h = self.conv2(F.silu(self.norm2(h)))
+        # [b c2 h w]: the skip connection, widened if c and c2 differ, plus the residual
         return self.nin_shortcut(x) + h
 
 
@@ -54,10 +57,9 @@ class AttnBlock(nn.Module):
 
     $$ y = x + W_o\, V\, \mathrm{softmax}\!\left(\frac{Q^\top K}{\sqrt{c}}\right)^{\!\top} $$
 
-    The tokens are the h*w positions, the features are the channels. The softmax runs over the
-    positions that are looked at, so every position takes a weighted mean of all values. A 1x1
-    convolution is a linear layer applied at each position, which is why `q`, `k`, `v` are
-    convolutions here.
+    The tokens are the h*w positions, and a token's features are the channels. The softmax runs
+    over the keys, so the output at each position is a weighted mean of the values at all
+    positions. A 1x1 convolution is a linear layer applied at each position.
     """
 
     def __init__(self, channels: int, *, norm_groups: int = 32) -> None:
@@ -69,22 +71,25 @@ class AttnBlock(nn.Module):
         self.proj_out = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Let every position look at every other one."""
+        """Mix information between all positions; keep size and width."""
         normed = self.norm(x)
+        # three times [b 1 h*w c]: one head, one token for each position
         q, k, v = (
             rearrange(layer(normed), "b c h w -> b 1 (h w) c").contiguous()
             for layer in (self.q, self.k, self.v)
         )
-        looked = F.scaled_dot_product_attention(q, k, v)
-        return x + self.proj_out(rearrange(looked, "b 1 (h w) c -> b c h w", h=x.shape[2]))
+        # [b 1 h*w c]: softmax(q k^T / sqrt(c)) v
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        # [b c h w]: tokens back to a map, last projection, skip connection
+        return x + self.proj_out(rearrange(mixed, "b 1 (h w) c -> b c h w", h=x.shape[2]))
 
 
 class DownSample(nn.Module):
     """Halve both sides with a strided convolution.
 
-    The pad is one row at the bottom and one column at the right, and none at the top and left.
-    The U-Net's down-sampling pads all four sides. With the wrong pad every shape still fits,
-    and the picture moves.
+    It pads one row at the bottom and one column at the right, and nothing at the top and left.
+    The U-Net's down-sampling pads all four sides. With the wrong padding all shapes still fit,
+    but the picture is shifted.
     """
 
     def __init__(self, channels: int) -> None:
@@ -92,24 +97,31 @@ class DownSample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, stride=2)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
-        """Pad as left, right, top, bottom = 0, 1, 0, 1; then take every second position."""
-        return self.conv(F.pad(x, (0, 1, 0, 1)))
+        """Half the size, rounded down."""
+        # [b c h+1 w+1]: padding left, right, top, bottom = 0, 1, 0, 1
+        padded = F.pad(x, (0, 1, 0, 1))
+        # [b c h/2 w/2]: every second position
+        return self.conv(padded)
 
 
 class UpSample(nn.Module):
-    """Double both sides: repeat every position, then smooth the steps with a convolution."""
+    """Double both sides: repeat every position, then convolve.
+
+    A transposed convolution would leave a checkerboard pattern; this does not.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
-        """A transposed convolution would leave a checkerboard; repeating does not."""
+        """Twice the size."""
+        # [b c 2h 2w]: each position becomes 2x2 equal ones, which the convolution smooths
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
 class MidBlock(nn.Module):
-    """ResNet block, attention, ResNet block, at the smallest size: only here is the whole picture seen."""
+    """ResNet block, attention, ResNet block, at the smallest size, where attention is cheap."""
 
     def __init__(self, channels: int, *, norm_groups: int = 32) -> None:
         super().__init__()

@@ -1,8 +1,9 @@
-r"""Encoder: an image becomes the moments of a small latent.
+r"""Encoder: image to the moments (mean and log-variance) of a latent.
 
 Maps       image [b 3 H W] in [-1, 1]  ->  moments [b 2z H/f W/f]
 Paper      Rombach et al. 2022, arXiv:2112.10752, section 3.1 and appendix G
-Reference  CompVis ldm/modules/diffusionmodules/model.py, Encoder (attribute names kept for the checkpoint)
+Reference  CompVis ldm/modules/diffusionmodules/model.py, Encoder (attribute names of the
+           checkpoint)
 Tests      tests/autoencoder/test_encoder.py
 """
 
@@ -17,7 +18,7 @@ from labml_sd.config import AutoencoderConfig
 
 
 class DownLevel(nn.Module):
-    """The blocks of one size, and the way down to the next. The last level has no way down."""
+    """The blocks of one size, then down-sampling; the last level has no down-sampling."""
 
     def __init__(
         self, in_channels: int, out_channels: int, config: AutoencoderConfig, *, last: bool
@@ -30,17 +31,19 @@ class DownLevel(nn.Module):
         self.downsample = nn.Identity() if last else DownSample(out_channels)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
-        """Blocks, then half the size."""
+        """Change the width to c2, then halve the size (except on the last level)."""
+        # [b c2 h w]: the first block changes the width
         for block in self.block:
             x = block(x)
+        # [b c2 h/2 w/2]
         return self.downsample(x)
 
 
 class Encoder(nn.Module):
-    """Widen while shrinking.
+    """Convolution, levels, middle block, and a last convolution to the moments.
 
-    Each level halves both sides, so a quarter of the positions is left. More channels make up
-    for part of it: what was place becomes feature.
+    Each level but the last halves both sides, which leaves a quarter of the positions. More
+    channels make up for part of it.
     """
 
     def __init__(self, config: AutoencoderConfig) -> None:
@@ -55,12 +58,17 @@ class Encoder(nn.Module):
         )
         self.mid = MidBlock(widths[-1], norm_groups=config.norm_groups)
         self.norm_out = norm(widths[-1], config.norm_groups)
-        # Twice the latent's channels: mean and log-variance of each number.
+        # Twice the channels of the latent: the mean and the log-variance of each number.
         self.conv_out = nn.Conv2d(widths[-1], 2 * config.z_channels, 3, padding=1)
 
     def forward(self, image: Float[Tensor, "b c H W"]) -> Float[Tensor, "b z2 h w"]:
         """Run the levels from the largest size to the smallest."""
+        # [b c_first H W]
         x = self.conv_in(image)
+        # each level but the last halves the size; finally [b c_last H/f W/f]
         for level in self.down:
             x = level(x)
-        return self.conv_out(F.silu(self.norm_out(self.mid(x))))
+        # [b c_last H/f W/f]: attention lets every position see the whole image
+        x = self.mid(x)
+        # [b 2z H/f W/f]: the moments
+        return self.conv_out(F.silu(self.norm_out(x)))

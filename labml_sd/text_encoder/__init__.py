@@ -1,8 +1,8 @@
-"""Room: prompt -> c.
+r"""Prompt -> c, the vectors that condition the U-Net.
 
 tokenizer.py         list[str] -> token ids [b 77]
 clip_transformer.py  token ids -> hidden states [b 77 d]
-clip_embedder.py     the two together
+clip_embedder.py     the two together: list[str] -> c [b 77 d]
 """
 
 from labml_sd.text_encoder.clip_embedder import CLIPTextEmbedder

@@ -1,4 +1,4 @@
-r"""CLIP text embedder: prompts become what the U-Net listens to.
+r"""CLIP text embedder: prompts to the vectors that condition the U-Net.
 
 Maps       list[str]  ->  cond [b 77 d_model]
 Paper      Rombach et al. 2022, arXiv:2112.10752, section 3.3
@@ -17,10 +17,10 @@ from labml_sd.text_encoder.tokenizer import tokenize
 
 
 class CLIPTextEmbedder(nn.Module):
-    """Tokenizer and text transformer together.
+    """Tokenizer and text transformer.
 
-    SD did not train this part: CLIP is taken as it came, and only the U-Net learnt to listen to
-    it. All 77 vectors go on, those of the padding too.
+    SD uses CLIP as published and did not train it further; only the U-Net was trained on its
+    output. All 77 vectors are used, including those of the padding.
     """
 
     def __init__(self, config: TextEncoderConfig, tokenizer: Any) -> None:
@@ -30,7 +30,7 @@ class CLIPTextEmbedder(nn.Module):
         self.transformer = CLIPTextTransformer(config)
 
     def ids(self, prompts: str | list[str]) -> Int[Tensor, "b n"]:
-        """Token ids, on the transformer's device. Raises PromptError for what is not text."""
+        """Token ids, on the transformer's device. Raises PromptError for anything but text."""
         config = self.config
         ids = tokenize(
             self.tokenizer,
@@ -42,5 +42,9 @@ class CLIPTextEmbedder(nn.Module):
         return ids.to(self.transformer.final_layer_norm.weight.device)
 
     def forward(self, prompts: str | list[str], layer: int = -1) -> Float[Tensor, "b n d"]:
-        """Embed prompts. Raises PromptError for what is not text; warns when a prompt is cut."""
+        """Embed prompts; `layer` as in `CLIPTextTransformer.forward`.
+
+        Raises PromptError for anything but text; warns if a prompt is cut.
+        """
+        # ids [b 77], then c [b 77 d]
         return self.transformer(self.ids(prompts), layer)

@@ -1,8 +1,9 @@
-r"""The text half of CLIP: token ids become vectors that know their neighbours.
+r"""The text transformer of CLIP: token ids to contextual vectors.
 
 Maps       ids [b n]  ->  hidden states [b n d_model]
-Paper      Radford et al. 2021, arXiv:2103.00020, section 2.4; Radford et al. 2019 (GPT-2), section 2.3
-Reference  transformers' CLIPTextModel (attribute names kept for the checkpoint)
+Paper      Radford et al. 2021, arXiv:2103.00020, section 2.4
+           Radford et al. 2019 (GPT-2), section 2.3
+Reference  transformers' CLIPTextModel (attribute names of the checkpoint)
 Tests      tests/text_encoder/test_clip_transformer.py
 """
 
@@ -17,12 +18,12 @@ QUICK = 1.702
 
 
 def quick_gelu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    r"""OpenAI's approximation of the GELU, $x\,\sigma(1.702\,x)$ (Hendrycks and Gimpel 2016, section 2)."""
+    r"""An approximation of the GELU, $x\,\sigma(1.702\,x)$ (arXiv:1606.08415, section 2)."""
     return x * torch.sigmoid(QUICK * x)
 
 
 class Embeddings(nn.Module):
-    """A vector for what a token is, plus a vector for where it stands."""
+    """Token embedding plus position embedding."""
 
     def __init__(self, config: TextEncoderConfig) -> None:
         super().__init__()
@@ -30,12 +31,13 @@ class Embeddings(nn.Module):
         self.position_embedding = nn.Embedding(config.n_positions, config.d_model)
 
     def forward(self, ids: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
-        """Positions count from 0 at the start mark."""
+        """A vector for each token. Positions count from 0, the start marker."""
+        # [b n d] + [n d]: the same position vectors for every prompt
         return self.token_embedding(ids) + self.position_embedding.weight[: ids.shape[1]]
 
 
 class CausalSelfAttention(nn.Module):
-    """Each token listens to itself and to those before it, as in the language models CLIP was built after."""
+    """Self-attention in which each token attends to itself and to earlier tokens only."""
 
     def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__()
@@ -45,17 +47,20 @@ class CausalSelfAttention(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        """The mask hides what comes later, so a word's vector depends only on what was said so far."""
+        """Mix information between tokens; a vector depends only on the tokens up to its own."""
+        # three times [b heads n d/heads]
         q, k, v = (
-            layer(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # [b heads n d_head]
+            layer(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
             for layer in (self.q_proj, self.k_proj, self.v_proj)
         )
-        heard = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.out_proj(heard.transpose(1, 2).flatten(2))
+        # [b heads n d/heads]: softmax(q k^T / sqrt(d/heads)) v; weights on later tokens are 0
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        # [b n d]: the heads side by side, then the last projection
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
 
 class MLP(nn.Module):
-    """Widen, bend, narrow."""
+    """Two linear layers with an activation between them."""
 
     def __init__(self, d_model: int, d_mlp: int, activation: Activation) -> None:
         super().__init__()
@@ -64,12 +69,13 @@ class MLP(nn.Module):
         self.activation = quick_gelu if activation == "quick_gelu" else F.gelu
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        """Each token for itself."""
+        """The same function for each token."""
+        # [b n d_mlp] inside, [b n d] again at the end
         return self.fc2(self.activation(self.fc1(x)))
 
 
 class EncoderLayer(nn.Module):
-    """Attention, then MLP; the norms stand before, so the sum runs through from first layer to last."""
+    """Attention and MLP, each with a layer norm before it and a skip connection around it."""
 
     def __init__(self, config: TextEncoderConfig) -> None:
         super().__init__()
@@ -80,12 +86,14 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """Keep the shape."""
+        # [b n d]: information from earlier tokens is added
         x = x + self.self_attn(self.layer_norm1(x))
+        # [b n d]: each token is processed by itself
         return x + self.mlp(self.layer_norm2(x))
 
 
 class Encoder(nn.Module):
-    """The stack of layers. A module of its own only because the checkpoint says `encoder.layers`."""
+    """The stack of layers; a separate module because checkpoints have keys `encoder.layers`."""
 
     def __init__(self, config: TextEncoderConfig) -> None:
         super().__init__()
@@ -93,7 +101,7 @@ class Encoder(nn.Module):
 
 
 class CLIPTextTransformer(nn.Module):
-    """Embeddings, layers, a last norm."""
+    """Embeddings, layers, final layer norm."""
 
     def __init__(self, config: TextEncoderConfig) -> None:
         super().__init__()
@@ -103,20 +111,22 @@ class CLIPTextTransformer(nn.Module):
         self.final_layer_norm = nn.LayerNorm(config.d_model, eps=config.norm_eps)
 
     def hidden_states(self, ids: Int[Tensor, "b n"]) -> list[Float[Tensor, "b n d"]]:
-        """What goes into the first layer, then what comes out of each: n_layers + 1 states, not normed."""
+        """The first layer's input and each layer's output, n_layers + 1 states without norm."""
         states = [self.embeddings(ids)]
         for layer in self.encoder.layers:
             states.append(layer(states[-1]))
         return states
 
     def forward(self, ids: Int[Tensor, "b n"], layer: int = -1) -> Float[Tensor, "b n d"]:
-        """The normed output of one layer: -1, the last, is what SD v1 listens to; -2 is "clip skip 2".
+        """The normalised output of one layer: -1, the last one, for SD v1; -2 is "clip skip 2".
 
-        Raises IndexError for a layer that is not there.
+        Raises IndexError for a layer that does not exist.
         """
+        # [b n d]: the final norm follows whichever layer is chosen
         return self.final_layer_norm(self.hidden_states(ids)[layer])
 
     def pooled(self, ids: Int[Tensor, "b n"]) -> Float[Tensor, "b d"]:
-        """The vector at the first end mark: under the causal mask, the first to hear the whole prompt."""
+        """The vector at the first end marker, the first that depends on the whole prompt."""
+        # [b]: the position of the first end marker of each prompt
         at = (ids == self.config.eos_id).int().argmax(dim=-1)
         return self.forward(ids)[torch.arange(len(ids), device=ids.device), at]

@@ -1,8 +1,8 @@
-r"""Tokenizer: text becomes numbers.
+r"""Tokenizer: text to token ids.
 
 Maps       list[str]  ->  token ids [b 77]
 Paper      Sennrich et al. 2016, arXiv:1508.07909 (byte-pair encoding)
-Reference  transformers' CLIPTokenizer, used as it is
+Reference  transformers' CLIPTokenizer, which is used here
 Tests      tests/text_encoder/test_tokenizer.py
 """
 
@@ -23,32 +23,30 @@ from labml_sd.errors import CheckpointError, PromptError
 FILES = ("vocab.json", "merges.txt")
 START, END = "<|startoftext|>", "<|endoftext|>"
 MAX_BYTES = 2**20  # of one prompt, in UTF-8
-_READ = (
-    2**13
-)  # characters; no token of a CLIP tokenizer is so long that 75 of them could use up more
-_QUOTED = 1000  # characters of what was cut off
-# To the tokenizer, too, any number of these is one space.
+_READ = 2**13  # characters that are tokenized: 75 tokens of a CLIP tokenizer are shorter
+_QUOTED = 1000  # characters of the part cut off that a warning quotes
+# Whitespace: the tokenizer treats any number of these as one space.
 _SPACES = re.compile(r"[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
 
 
 def load_tokenizer(folder: str | PathLike[str]) -> Any:
-    """Open a folder with `vocab.json` and `merges.txt`; no network. Returns transformers' CLIPTokenizer.
+    """Load transformers' CLIPTokenizer from a folder, without network access.
 
-    Raises CheckpointError when a file is missing or damaged.
+    Raises CheckpointError if `vocab.json` or `merges.txt` is missing or damaged.
     """
     missing = [name for name in FILES if not (Path(folder) / name).is_file()]
     if missing:
         raise CheckpointError(
             f"{folder}: no {' and no '.join(missing)}; give the folder of a CLIP tokenizer"
         )
-    from transformers import CLIPTokenizer  # takes most of a second, so only when it is needed
+    from transformers import CLIPTokenizer  # imported here because it takes most of a second
 
     try:
         return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
-            f"{folder}: the tokenizer files cannot be read ({reason}); copy them anew"
+            f"{folder}: the tokenizer files cannot be read ({reason}); copy them again"
         ) from error
 
 
@@ -58,7 +56,7 @@ def save_tokenizer(
     merges: Iterable[tuple[str, str]],
     n_positions: int = 77,
 ) -> None:
-    """Write the four files of a CLIP tokenizer folder: what `load_tokenizer` and other tools open."""
+    """Write the four files of a CLIP tokenizer folder, as other tools also read it."""
     special = {"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END}
     config = {
         "model_max_length": n_positions,
@@ -79,10 +77,9 @@ def save_tokenizer(
 
 
 def check_prompts(prompts: object, what: str = "prompt") -> list[str]:
-    """One prompt or several, as a list. Raises PromptError, calling them `what`, for all that is not text.
+    """One or several prompts as a list. Raises PromptError, naming `what`, if not text.
 
-    A text of more than `MAX_BYTES` is refused as well: it could be drawn from, but not kept in
-    a picture.
+    So does a text of more than `MAX_BYTES`, which could not be stored in a picture.
     """
     listed = [prompts] if isinstance(prompts, str) else prompts
     if not isinstance(listed, list | tuple):
@@ -106,36 +103,36 @@ def check_prompts(prompts: object, what: str = "prompt") -> list[str]:
 def tokenize(
     tokenizer: Any, prompts: str | list[str], *, n_positions: int, bos_id: int, eos_id: int
 ) -> Int[Tensor, "b n"]:
-    """Start mark, the words, end mark, padding: always `n_positions` ids. The padding is the end mark again.
+    """Start marker, text tokens, end marker, padding with end markers: `n_positions` ids.
 
-    A prompt that is too long is cut; a warning quotes what was lost. Raises PromptError for
-    what is not text.
+    A prompt that is too long is cut, and a warning quotes the part cut off. Raises PromptError
+    for anything but text.
     """
     rows = []
     for prompt in check_prompts(prompts):
         text, n_unread = _readable(prompt)
-        # The words alone: a prompt that spells out a special token must not become one.
+        # Without special tokens: text that spells out a special token must not become one.
         plain = _plain(text, tokenizer)
         ids = tokenizer(plain, add_special_tokens=False, truncation=False, verbose=False)[
             "input_ids"
         ]
-        room = n_positions - 2
-        if len(ids) > room or n_unread:
-            lost = _quoted(tokenizer.decode(ids[room:]).strip(), n_unread)
-            count = f"{'more than ' if n_unread else ''}{max(0, len(ids) - room)}"
+        n_free = n_positions - 2
+        if len(ids) > n_free or n_unread:
+            lost = _quoted(tokenizer.decode(ids[n_free:]).strip(), n_unread)
+            count = f"{'more than ' if n_unread else ''}{max(0, len(ids) - n_free)}"
             warnings.warn(
                 f"the prompt is {count} tokens too long; cut off: {lost}", stacklevel=3
             )
-        row = [bos_id, *ids[:room], eos_id]
+        row = [bos_id, *ids[:n_free], eos_id]
         rows.append(row + [eos_id] * (n_positions - len(row)))
     return torch.tensor(rows, dtype=torch.long)
 
 
 def _readable(prompt: str) -> tuple[str, int]:
-    """As much of a prompt as can reach the network, and how many characters come after it.
+    """The beginning of a prompt that can have an effect, and the number of characters after it.
 
-    A tokenizer works through all of a text, for seconds on a megabyte, however few tokens are
-    asked for.
+    A tokenizer processes a whole text even if few tokens are used, which takes seconds for a
+    megabyte.
     """
     if len(prompt) <= _READ:
         return prompt, 0
@@ -144,16 +141,15 @@ def _readable(prompt: str) -> tuple[str, int]:
 
 
 def _quoted(lost: str, n_unread: int) -> str:
-    """What was cut off, or how it begins and how much more there is."""
+    """The part cut off, or its beginning and the number of further characters."""
     n_more = max(0, len(lost) - _QUOTED) + n_unread
     return f"{lost[:_QUOTED]!r}" + (f" and {n_more:,} more characters" if n_more else "")
 
 
 def _plain(prompt: str, tokenizer: Any) -> str:
-    """Break up special tokens that are typed as text, and replace what is no valid Unicode.
+    """Break up special tokens that are spelt out in a text, and replace invalid Unicode.
 
-    The two halves of a surrogate pair are the character that they spell: so they come back out
-    of a picture.
+    The two halves of a surrogate pair become their character, as when read from a picture.
     """
     prompt = prompt.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
     for special in tokenizer.all_special_tokens:

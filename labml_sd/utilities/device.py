@@ -1,6 +1,6 @@
-r"""What the machine has, and what a model should use of it.
+r"""Devices and number formats by name, and the choice of both for "auto".
 
-Maps       the words "auto", "cuda", "float16" -> torch.device, torch.dtype
+Maps       the names "auto", "cuda", "float16"  ->  torch.device, torch.dtype
 Tests      tests/utilities/test_device.py
 """
 
@@ -17,29 +17,25 @@ DTYPES = {
 
 
 def pick_device(device: str | torch.device) -> torch.device:
-    """The device of a name. Raises GenerationError when this machine has none such."""
+    """The device of a name. Raises GenerationError if this machine does not have it."""
     if isinstance(device, str) and device == "auto":
-        name = (
-            "cuda"
-            if torch.cuda.is_available()
-            else "mps"
-            if torch.backends.mps.is_available()
-            else "cpu"
-        )
-        return torch.device(name)
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         chosen = device if isinstance(device, torch.device) else torch.device(str(device))
     except (RuntimeError, ValueError) as error:
         raise GenerationError(
             f"device {quoted(device)} is unknown; expected auto, cpu, cuda, cuda:1 or mps"
         ) from error
-    own = torch.accelerator.current_accelerator(check_available=True)
-    there = {
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    available = {
         "cpu": True,
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
     }
-    if not there.get(chosen.type, own is not None and own.type == chosen.type):
+    other = accelerator is not None and accelerator.type == chosen.type
+    if not available.get(chosen.type, other):
         raise GenerationError(
             f"device {quoted(device)} was asked for, but torch finds none on this machine; use cpu"
         )
@@ -47,7 +43,7 @@ def pick_device(device: str | torch.device) -> torch.device:
 
 
 def pick_dtype(dtype: str | torch.dtype) -> torch.dtype | None:
-    """The dtype of a name; None for "auto". Raises GenerationError for others than the four of `DTYPES`."""
+    """The dtype of a name, None for "auto". GenerationError if not in `DTYPES`."""
     if isinstance(dtype, str) and dtype == "auto":
         return None
     chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
@@ -59,12 +55,11 @@ def pick_dtype(dtype: str | torch.dtype) -> torch.dtype | None:
 
 
 def auto_dtype(device: torch.device, *, large: bool) -> torch.dtype:
-    """What "auto" means: the fastest type that pictures come out sound in.
+    """The dtype for "auto": the fastest one that gives correct pictures.
 
     On CUDA bfloat16 where it is supported, else float16; on Apple's MPS float16. On a CPU
-    bfloat16 for a large model where the machine computes with it (AMX, AVX512-bf16), else
-    float32: a small model gains nothing, and in float32 its pictures are alike on every
-    machine.
+    bfloat16 for a large model where the hardware supports it (AMX, AVX512-bf16), else float32:
+    a small model gains nothing, and in float32 its pictures are the same on every machine.
     """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
@@ -74,7 +69,7 @@ def auto_dtype(device: torch.device, *, large: bool) -> torch.dtype:
 
 
 def fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 products have hardware of their own. Without it they are slower than float32."""
+    """Whether bfloat16 products have hardware support; without it float32 is faster."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     able = torch.cpu.get_capabilities()

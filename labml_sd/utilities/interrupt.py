@@ -1,6 +1,6 @@
-r"""Ctrl-C waits for the end of a step: weights and step count are never saved apart.
+r"""Holds Ctrl-C back until the end of a step, so that weights and step count stay consistent.
 
-Maps       a signal  ->  `asked`
+Maps       the signal SIGINT  ->  `asked`
 Tests      tests/utilities/test_interrupt.py
 """
 
@@ -10,10 +10,10 @@ from types import FrameType
 
 
 class Interrupt:
-    """While it is entered, Ctrl-C only sets `asked`.
+    """Inside its `with` block, Ctrl-C only sets `asked`.
 
-    Only the main thread may decide on signals. A run in the background ignores Ctrl-C, and
-    still does.
+    It has no effect outside the main thread, where Python allows no signal handlers, and in a
+    background process that ignores Ctrl-C.
     """
 
     def __init__(self) -> None:
@@ -23,13 +23,13 @@ class Interrupt:
         self._holds = in_main and self._before is not signal.SIG_IGN
 
     def __enter__(self) -> "Interrupt":
-        """Put Ctrl-C on hold."""
+        """Replace the handler of Ctrl-C."""
         if self._holds:
             signal.signal(signal.SIGINT, self._ask)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give Ctrl-C back its meaning."""
+        """Restore the handler of Ctrl-C."""
         if self._holds:
             signal.signal(signal.SIGINT, self._before)
 
