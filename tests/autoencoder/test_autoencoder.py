@@ -29,7 +29,7 @@ def test_the_latent_is_the_scale_times_the_posteriors_mean(autoencoder, image):
 
 
 @pytest.mark.holds("labml_sd.autoencoder.autoencoder.Autoencoder", "fact: latent-scale")
-def test_with_a_generator_the_latent_is_the_scale_times_a_draw(autoencoder, image):
+def test_with_a_generator_the_latent_is_the_scale_times_a_sample(autoencoder, image):
     draw = autoencoder.posterior(image).sample(Generator().manual_seed(5))
     assert torch.equal(autoencoder.encode(image, Generator().manual_seed(5)), 0.25 * draw)
 
@@ -47,7 +47,7 @@ def test_the_round_trip_does_not_depend_on_the_scale(autoencoder, image):
     assert torch.equal(autoencoder(image), before)
 
 
-def test_a_latent_drawn_elsewhere_is_scaled_in_the_same_place(autoencoder, image):
+def test_scaled_applies_the_scale_that_encode_applies(autoencoder, image):
     assert torch.equal(
         autoencoder.scaled(autoencoder.posterior(image).mode()), autoencoder.encode(image)
     )
@@ -57,20 +57,20 @@ def test_forward_is_decode_of_encode(autoencoder, image):
     assert torch.equal(autoencoder(image), autoencoder.decode(autoencoder.encode(image)))
 
 
-def test_the_moments_pass_the_1x1_convolution(autoencoder, image):
+def test_the_moments_are_the_quant_conv_of_the_encoder(autoencoder, image):
     posterior = autoencoder.posterior(image)
     moments = autoencoder.quant_conv(autoencoder.encoder(image))
     assert torch.equal(torch.cat([posterior.mean, posterior.log_var], dim=1), moments)
 
 
 @pytest.mark.parametrize("height, width", [(4, 4), (4, 20), (12, 8)])
-def test_every_size_that_is_a_multiple_of_the_factor_comes_back(autoencoder, height, width):
+def test_sizes_that_are_multiples_of_the_factor_are_reconstructed(autoencoder, height, width):
     image = torch.zeros(1, 3, height, width, dtype=torch.float64)
     assert autoencoder.encode(image).shape == (1, 4, height // 4, width // 4)
     assert autoencoder(image).shape == image.shape
 
 
-def test_nothing_in_the_input_is_changed(autoencoder, image):
+def test_the_input_is_not_modified(autoencoder, image):
     before = image.clone()
     autoencoder(image)
     assert torch.equal(image, before)

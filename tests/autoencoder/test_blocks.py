@@ -18,7 +18,7 @@ def randn(*shape: int) -> Tensor:
 
 
 def impulses_seen(layer: nn.Module, side: int) -> Tensor:
-    """How often each position is read by a layer whose 3x3 kernel is all ones."""
+    """How often each position is used by a layer whose 3x3 kernel is all ones."""
     x = torch.zeros(1, 1, side, side, dtype=torch.float64, requires_grad=True)
     for parameter in layer.parameters():
         nn.init.ones_(parameter)
@@ -40,11 +40,11 @@ def test_resnet_block_computes_its_equation(randomise):
     torch.testing.assert_close(block(x), expected)
 
 
-def test_resnet_block_of_one_width_has_no_weights_on_the_way_around():
+def test_the_skip_connection_of_a_resnet_block_of_one_width_has_no_weights():
     assert not list(ResnetBlock(8, 8, norm_groups=2).nin_shortcut.parameters())
 
 
-def test_resnet_block_that_changes_the_width_has_a_1x1_convolution_on_the_way_around():
+def test_the_skip_connection_of_a_resnet_block_that_changes_the_width_is_a_1x1_convolution():
     assert ResnetBlock(4, 8, norm_groups=2).nin_shortcut.weight.shape == (8, 4, 1, 1)
 
 
@@ -63,23 +63,21 @@ def test_attn_block_computes_its_equation(randomise):
     q, k, v = (
         layer(block.norm(x)).flatten(2) for layer in (block.q, block.k, block.v)
     )  # [b c n]
-    weights = (q.transpose(1, 2) @ k / 8**0.5).softmax(
-        dim=-1
-    )  # a row for each position that looks
-    looked = v @ weights.transpose(1, 2)
+    weights = (q.transpose(1, 2) @ k / 8**0.5).softmax(dim=-1)  # [b queries keys]
+    mixed = v @ weights.transpose(1, 2)
     w_o = block.proj_out.weight[:, :, 0, 0]
-    expected = x + (w_o @ looked + block.proj_out.bias[:, None]).reshape(x.shape)
+    expected = x + (w_o @ mixed + block.proj_out.bias[:, None]).reshape(x.shape)
     torch.testing.assert_close(block(x), expected)
 
 
-def test_attn_block_moves_with_its_positions(randomise):
+def test_attn_block_is_equivariant_to_moving_the_positions(randomise):
     block = randomise(AttnBlock(8, norm_groups=2).double())
     x = randn(1, 8, 4, 4)
     torch.testing.assert_close(block(x.flip(3)), block(x).flip(3))
     torch.testing.assert_close(block(x.transpose(2, 3)), block(x).transpose(2, 3))
 
 
-def test_attn_block_lets_every_position_see_every_other_one(randomise):
+def test_every_output_of_the_attn_block_depends_on_every_position(randomise):
     block = randomise(AttnBlock(8, norm_groups=2).double())
     x = randn(1, 8, 4, 4).requires_grad_()
     block(x)[0, :, 0, 0].sum().backward()
@@ -88,8 +86,7 @@ def test_attn_block_lets_every_position_see_every_other_one(randomise):
 
 @pytest.mark.holds("fact: vae-pad")
 def test_down_sample_pads_right_and_bottom_only():
-    # The windows start at 0, 2 and 4. With a pad above and left they would start at -1, 1 and
-    # 3.
+    # The windows start at 0, 2 and 4. Padded above and left, they would start at -1, 1 and 3.
     once, twice = [1.0, 1.0, 2.0, 1.0, 2.0, 1.0], [2.0, 2.0, 4.0, 2.0, 4.0, 2.0]
     assert impulses_seen(DownSample(1), 6).tolist() == [once, once, twice, once, twice, once]
 

@@ -19,7 +19,7 @@ def test_every_norm_uses_eps_1e_minus_6():
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (2, 3), (5, 1)])
-def test_sides_grow_by_the_factor(height, width):
+def test_sides_are_multiplied_by_the_factor(height, width):
     assert Decoder(SMALL)(torch.zeros(2, 4, height, width)).shape == (
         2,
         3,
@@ -28,7 +28,7 @@ def test_sides_grow_by_the_factor(height, width):
     )
 
 
-def test_level_0_is_the_largest_and_has_no_way_up():
+def test_level_0_is_the_largest_and_has_no_up_sampling():
     levels = Decoder(SMALL).up
     assert [isinstance(level.upsample, nn.Identity) for level in levels] == [True, False, False]
 
@@ -38,7 +38,7 @@ def test_a_level_has_one_block_more_than_the_encoders():
     assert [len(level.block) for level in decoder.up] == [4, 4, 4]
 
 
-def test_widths_go_down_level_by_level():
+def test_each_level_has_its_width():
     first = [level.block[0].conv1.weight.shape[:2] for level in Decoder(SMALL).up]
     assert first == [(4, 8), (8, 12), (12, 12)]  # (out, in)
 

@@ -19,7 +19,7 @@ def test_every_norm_uses_eps_1e_minus_6():
 
 
 @pytest.mark.parametrize("height, width", [(4, 4), (8, 12), (20, 4)])
-def test_sides_shrink_by_the_factor_and_channels_are_twice_the_latents(height, width):
+def test_sides_are_divided_by_the_factor_and_channels_are_twice_the_latents(height, width):
     moments = Encoder(SMALL)(torch.zeros(2, 3, height, width))
     assert moments.shape == (2, 8, height // 4, width // 4)
 

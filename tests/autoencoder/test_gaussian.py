@@ -50,7 +50,7 @@ def test_a_sample_has_the_dtype_of_the_moments():
     assert GaussianPosterior(moments().half()).sample(seeded(0)).dtype == torch.float16
 
 
-def test_a_seed_draws_the_same_noise_in_every_dtype():
+def test_a_seed_gives_the_same_noise_in_every_dtype():
     flat = torch.zeros(1, 8, 2, 2)
     draws = [GaussianPosterior(flat.to(d)).sample(seeded(3)) for d in
              (torch.float32, torch.float64)]  # fmt: skip
@@ -67,7 +67,7 @@ def test_samples_have_the_mean_and_the_std_of_the_posterior():
     assert sample.std().item() == pytest.approx(1.5, abs=0.03)
 
 
-def test_a_sample_can_be_differentiated_by_mean_and_std():
+def test_a_sample_has_gradients_with_respect_to_mean_and_std():
     both = moments().requires_grad_()
     GaussianPosterior(both).sample(seeded(0)).sum().backward()
     assert both.grad is not None

@@ -1,12 +1,12 @@
-r"""Random prompts through the tokenizer and through the parameters of a picture, as many as wanted.
+r"""Random prompts through the tokenizer and through the parameters of a picture.
 
     python tests/text_encoder/fuzz.py --count 100000 --seed 0
 
-Room       tests; run by hand at a large count, and by tests/text_encoder/test_fuzz.py at a small one
-Maps       a seed -> prompts of words, marks, signs and broken text -> those that went wrong
+Maps       a seed  ->  prompts of words, markers, symbols and invalid text  ->  the failures
+Tests      tests/text_encoder/test_fuzz.py
 
-Right is: 77 tokens of the vocabulary with the marks at the ends only, one warning if something
-was cut, and the same tokens from what comes back out of the parameters of a picture; or a
+Expected: 77 tokens of the vocabulary with markers only at the ends, one warning if something
+was cut, and the same tokens for the prompt read back from a picture's parameters; or a
 PromptError.
 """
 
@@ -40,66 +40,18 @@ PIECES = (
         "한국",
         "İ",
         "ß",
-        "ſ",
-        "K",
     ),
-    *(
-        "<|startoftext|>",
-        "<|endoftext|>",
-        "<|END",
-        "OFTEXT|>",
-        "<|",
-        "|>",
-        "|",
-        "</w>",
-        "<unk>",
-        "!",
-        "\\",
-        '"',
-    ),
-    *(
-        "\n",
-        "\r\n",
-        "\t",
-        "\0",
-        "\x1b[2J",
-        "\x7f",
-        "\x85",
-        "\x9b",
-        "\u2028",
-        "\ufeff",
-        "\u00a0",
-        "\u3000",
-        " ",
-    ),
-    *(
-        "e\u0301",
-        "\u0301",
-        "\u200d",
-        "👩\u200d👩\u200d👧",
-        "🏠",
-        "🇪🇺",
-        "\u202e",
-        "\u2066",
-        "\ud800",
-        "\udfff",
-        "\ufffe",
-    ),
-    *(
-        "Steps: 20, Sampler: Euler a, Seed: 1, Size: 8x8",
-        "Negative prompt: ",
-        ", ",
-        ": ",
-        "{",
-        "}",
-        "&amp;",
-        "%s",
-    ),
+    *("ſ", "K", "<|startoftext|>", "<|endoftext|>", "<|END", "OFTEXT|>", "<|", "|>", "|"),
+    *("</w>", "<unk>", "!", "\\", '"', "\n", "\r\n", "\t", "\0", "\x1b[2J", "\x7f", "\x85"),
+    *("\x9b", "\u2028", "\ufeff", "\u00a0", "\u3000", " ", "e\u0301", "\u0301", "\u200d"),
+    *("👩\u200d👩\u200d👧", "🏠", "🇪🇺", "\u202e", "\u2066", "\ud800", "\udfff", "\ufffe"),
+    *("Steps: 20, Sampler: Euler a, Seed: 1, Size: 8x8", "Negative prompt: ", ", ", ": "),
+    *("{", "}", "&amp;", "%s"),
 )
 
 
 def prompts(seed: int) -> Iterator[str]:
-    """Without end: mostly short, some of hundreds of pieces, a few of one piece thousands of times."""
+    """Endless: most are short, some have hundreds of pieces, a few repeat one piece."""
     choose = random.Random(seed)
     while True:
         kind = choose.random()
@@ -116,22 +68,22 @@ def prompts(seed: int) -> Iterator[str]:
 def tokens(tokenizer: Any, prompt: str) -> tuple[list[int], list[str]]:
     """The row of ids, and the warnings."""
     start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         row = tokenize(tokenizer, prompt, n_positions=77, bos_id=start, eos_id=end)[0].tolist()
-    return row, [str(each.message) for each in told]
+    return row, [str(each.message) for each in caught]
 
 
-def complaint(tokenizer: Any, prompt: str) -> str:
-    """What went wrong with one prompt; empty when nothing did."""
+def failure(tokenizer: Any, prompt: str) -> str:
+    """What is wrong with the result for one prompt; empty if nothing is."""
     start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
     try:
-        row, told = tokens(tokenizer, prompt)
+        row, warned = tokens(tokenizer, prompt)
         words = row[1 : row.index(end)]
         if len(row) != 77 or row[0] != start or any(not 0 <= i < start for i in words):
-            return "a mark inside, or a token outside the vocabulary"
-        if told and (len(told) > 1 or len(words) < 75 or not told[0].isprintable()):
-            return "a warning without cause, or not in one line"
+            return "a marker inside, or a token outside the vocabulary"
+        if warned and (len(warned) > 1 or len(words) < 75 or not warned[0].isprintable()):
+            return "a needless warning, or one of several lines"
         drawn = GenerationParameters(
             prompt=prompt, negative_prompt=prompt, steps=2, seed=7, width=8, height=8
         )
@@ -140,9 +92,9 @@ def complaint(tokenizer: Any, prompt: str) -> str:
             "utf-16-le", "surrogatepass"
         )
         if back != replace(drawn, prompt=joined, negative_prompt=joined):
-            return "something else came back"
+            return "another prompt was read back"
         if joined != prompt and tokens(tokenizer, joined)[0] != row:
-            return "what came back has other tokens"
+            return "the prompt read back has other tokens"
         if parse_text(drawn.to_text()).steps != 2:
             return "the prompt changed the settings that other programs read"
     except PromptError:
@@ -153,29 +105,28 @@ def complaint(tokenizer: Any, prompt: str) -> str:
 
 
 def fuzz(tokenizer: Any, count: int, seed: int) -> Counter[str]:
-    """The complaints about `count` prompts, with the first prompt of each kind."""
+    """The failures of `count` prompts, counted by kind, with the first prompt of each."""
     found, example = Counter[str](), dict[str, str]()
     for _, prompt in zip(range(count), prompts(seed), strict=False):
-        told = complaint(tokenizer, prompt)
-        if told:
-            found[told] += 1
-            example.setdefault(told, prompt)
+        if kind := failure(tokenizer, prompt):
+            found[kind] += 1
+            example.setdefault(kind, prompt)
     return Counter(
-        {f"{told}, as with {example[told][:100]!r}": times for told, times in found.items()}
+        {f"{kind}, as with {example[kind][:100]!r}": times for kind, times in found.items()}
     )
 
 
 def main() -> int:
-    """Print what was found; exit code 1 if anything was."""
+    """Print the failures; exit code 1 if there are any."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tokenizer", default=BUNDLED)
     args = parser.parse_args()
     found = fuzz(load_tokenizer(args.tokenizer), args.count, args.seed)
-    for told, times in found.most_common():
-        print(f"{times:6} {told}")
-    print(f"{args.count:,} prompts, {len(found)} kinds of complaint")
+    for kind, times in found.most_common():
+        print(f"{times:6} {kind}")
+    print(f"{args.count:,} prompts, {len(found)} kinds of failure")
     return 1 if found else 0
 
 

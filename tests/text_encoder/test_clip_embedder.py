@@ -30,12 +30,12 @@ def test_the_embedding_is_the_transformer_of_the_ids(embedder, tokenizer):
     assert torch.equal(embedder(prompts), embedder.transformer(ids))
 
 
-def test_a_layer_can_be_asked_for(embedder):
+def test_layer_selects_a_layer(embedder):
     assert torch.equal(embedder("a cat", layer=-1), embedder("a cat"))
     assert not torch.equal(embedder("a cat", layer=-2), embedder("a cat"))
 
 
-def test_the_vectors_of_the_padding_know_the_prompt(embedder):
+def test_the_vectors_of_the_padding_depend_on_the_prompt(embedder):
     cat, boat = embedder("a cat"), embedder("a boat")
     assert (cat[0, -1] != boat[0, -1]).any()
 
@@ -46,10 +46,10 @@ def test_a_prompt_does_not_depend_on_the_others_of_its_batch(embedder):
     )
 
 
-def test_the_warning_of_a_cut_prompt_quotes_what_was_lost(embedder):
+def test_the_warning_about_a_cut_prompt_quotes_the_part_cut_off(embedder):
     with pytest.warns(UserWarning, match="cut off: 'moon moon'"):
         embedder("a " * 75 + "moon moon")
 
 
-def test_the_weights_are_those_of_the_transformer_alone(embedder):
+def test_all_weights_belong_to_the_transformer(embedder):
     assert all(key.startswith("transformer.") for key in embedder.state_dict())

@@ -54,14 +54,14 @@ def test_layer_norms_use_the_eps_of_the_configuration():
     assert {m.eps for m in other.modules() if isinstance(m, nn.LayerNorm)} == {1e-3}
 
 
-def test_the_input_is_what_a_token_is_plus_where_it_stands(transformer):
+def test_the_input_is_token_embedding_plus_position_embedding(transformer):
     tokens = transformer.embeddings.token_embedding.weight
     positions = transformer.embeddings.position_embedding.weight
     embedded = transformer.hidden_states(IDS)[0]
     assert torch.equal(embedded[1, 2], tokens[19] + positions[2])
 
 
-def test_attention_is_a_weighted_mean_of_what_came_before(randomise):
+def test_attention_is_a_weighted_mean_of_the_values_up_to_the_query(randomise):
     attention = randomise(CausalSelfAttention(4, 1).double())
     x = torch.randn(1, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     q, k, v = attention.q_proj(x), attention.k_proj(x), attention.v_proj(x)
@@ -84,12 +84,12 @@ def test_each_layer_adds_attention_then_the_mlp_to_its_input(transformer):
         assert torch.equal(x + layer.mlp(layer.layer_norm2(x)), there)
 
 
-def test_there_is_one_hidden_state_more_than_layers(transformer):
+def test_there_are_n_layers_plus_one_hidden_states(transformer):
     assert len(transformer.hidden_states(IDS)) == SMALL.n_layers + 1
 
 
 @pytest.mark.parametrize("layer", [-1, -2, 0, 3])
-def test_the_output_is_the_normed_state_of_the_layer_asked_for(transformer, layer):
+def test_the_output_is_the_normalised_state_of_the_given_layer(transformer, layer):
     expected = transformer.final_layer_norm(transformer.hidden_states(IDS)[layer])
     assert torch.equal(transformer(IDS, layer), expected)
 
@@ -99,19 +99,19 @@ def test_the_last_layer_is_the_default(transformer):
 
 
 @pytest.mark.parametrize("layer", [-5, 4])
-def test_a_layer_that_is_not_there_is_an_index_error(transformer, layer):
+def test_a_layer_that_does_not_exist_is_an_index_error(transformer, layer):
     with pytest.raises(IndexError):
         transformer(IDS, layer)
 
 
-def test_the_pooled_vector_stands_at_the_first_end_mark(transformer):
+def test_the_pooled_vector_is_the_one_at_the_first_end_marker(transformer):
     output = transformer(IDS)
     assert torch.equal(transformer.pooled(IDS), torch.stack([output[0, 4], output[1, 2]]))
 
 
-def test_the_pooled_vector_does_not_know_the_padding(transformer):
+def test_the_pooled_vector_does_not_depend_on_the_padding(transformer):
     torch.testing.assert_close(transformer.pooled(IDS[:, :5]), transformer.pooled(IDS))
 
 
-def test_fewer_tokens_than_positions_are_welcome(transformer):
+def test_fewer_tokens_than_positions_are_accepted(transformer):
     torch.testing.assert_close(transformer(IDS[:, :4]), transformer(IDS)[:, :4])

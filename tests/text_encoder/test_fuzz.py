@@ -10,7 +10,7 @@ fuzz = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(fuzz)
 
 
-def test_random_prompts_are_tokenized_and_come_back_out_of_a_picture(tokenizer):
+def test_random_prompts_are_tokenized_and_read_back_from_the_parameters(tokenizer):
     assert fuzz.fuzz(tokenizer, count=500, seed=1) == {}
 
 
@@ -20,14 +20,14 @@ def test_the_same_seed_gives_the_same_prompts():
     assert rows[0] == rows[1] != rows[2]
 
 
-@pytest.mark.parametrize("prompt", ["a", "a" * 2**21], ids=["sound", "refused"])
-def test_a_sound_prompt_and_a_refused_one_are_no_complaint(tokenizer, prompt):
-    assert fuzz.complaint(tokenizer, prompt) == ""
+@pytest.mark.parametrize("prompt", ["a", "a" * 2**21], ids=["valid", "refused"])
+def test_a_valid_prompt_and_a_refused_one_are_no_failure(tokenizer, prompt):
+    assert fuzz.failure(tokenizer, prompt) == ""
 
 
-def test_an_error_that_is_not_ours_is_a_complaint(tokenizer, monkeypatch):
+def test_an_error_of_another_type_is_a_failure(tokenizer, monkeypatch):
     def fails(*arguments, **options):
         raise KeyError("a bug")
 
     monkeypatch.setattr(fuzz, "tokenize", fails)
-    assert fuzz.complaint(tokenizer, "a") == "KeyError: \"'a bug'\""
+    assert fuzz.failure(tokenizer, "a") == "KeyError: \"'a bug'\""

@@ -12,7 +12,7 @@ from labml_sd.text_encoder.tokenizer import check_prompts, load_tokenizer, token
 
 @pytest.fixture(scope="session")
 def ids(tokenizer):
-    """Prompts -> ids, as the text encoder asks for them."""
+    """Prompts -> ids, as the text encoder computes them."""
 
     def run(prompts, n_positions=77):
         marks = {"bos_id": tokenizer.bos_token_id, "eos_id": tokenizer.eos_token_id}
@@ -27,7 +27,7 @@ def marks(tokenizer):
 
 
 def words(row, marks):
-    """The ids between the start mark and the first end mark."""
+    """The ids between the start marker and the first end marker."""
     listed = row.tolist()
     assert listed[0] == marks[0]
     end = listed.index(marks[1])
@@ -44,7 +44,7 @@ def test_several_prompts_stay_in_order():
 
 
 @pytest.mark.parametrize("wrong", [None, 3, b"a cat", {"a": 1}, {"a"}])
-def test_what_is_neither_text_nor_a_list_of_texts_is_refused(wrong):
+def test_anything_but_a_text_or_a_list_of_texts_is_refused(wrong):
     with pytest.raises(PromptError, match=f"prompt is of type {type(wrong).__name__}: give"):
         check_prompts(wrong)
 
@@ -66,7 +66,7 @@ def test_ids_are_start_words_end_and_padding_of_the_same_id(ids, tokenizer, mark
     assert tokenizer.decode(words(row, marks)).strip() == "a red house"
 
 
-def test_ids_equal_those_of_the_tokenizer_with_its_own_marks_and_padding(ids, tokenizer):
+def test_ids_equal_those_of_the_tokenizer_with_its_own_markers_and_padding(ids, tokenizer):
     prompts = ["a red house in the snow", "Ünïcödé, 42 cats!"]
     theirs = tokenizer(prompts, padding="max_length", max_length=77, truncation=True)[
         "input_ids"
@@ -81,7 +81,7 @@ def test_ids_are_int64_one_row_a_prompt(ids):
     assert torch.equal(batch[1:2], ids("a red house"))
 
 
-def test_the_empty_prompt_is_the_two_marks_alone(ids, marks):
+def test_the_empty_prompt_has_only_the_two_markers(ids, marks):
     assert words(ids("")[0], marks) == []
 
 
@@ -93,13 +93,13 @@ def test_a_prompt_that_just_fits_gives_no_warning(ids, marks):
     assert len(words(ids("a " * 75)[0], marks)) == 75
 
 
-def test_a_prompt_that_is_too_long_is_cut_and_the_warning_quotes_what_was_lost(ids, marks):
+def test_a_prompt_that_is_too_long_is_cut_and_the_warning_quotes_the_part_cut_off(ids, marks):
     with pytest.warns(UserWarning, match="3 tokens too long; cut off: 'the the the'"):
         row = ids("a " * 75 + "the the the")[0]
     assert torch.equal(row, torch.cat([ids("a " * 75)[0, :76], torch.tensor([marks[1]])]))
 
 
-def test_only_prompts_that_are_cut_are_warned_about(ids):
+def test_there_is_one_warning_for_each_prompt_that_is_cut(ids):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         ids(["a cat", "a " * 76, "a house"])
@@ -109,14 +109,14 @@ def test_only_prompts_that_are_cut_are_warned_about(ids):
 @pytest.mark.parametrize(
     "mark", ["<|startoftext|>", "<|endoftext|>", "<|ENDOFTEXT|>", "<|EndOfText|>"]
 )
-def test_a_mark_typed_as_text_stays_text(ids, tokenizer, marks, mark):
+def test_a_marker_typed_as_text_stays_text(ids, tokenizer, marks, mark):
     found = words(ids(f"a {mark} cat")[0], marks)
     assert not set(found) & set(marks)
     text = "".join(tokenizer.decode(found).split())
     assert text == f"a{mark.lower()}cat"
 
 
-def test_a_mark_inside_a_mark_stays_text(ids, marks):
+def test_a_marker_inside_a_marker_stays_text(ids, marks):
     found = words(ids("<|endof<|endoftext|>text|> cat")[0], marks)
     assert not set(found) & set(marks)
 
@@ -124,7 +124,7 @@ def test_a_mark_inside_a_mark_stays_text(ids, marks):
 @pytest.mark.parametrize(
     "prompt", ["\ud800", "a \udfff cat", "\x00", "a\x00cat", "\ufeff", "🏠", "\U0010ffff"]
 )
-def test_odd_characters_do_not_crash(ids, marks, prompt):
+def test_unusual_characters_do_not_crash(ids, marks, prompt):
     assert ids(prompt).shape == (1, 77)
 
 
@@ -134,13 +134,12 @@ def test_a_lone_surrogate_becomes_a_question_mark(ids):
 
 @settings(deadline=None, derandomize=True, database=None)
 @given(st.text(st.characters(exclude_categories=()), max_size=20))
-def test_any_text_becomes_ids_of_the_vocabulary_with_marks_at_its_ends_only(
+def test_any_text_becomes_ids_of_the_vocabulary_with_markers_only_at_its_ends(
     tokenizer, ids, marks, prompt
 ):
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", UserWarning
-        )  # a character is up to four bytes, each a token
+        # A prompt may be too long: a character has up to four bytes, each of them a token.
+        warnings.simplefilter("ignore", UserWarning)
         row = ids(prompt)[0]
     found = words(row, marks)
     assert all(0 <= i < marks[0] for i in found)
@@ -153,8 +152,8 @@ MEGABYTE = {
     "families": "👩\u200d👩\u200d👧" * (2**20 // 18),
     "combining marks": "e" + "\u0301" * (2**19 - 1),
     "capital dotted i": "İ" * 2**19,
-    "marks": "<|endoftext|>" * (2**20 // 13),
-    "half a mark": "<|endof" * (2**20 // 7),
+    "markers": "<|endoftext|>" * (2**20 // 13),
+    "half a marker": "<|endof" * (2**20 // 7),
     "NUL": "\0" * 2**20,
     "halves of surrogate pairs": "\ud800" * (2**20 // 3),
     "words": "the " * 2**18,
@@ -166,10 +165,10 @@ MEGABYTE = {
 def test_a_megabyte_of_anything_is_cut_and_the_warning_stays_short(ids, marks, prompt):
     with pytest.warns(
         UserWarning, match=r"more than \d+ tokens too long; cut off: .* more characters"
-    ) as told:
+    ) as caught:
         row = ids(prompt)[0]
     assert len(words(row, marks)) == 75
-    (text,) = (str(each.message) for each in told)
+    (text,) = (str(each.message) for each in caught)
     assert text.isprintable() and len(text) < 6000
 
 
@@ -183,11 +182,11 @@ def test_a_megabyte_of_spaces_is_the_empty_prompt(ids, prompt):
 @pytest.mark.parametrize(
     "space", "\t\n\v\f\r \x85\xa0\u1680\u2000\u2009\u2028\u2029\u202f\u205f\u3000"
 )
-def test_words_behind_many_spaces_of_any_kind_are_still_read(ids, space):
+def test_words_after_many_spaces_of_any_kind_are_still_used(ids, space):
     assert torch.equal(ids("a" + space * 10_000 + "red" + space + "house"), ids("a red house"))
 
 
-def test_what_a_long_prompt_begins_with_counts_as_if_all_of_it_had_been_read(tokenizer, ids):
+def test_the_beginning_of_a_long_prompt_gives_the_tokens_of_the_whole(tokenizer, ids):
     prompt = "Ünïcödé, 42 cats & the red house's boat! 🏠 e\u0301  " * 300
     all_of_it = tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
     with pytest.warns(UserWarning, match="too long"):
@@ -202,7 +201,7 @@ def test_more_than_a_megabyte_is_refused_and_the_limit_named(prompt):
         check_prompts(["a cat", prompt], "negative_prompt")
 
 
-def test_two_halves_of_a_surrogate_pair_are_the_character_they_spell(ids):
+def test_two_halves_of_a_surrogate_pair_are_their_character(ids):
     assert torch.equal(ids("a \ud83c\udfe0"), ids("a 🏠"))
 
 
