@@ -1,4 +1,4 @@
-"""`python -m labml_sd`: the command line, as `labml-sd` starts it."""
+"""`python -m labml_sd`: the command line, as `labml-sd` runs it."""
 
 import sys
 

@@ -15,34 +15,16 @@ from PIL import Image
 
 from labml_sd.checkpoint import load_model
 from labml_sd.errors import GenerationError, ImageError, PromptError, one_line
-from labml_sd.images.parameters import read_parameters
 from labml_sd.images.tensors import MAX_PIXELS, open_image, save_images
 from labml_sd.images.writing import check_folder
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline import img2img, inpaint, txt2img
 from labml_sd.pipeline.common import weights_hash
+from labml_sd.pipeline.parameters import read_parameters
+from labml_sd.settings import described
 from labml_sd.utilities.interrupt import Interrupt
 
-# flag -> argument of the pipelines; a flag that was not given is left to the pipeline's default
-_SETTINGS = {
-    "negative_prompt": "negative_prompt",
-    "steps": "steps",
-    "sampler": "sampler",
-    "compat": "compat",
-    "guidance_scale": "guidance_scale",
-    "guidance_rescale": "guidance_rescale",
-    "guidance_interval": "guidance_interval",
-    "seed": "seed",
-    "variation_seed": "variation_seed",
-    "variation_strength": "variation_strength",
-    "noise": "noise",
-    "n_samples": "n_images",
-    "height": "height",
-    "width": "width",
-    "strength": "strength",
-}
 _MAX_PROMPTS = 2**24  # bytes of a file of prompts
-_RECORDED = tuple(k for k in _SETTINGS if k not in ("n_samples", "strength"))
 
 
 def txt2img_command(args: argparse.Namespace) -> None:
@@ -66,15 +48,18 @@ def _redraw(args: argparse.Namespace) -> None:
             f"{args.from_image} was drawn by model {drawn.model}: give its file as --model"
         )
     prompts = _prompts(args)
-    recorded = {
-        _SETTINGS[k]: getattr(drawn, k) for k in _RECORDED if getattr(drawn, k) is not None
-    }
     args.dtype = drawn.dtype if drawn.dtype and args.dtype == "auto" else args.dtype
     model = _model(args)
     here = weights_hash(model) or "not from a file"
     if drawn.model_hash and drawn.model_hash != here:
         _note(f"labml-sd: warning: drawn by model {drawn.model_hash}, this is {here}")
-    _draw(txt2img, args, model, drawn.prompt if prompts is None else prompts, recorded=recorded)
+    _draw(
+        txt2img,
+        args,
+        model,
+        drawn.prompt if prompts is None else prompts,
+        recorded=drawn.settings,
+    )
 
 
 def img2img_command(args: argparse.Namespace) -> None:
@@ -149,7 +134,9 @@ def _opened(args: argparse.Namespace, path: str | None, message: str) -> Image.I
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
-    return {_SETTINGS[k]: v for k, v in vars(args).items() if k in _SETTINGS and v is not None}
+    """The settings that were given as flags; the others are left to the pipeline's defaults."""
+    names = [*described(), "strength"]
+    return {name: vars(args)[name] for name in names if vars(args).get(name) is not None}
 
 
 def _model(args: argparse.Namespace) -> LatentDiffusion:

@@ -7,7 +7,6 @@ Tests      tests/cli/test_main.py
 import json
 import os
 import platform
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -16,8 +15,8 @@ import torch
 import labml_sd
 from labml_sd.acceleration.attention import which_kernel
 from labml_sd.errors import ImageError
-from labml_sd.images.parameters import read_parameters
 from labml_sd.images.reading import MAX_PIXELS
+from labml_sd.pipeline.parameters import read_parameters
 
 _PACKAGES = (
     "torch",
@@ -61,7 +60,7 @@ def _is_picture(path: Path) -> bool:
 
 
 def _picture_text(path: Path, max_pixels: int) -> str:
-    values = asdict(read_parameters(path, max_pixels=max_pixels))
+    values = read_parameters(path, max_pixels=max_pixels).to_dict()
     return "\n".join(
         f"{k + ':':18} {_printable(v)}" for k, v in values.items() if v not in (None, "")
     )

@@ -6,10 +6,8 @@ Tests      tests/pipeline/
 
 import copy
 import hashlib
-import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -18,12 +16,10 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-import labml_sd
 from labml_sd import acceleration as fast
 from labml_sd.autoencoder import Autoencoder
 from labml_sd.checkpoint import model_hash
 from labml_sd.errors import GenerationError
-from labml_sd.images.parameters import GenerationParameters, attach
 from labml_sd.images.tensors import (
     crop,
     latent_mask,
@@ -34,7 +30,8 @@ from labml_sd.images.tensors import (
 )
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline.memory import Parts, retried
-from labml_sd.pipeline.request import Request, sampler_name
+from labml_sd.pipeline.parameters import attach, parameters_of
+from labml_sd.pipeline.request import Request
 from labml_sd.sampler import Level, NoiseSource
 from labml_sd.sampler.protocol import Evaluate
 
@@ -173,37 +170,17 @@ def sign(
     mask: Image.Image | None = None,
 ) -> list[Image.Image]:
     """Attach to each picture the parameters that draw it again."""
-    guidance, variation = request.guidance, request.variation
-    has_interval = math.isfinite(guidance.high)
-    shared = GenerationParameters(
+    found = parameters_of(
+        request,
         task=task,
-        steps=request.steps,
-        sampler=sampler_name(request.sampler),
-        compat=request.compat,
-        guidance_scale=guidance.scale,
-        guidance_rescale=guidance.rescale or None,
-        guidance_low=guidance.low if has_interval else None,
-        guidance_high=guidance.high if has_interval else None,
-        variation_strength=None if variation is None else variation.strength,
-        noise=None if request.noise == "cpu" else request.noise,
-        width=images[0].width,
-        height=images[0].height,
-        strength=None if task == "txt2img" else request.strength,
+        size=images[0].size,
         model=model.config.name,
         model_hash=weights_hash(model),
         dtype=str(model.dtype).removeprefix("torch."),
         init_image_sha256=None if init_image is None else _sha256(init_image),
         mask_sha256=None if mask is None else _sha256(mask),
-        version=labml_sd.__version__,
     )
-    varied = (None,) * len(images) if variation is None else variation.seeds
-    rows = zip(
-        images, request.prompts, request.negative_prompts, request.seeds, varied, strict=True
-    )
-    return [
-        attach(i, replace(shared, prompt=p, negative_prompt=n, seed=s, variation_seed=v))
-        for i, p, n, s, v in rows
-    ]
+    return [attach(image, each) for image, each in zip(images, found, strict=True)]
 
 
 def _sha256(image: Image.Image) -> str:

@@ -6,6 +6,7 @@ Tests      tests/pipeline/test_img2img.py
 """
 
 from collections.abc import Callable, Sequence
+from typing import Unpack
 
 import torch
 from PIL import Image
@@ -16,9 +17,11 @@ from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline.common import decode, encode, noise_source, prompted, sign
 from labml_sd.pipeline.memory import memory_errors_explained
 from labml_sd.pipeline.request import check_call, make_request
-from labml_sd.sampler import Sampler, Step, add_noise, sample
+from labml_sd.sampler import Step, add_noise, sample
+from labml_sd.settings import SettingsDict, takes_settings
 
 
+@takes_settings
 @torch.no_grad()
 def img2img(
     model: LatentDiffusion,
@@ -26,22 +29,9 @@ def img2img(
     image: PathLike | Image.Image,
     *,
     strength: float | int = 0.75,
-    negative_prompt: str | Sequence[str] = "",
-    height: int | None = None,
-    width: int | None = None,
-    sampler: str | Sampler = "dpmpp_2m",
-    compat: str | None = None,
-    steps: int = 20,
-    guidance_scale: float | int | None = None,
-    guidance_rescale: float | int = 0.0,
-    guidance_interval: tuple[float | int, float | int] | list[float | int] | None = None,
-    seed: int | None = 42,
-    variation_seed: int | None = None,
-    variation_strength: float | int = 0.0,
-    noise: str = "cpu",
-    n_images: int = 1,
     on_step: Callable[[Step], object] | None = None,
     progress: bool = True,
+    **settings: Unpack[SettingsDict],
 ) -> list[Image.Image]:
     r"""Draw `image` again, `strength` of the way: the last floor(strength * steps) steps, at least one.
 
@@ -56,13 +46,9 @@ def img2img(
     `GenerationError`.
     """
     check_call(model, on_step, progress)
-    request = make_request(
-        model.config, model.schedule, prompt=prompt, negative_prompt=negative_prompt, sampler=sampler,
-        compat=compat, steps=steps, guidance_scale=guidance_scale, guidance_rescale=guidance_rescale,
-        guidance_interval=guidance_interval, seed=seed, variation_seed=variation_seed,
-        variation_strength=variation_strength, noise=noise, n_images=n_images, strength=strength,
-    )  # fmt: skip
-    picture = resize_to(open_image(image), height, width)
+    request = make_request(model, prompt, settings, strength=strength)
+    asked = request.settings
+    picture = resize_to(open_image(image), asked.height, asked.width)
     with memory_errors_explained(len(request.seeds), *picture.size):
         z = encode(model, picture, len(request.seeds))
         if request.strength > 0:

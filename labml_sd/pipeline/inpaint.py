@@ -6,6 +6,7 @@ Tests      tests/pipeline/test_inpaint.py
 """
 
 from collections.abc import Callable, Sequence
+from typing import Unpack
 
 import torch
 from jaxtyping import Float
@@ -25,9 +26,11 @@ from labml_sd.pipeline.common import (
 )
 from labml_sd.pipeline.memory import memory_errors_explained
 from labml_sd.pipeline.request import Request, check_call, make_request
-from labml_sd.sampler import Sampler, Step, add_noise, inpaint_blend, sample
+from labml_sd.sampler import Step, add_noise, inpaint_blend, sample
+from labml_sd.settings import SettingsDict, takes_settings
 
 
+@takes_settings
 @torch.no_grad()
 def inpaint(
     model: LatentDiffusion,
@@ -36,22 +39,9 @@ def inpaint(
     mask: PathLike | Image.Image,
     *,
     strength: float | int = 1.0,
-    negative_prompt: str | Sequence[str] = "",
-    height: int | None = None,
-    width: int | None = None,
-    sampler: str | Sampler = "dpmpp_2m",
-    compat: str | None = None,
-    steps: int = 20,
-    guidance_scale: float | int | None = None,
-    guidance_rescale: float | int = 0.0,
-    guidance_interval: tuple[float | int, float | int] | list[float | int] | None = None,
-    seed: int | None = 42,
-    variation_seed: int | None = None,
-    variation_strength: float | int = 0.0,
-    noise: str = "cpu",
-    n_images: int = 1,
     on_step: Callable[[Step], object] | None = None,
     progress: bool = True,
+    **settings: Unpack[SettingsDict],
 ) -> list[Image.Image]:
     """Draw the white parts of `mask` again; black parts keep `image`'s pixels bit for bit, grey blends.
 
@@ -62,15 +52,11 @@ def inpaint(
     `img2img`. Raises `ImageError`, `PromptError` and `GenerationError`.
     """
     check_call(model, on_step, progress)
-    request = make_request(
-        model.config, model.schedule, prompt=prompt, negative_prompt=negative_prompt, sampler=sampler,
-        compat=compat, steps=steps, guidance_scale=guidance_scale, guidance_rescale=guidance_rescale,
-        guidance_interval=guidance_interval, seed=seed, variation_seed=variation_seed,
-        variation_strength=variation_strength, noise=noise, n_images=n_images, strength=strength,
-    )  # fmt: skip
+    request = make_request(model, prompt, settings, strength=strength)
+    asked = request.settings
     opened = open_image(image)
-    grey = resize_to(load_mask(mask, opened.size), height, width)
-    picture = resize_to(opened, height, width)
+    grey = resize_to(load_mask(mask, opened.size), asked.height, asked.width)
+    picture = resize_to(opened, asked.height, asked.width)
     with memory_errors_explained(len(request.seeds), *picture.size):
         z = encode(model, picture, len(request.seeds))
         if request.strength > 0:

@@ -6,6 +6,7 @@ Tests      tests/pipeline/test_txt2img.py
 """
 
 from collections.abc import Callable, Sequence
+from typing import Unpack
 
 import torch
 from PIL import Image
@@ -14,30 +15,19 @@ from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline.common import decode, noise_source, prompted, sign
 from labml_sd.pipeline.memory import memory_errors_explained
 from labml_sd.pipeline.request import check_call, check_size, make_request
-from labml_sd.sampler import Sampler, Step, sample
+from labml_sd.sampler import Step, sample
+from labml_sd.settings import SettingsDict, takes_settings
 
 
+@takes_settings
 @torch.no_grad()
 def txt2img(
     model: LatentDiffusion,
     prompt: str | Sequence[str],
     *,
-    negative_prompt: str | Sequence[str] = "",
-    height: int | None = None,
-    width: int | None = None,
-    sampler: str | Sampler = "dpmpp_2m",
-    compat: str | None = None,
-    steps: int = 20,
-    guidance_scale: float | int | None = None,
-    guidance_rescale: float | int = 0.0,
-    guidance_interval: tuple[float | int, float | int] | list[float | int] | None = None,
-    seed: int | None = 42,
-    variation_seed: int | None = None,
-    variation_strength: float | int = 0.0,
-    noise: str = "cpu",
-    n_images: int = 1,
     on_step: Callable[[Step], object] | None = None,
     progress: bool = True,
+    **settings: Unpack[SettingsDict],
 ) -> list[Image.Image]:
     """Draw `n_images` pictures of every prompt.
 
@@ -58,13 +48,8 @@ def txt2img(
     run. Raises `PromptError` and `GenerationError`.
     """
     check_call(model, on_step, progress)
-    request = make_request(
-        model.config, model.schedule, prompt=prompt, negative_prompt=negative_prompt, sampler=sampler,
-        compat=compat, steps=steps, guidance_scale=guidance_scale, guidance_rescale=guidance_rescale,
-        guidance_interval=guidance_interval, seed=seed, variation_seed=variation_seed,
-        variation_strength=variation_strength, noise=noise, n_images=n_images,
-    )  # fmt: skip
-    height, width = check_size(model.config, height, width)
+    request = make_request(model, prompt, settings)
+    height, width = check_size(model.config, request.settings)
     factor = model.config.autoencoder.downsampling_factor
     with memory_errors_explained(len(request.seeds), width, height):
         evaluate = prompted(model, request)

@@ -1,0 +1,97 @@
+r"""The flags of the commands.
+
+PyTorch is not imported here, so that --help and a wrong flag are answered at once.
+
+Maps       an argument parser -> the parser with more flags
+Tests      tests/cli/test_main.py
+"""
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from labml_sd.settings import described
+
+_DTYPES = {
+    "fp32": "float32",
+    "fp16": "float16",
+    "half": "float16",
+    "bf16": "bfloat16",
+    "full": "float32",  # CompVis: --precision full or autocast
+    "autocast": "auto",
+}
+
+
+def add_flag(
+    parser: argparse.ArgumentParser, name: str, *aliases: str, help: str, **options: Any
+) -> None:
+    """Add a flag under several names, each with hyphens or with underscores.
+
+    The help lists `name`, its short form, and the aliases after `help`.
+    """
+    short = [each for each in aliases if not each.startswith("--")]
+    long = [name, *(each for each in aliases if each not in short)]
+    also = f" (also {', '.join(long[1:])})" if long[1:] else ""
+    underscored = ["--" + each[2:].replace("-", "_") for each in long]
+    hidden = [each for each in dict.fromkeys([*long, *underscored]) if each != name]
+    add: Callable[..., argparse.Action] = parser.add_argument
+    action = add(name, *short, help=help + also, **options)
+    if hidden:
+        options |= {"default": argparse.SUPPRESS, "dest": action.dest}
+        add(*hidden, help=argparse.SUPPRESS, **options)
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of all settings. One that is not given stays None."""
+    for name, about in described().items():
+        words = about.kind.metavar
+        options: dict[str, Any] = {"metavar": words, "type": about.kind.word, "dest": name}
+        if isinstance(words, tuple):
+            options["nargs"] = len(words)
+        default = about.none or about.default
+        help = f"{about.help} ({default})" if default != "" else about.help
+        add_flag(parser, *about.flags, help=help, **options)
+
+
+def add_drawing(parser: argparse.ArgumentParser) -> None:
+    """Add what all commands that draw share: prompt, settings, model and folder."""
+    parser.add_argument("prompt", metavar="PROMPT", nargs="?", help="what to draw")
+    add_flag(parser, "--prompt", help="the prompt", dest="prompt_flag", metavar="PROMPT")
+    help = "a UTF-8 file with one prompt a line"
+    add_flag(parser, "--prompt-file", "--from-file", help=help, metavar="FILE")
+    add_settings(parser)
+    help = "tiny, a checkpoint, a folder or a hub id (tiny)"
+    add_flag(parser, "--model", "--ckpt", help=help, metavar="MODEL")
+    help = "tokenizer folder for a single-file checkpoint"
+    add_flag(parser, "--tokenizer", help=help, metavar="FOLDER")
+    help = "auto, cpu, cuda, cuda:1, mps (auto)"
+    add_flag(parser, "--device", help=help, metavar="NAME", default="auto")
+    help = "auto, float32, float16, bfloat16 (auto)"
+    options: dict[str, Any] = {"metavar": "NAME", "default": "auto", "type": _dtype}
+    add_flag(parser, "--dtype", "--precision", help=help, **options)
+    help = "translate the U-Net with torch.compile first: slower start, faster steps"
+    add_flag(parser, "--compile", help=help, action="store_true")
+    help = "folder for the pictures (outputs)"
+    options = {"metavar": "FOLDER", "default": "outputs"}
+    add_flag(parser, "--outdir", "--output-dir", help=help, **options)
+    add_max_pixels(parser)
+
+
+def add_init_image(parser: argparse.ArgumentParser, *, default_strength: str) -> None:
+    """Add the picture that img2img and inpaint start from."""
+    aliases = ("--init-img", "--image")
+    help = "the picture to start from"
+    add_flag(parser, "--init-image", *aliases, help=help, metavar="FILE")
+    help = f"0 keeps the picture, 1 redraws it ({default_strength})"
+    options: dict[str, Any] = {"type": float, "metavar": "X"}
+    add_flag(parser, "--strength", "--denoising-strength", help=help, **options)
+
+
+def add_max_pixels(parser: argparse.ArgumentParser) -> None:
+    """Add the limit on pictures that are read."""
+    help = "most pixels of a picture that is read (16777216)"
+    add_flag(parser, "--max-pixels", help=help, type=int, metavar="N")
+
+
+def _dtype(name: str) -> str:
+    return _DTYPES.get(name, name)

@@ -1,0 +1,250 @@
+r"""What one picture was made from, as it travels inside its file.
+
+Maps       GenerationParameters <-> two texts: one that other programs read, one that is exact
+Reference  the `parameters` text of AUTOMATIC1111's web UI: its keys
+Tests      tests/pipeline/test_parameters.py
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from types import NoneType
+from typing import Any, cast, get_args
+
+from PIL import Image
+
+import labml_sd
+from labml_sd.errors import ImageError
+from labml_sd.images.parameters import read_text, texts_of, with_texts, write_text
+from labml_sd.images.reading import MAX_PIXELS, PathLike, read_picture
+from labml_sd.pipeline.request import Request
+from labml_sd.settings import Setting, Settings, SettingsDict, described
+
+# Without its strings our JSON is short; nested lists of megabytes would take seconds to read.
+_JSON_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_MAX_JSON = 10_000  # characters beside the strings
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationParameters:
+    """Everything one picture was made from. None: not known, or not used by the task.
+
+    `settings` holds those that are known, so `txt2img(model, p.prompt, **p.settings)` draws the
+    picture `p` was read from again; each can be read as an attribute too, `p.seed`.
+    """
+
+    task: str = "txt2img"
+    prompt: str = ""
+    settings: SettingsDict = field(default_factory=lambda: SettingsDict())
+    strength: float | None = None
+    model: str | None = None
+    model_hash: str | None = None
+    dtype: str | None = None
+    init_image_sha256: str | None = None  # of the RGB pixels that went in, not of the file
+    mask_sha256: str | None = None
+    version: str | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """The value of a setting; None where it is not known."""
+        if name in described():
+            return self.settings.get(name)
+        raise AttributeError(f"GenerationParameters has no attribute {name!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All values under their keys in the JSON; None for what is not known."""
+        settings: dict[str, Any] = {}
+        for name, about in described().items():
+            settings |= _spread(_json_keys(name, about), self.settings.get(name))
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "settings"}
+        return {"task": own.pop("task"), "prompt": own.pop("prompt"), **settings, **own}
+
+    def to_json(self) -> str:
+        """Exact values as ASCII JSON, with the mark that the picture was generated."""
+        return json.dumps({"ai-generated": True, **self.to_dict()})
+
+    def to_text(self) -> str:
+        """The text that web UIs show: prompt, negative prompt, and one line of settings."""
+        entries: dict[str, object] = {}
+        for name, about in described().items():
+            value = self.settings.get(name)
+            title = about.titles.get(value, value) if isinstance(value, str) else value
+            entries |= _spread(about.text, title)
+        sizes = self.width, self.height
+        entries |= {
+            "Size": None if None in sizes else f"{self.width}x{self.height}",
+            "Model hash": self.model_hash or None,
+            "Model": self.model,
+            "Denoising strength": self.strength,
+            "Version": None if self.version is None else f"labml_sd {self.version}",
+        }
+        known = {key: value for key, value in entries.items() if value is not None}
+        return write_text(self.prompt, self.negative_prompt or "", known)
+
+
+def parameters_of(
+    request: Request,
+    *,
+    task: str,
+    size: tuple[int, int],
+    model: str,
+    model_hash: str | None,
+    dtype: str,
+    init_image_sha256: str | None = None,
+    mask_sha256: str | None = None,
+) -> list[GenerationParameters]:
+    """What draws each picture of a call again by itself, one entry per picture.
+
+    `size` is (width, height) in pixels of the finished pictures.
+    """
+    width, height = size
+    return [
+        GenerationParameters(
+            task=task,
+            prompt=prompt,
+            settings=_known(replace(request.settings_of(i), width=width, height=height)),
+            strength=None if task == "txt2img" else request.strength,
+            model=model,
+            model_hash=model_hash,
+            dtype=dtype,
+            init_image_sha256=init_image_sha256,
+            mask_sha256=mask_sha256,
+            version=labml_sd.__version__,
+        )
+        for i, prompt in enumerate(request.prompts)
+    ]
+
+
+def _known(settings: Settings) -> SettingsDict:
+    """The settings that say something of one picture: neither None, nor switched off."""
+    values = {
+        name: getattr(settings, name)
+        for name, about in described().items()
+        if _json_keys(name, about) and getattr(settings, name) not in (None, about.off)
+    }
+    return cast(SettingsDict, values)
+
+
+def attach(image: Image.Image, parameters: GenerationParameters) -> Image.Image:
+    """A copy of `image` with its parameters in `.info`, where a reader would put them."""
+    return with_texts(image, parameters.to_text(), parameters.to_json())
+
+
+def read_parameters(
+    source: PathLike | Image.Image, *, max_pixels: int = MAX_PIXELS
+) -> GenerationParameters:
+    """Read the parameters of a picture.
+
+    They are exact if this package drew it; otherwise its text is read as far as possible. A
+    prompt that looks like settings stays a prompt. Raises `ImageError` for an unreadable file
+    or one without parameters.
+    """
+    if isinstance(source, Image.Image):
+        image, name = source, "the image"
+    else:
+        image, name = read_picture(source, max_pixels=max_pixels), str(source)
+    text, exact = texts_of(image)
+    if exact is not None:
+        return parse_json(exact, name)
+    if text is not None:
+        return parse_text(text)
+    raise ImageError(
+        f"{name} carries no generation parameters: give a picture as its generator saved it"
+    )
+
+
+def parse_json(text: str, name: str = "the picture") -> GenerationParameters:
+    """Read back `to_json`; keys of a later version are ignored.
+
+    Raises `ImageError` for what is not such JSON, and for a value of a wrong type.
+    """
+    try:
+        values = json.loads(text) if len(_JSON_STRING.sub("", text)) < _MAX_JSON else None
+    except (ValueError, RecursionError) as error:
+        raise ImageError(f"{name} carries damaged parameters: they are not JSON") from error
+    if not isinstance(values, dict):
+        raise ImageError(f"{name} carries damaged parameters: they are not a JSON object")
+    settings = {
+        setting: _joined(
+            [
+                _checked(key, (about.kind.word, NoneType), values.get(key), name)
+                for key in _json_keys(setting, about)
+            ]
+        )
+        for setting, about in described().items()
+    }
+    own = {
+        f.name: _checked(f.name, get_args(f.type) or (f.type,), values[f.name], name)
+        for f in fields(GenerationParameters)
+        if f.name != "settings" and f.name in values
+    }
+    return _of_known(settings, **own)
+
+
+def _checked(key: str, allowed: tuple[Any, ...], value: Any, name: str) -> Any:
+    if float in allowed and type(value) is int and abs(value) < 2**1023:
+        return float(value)  # JSON has whole numbers of any length; a float ends at 2**1024
+    if isinstance(value, bool) or not isinstance(value, allowed):
+        raise ImageError(f"{name} carries damaged parameters: {key} is {repr(value)[:100]}")
+    return value
+
+
+def parse_text(text: str) -> GenerationParameters:
+    """Read the text of a web UI as far as possible. What is missing is not known."""
+    prompt, negative_prompt, entries = read_text(text)
+    size = re.fullmatch(r"(\d{1,9})x(\d{1,9})", entries.get("Size", ""))
+    settings = {
+        name: _joined([_word(about, entries.get(key)) for key in about.text])
+        for name, about in described().items()
+    }
+    settings |= {"negative_prompt": negative_prompt}
+    settings |= {"width": int(size[1]), "height": int(size[2])} if size else {}
+    strength = _number(float, entries.get("Denoising strength"))
+    return _of_known(
+        settings,
+        task="txt2img" if strength is None else "img2img",
+        prompt=prompt,
+        strength=strength,
+        model=entries.get("Model"),
+        model_hash=entries.get("Model hash"),
+        version=entries.get("Version"),
+    )
+
+
+def _word(about: Setting, text: str | None) -> Any:
+    """A value as the web UI writes it."""
+    names = {title: name for name, title in about.titles.items()}
+    if text in names:
+        return names[text]
+    return None if about.only_titles else _number(about.kind.word, text)
+
+
+def _number(kind: type[Any], text: str | None) -> Any:
+    try:
+        return None if text is None else kind(text)
+    except ValueError:
+        return None  # another program's entry in another form: as unknown as a missing one
+
+
+def _of_known(settings: Mapping[str, Any], **own: Any) -> GenerationParameters:
+    known = {name: value for name, value in settings.items() if value is not None}
+    return GenerationParameters(settings=cast(SettingsDict, known), **own)
+
+
+def _json_keys(name: str, about: Setting) -> tuple[str, ...]:
+    return (name,) if about.json is None else about.json
+
+
+def _spread(keys: tuple[str, ...], value: object) -> dict[str, object]:
+    """A value under its key. Several keys share the items of a tuple."""
+    if len(keys) > 1:
+        items = value if isinstance(value, tuple) else (None,) * len(keys)
+        return dict(zip(keys, items, strict=True))
+    return dict.fromkeys(keys, value)
+
+
+def _joined(items: Sequence[Any]) -> Any:
+    """The inverse of `_spread`: None if an item is missing, or if there are none."""
+    if not items or None in items:
+        return None
+    return items[0] if len(items) == 1 else tuple(items)

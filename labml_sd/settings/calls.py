@@ -1,0 +1,68 @@
+r"""The settings of a call: from its keyword arguments, and in the signature of what is called.
+
+Maps       keyword arguments -> Settings, every value checked
+Tests      tests/settings/test_settings.py
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from labml_sd.errors import GenerationError, quoted
+from labml_sd.settings.settings import Setting, Settings
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def described() -> dict[str, Setting]:
+    """What is said of each setting, by its name, in the order of the fields."""
+    return {f.name: f.metadata["setting"] for f in fields(Settings)}
+
+
+def check_settings(given: Mapping[str, object]) -> Settings:
+    """The settings of a call, every value checked.
+
+    Raises `GenerationError` for a value out of its range, and for an unknown name, with the
+    nearest one that there is; `PromptError` for a negative prompt that is not text.
+    """
+    known = described()
+    for name in given:
+        if name not in known:
+            raise GenerationError(_unknown(name, known))
+    values: dict[str, Any] = {name: known[name].check(name, given[name]) for name in given}
+    return Settings(**values)
+
+
+def _unknown(name: str, known: Mapping[str, Setting]) -> str:
+    if name == "strength":
+        return "strength is a setting of img2img and inpaint: leave it out of txt2img"
+    names = [*known, "strength", "on_step", "progress"]
+    nearest = get_close_matches(name[:50], names, n=1, cutoff=0.0)[0]
+    there_are = f"There are {', '.join(known)}"
+    return f"unknown setting {quoted(name)}, did you mean {nearest!r}? {there_are}"
+
+
+def takes_settings(pipeline: F) -> F:
+    """List all settings in the signature and docstring of a function that takes `**settings`.
+
+    `help`, Jupyter and Sphinx then show every name with its default.
+    """
+    own = inspect.signature(pipeline)
+    named = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    added = [
+        inspect.Parameter(
+            f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=f.type
+        )
+        for f in fields(Settings)
+    ]
+    vars(pipeline)["__signature__"] = own.replace(parameters=[*named, *added])
+    lines = [_line(name, about) for name, about in described().items()]
+    pipeline.__doc__ = "\n".join([inspect.getdoc(pipeline) or "", "", "Settings:", "", *lines])
+    return pipeline
+
+
+def _line(name: str, about: Setting) -> str:
+    none = f"; None: {about.none}" if about.none else ""
+    return f"- `{name}` = {about.default!r}: {about.help}{none}"

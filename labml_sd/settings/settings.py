@@ -1,0 +1,196 @@
+r"""Every setting of a call, once: its type, its default, and what is said of it.
+
+Maps       nothing; the fields of a frozen dataclass
+Reference  AUTOMATIC1111's web UI: the keys and the sampler names of the text inside a picture
+Tests      tests/settings/test_settings.py
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from labml_sd.settings import kinds
+from labml_sd.settings.kinds import Kind, number, whole
+
+if TYPE_CHECKING:
+    from labml_sd.sampler import Sampler
+
+MAX_SEED = 2**63 - 1  # the largest that PyTorch's generators take
+
+SAMPLER_TITLES = {
+    "ddpm": "DDPM",
+    "ddim": "DDIM",
+    "plms": "PLMS",
+    "euler": "Euler",
+    "euler_a": "Euler a",
+    "heun": "Heun",
+    "dpm_2": "DPM2",
+    "dpm_2_a": "DPM2 a",
+    "lms": "LMS",
+    "dpmpp_2s_a": "DPM++ 2S a",
+    "dpmpp_2m": "DPM++ 2M",
+    "dpmpp_sde": "DPM++ SDE",
+    "dpmpp_2m_sde": "DPM++ 2M SDE",
+    "dpmpp_3m_sde": "DPM++ 3M SDE",
+    "unipc": "UniPC",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is said of a setting beside its name and its type."""
+
+    default: object
+    help: str  # one line, with the unit and the range
+    kind: Kind
+    flags: tuple[str, ...]  # of the command line; the help shows the first
+    none: str = ""  # what None stands for; without it None is refused
+    off: object = None  # the value that changes nothing: it is not written into a picture
+    json: tuple[str, ...] | None = None  # keys in the exact text; None: the setting's name
+    text: tuple[str, ...] = ()  # keys in the text that other programs read
+    titles: Mapping[str, str] = field(default_factory=dict)  # what values are called there
+    only_titles: bool = False  # a value without a title is not read from there
+
+    def check(self, name: str, value: object) -> Any:
+        """The value that is used. Raises `GenerationError`, or `PromptError` for a prompt."""
+        return None if value is None and self.none else self.kind.check(name, value)
+
+
+def setting(default: object, help: str, kind: Kind, **more: Any) -> Any:
+    """A field of `Settings`: its default, and what `Setting` holds."""
+    about = Setting(default=default, help=help, kind=kind, **more)
+    return field(default=default, metadata={"setting": about})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every setting of a call that draws. `check_settings` makes one from keyword arguments."""
+
+    negative_prompt: str | Sequence[str] = setting(
+        "",
+        "what to draw away from: one text for all prompts, or one for each",
+        kinds.prompts(),
+        flags=("--negative-prompt", "--negative"),
+    )
+    steps: int = setting(
+        20,
+        "denoising steps, 1 to 1000",
+        whole(1),
+        flags=("--steps", "--ddim-steps", "--num-inference-steps"),
+        text=("Steps",),
+    )
+    sampler: "str | Sampler" = setting(
+        "dpmpp_2m",
+        "sampling method: ddim, euler, euler_a, dpmpp_2m and others",
+        kinds.sampler(),
+        flags=("--sampler", "--sampler-name"),
+        text=("Sampler",),
+        titles=SAMPLER_TITLES,
+    )
+    compat: str | None = setting(
+        None,
+        "noise levels as in compvis, labml, diffusers or a1111",
+        kinds.tool(),
+        flags=("--compat",),
+        none="ours",
+        text=("Compat",),
+    )
+    guidance_scale: float | int | None = setting(
+        None,
+        "weight of the prompt, 1 for no guidance",
+        number("a finite number, 1 for no guidance"),
+        flags=("--guidance-scale", "--scale", "--cfg-scale"),
+        none="the model's",
+        text=("CFG scale",),
+    )
+    guidance_rescale: float | int = setting(
+        0.0,
+        "0 to 1: correct the contrast of a large guidance scale",
+        number("a number from 0 (none) to 1 (in full)", 0, 1),
+        flags=("--guidance-rescale",),
+        off=0.0,
+        text=("Guidance rescale",),
+    )
+    guidance_interval: tuple[float | int, float | int] | list[float | int] | None = setting(
+        None,
+        "guide only between two noise levels sigma, the lower first, 0.03 to 14.6",
+        kinds.interval("two noise levels sigma, the lower first, as in (0.3, 5)"),
+        flags=("--guidance-interval",),
+        none="all levels",
+        json=("guidance_low", "guidance_high"),
+        text=("Guidance low", "Guidance high"),
+    )
+    seed: int | None = setting(
+        42,
+        "seed of the first picture, 0 to 2**63 - 1",
+        whole(0, MAX_SEED),
+        flags=("--seed",),
+        none="random",
+        text=("Seed",),
+    )
+    variation_seed: int | None = setting(
+        None,
+        "seed of the noise that variation_strength goes towards, 0 to 2**63 - 1",
+        whole(0, MAX_SEED),
+        flags=("--variation-seed", "--subseed"),
+        none="no variation",
+        text=("Variation seed",),
+    )
+    variation_strength: float | int = setting(
+        0.0,
+        "0 to 1: share of the way to the noise of variation_seed",
+        number("a number from 0 (the seed's own noise) to 1 (the variation seed's)", 0, 1),
+        flags=("--variation-strength", "--subseed-strength"),
+        off=0.0,
+        text=("Variation seed strength",),
+    )
+    noise: str = setting(
+        "cpu",
+        "whose random numbers: cpu, or cuda for those of an NVIDIA GPU",
+        kinds.noise(),
+        flags=("--noise",),
+        off="cpu",
+        text=("RNG",),
+        titles={"cuda": "NV"},
+        only_titles=True,
+    )
+    n_images: int = setting(
+        1,
+        "pictures of each prompt, at least 1",
+        whole(1),
+        flags=("--n-samples", "--batch-size", "--n-images"),
+        json=(),
+    )
+    height: int | None = setting(
+        None,
+        "height in pixels",
+        whole(1),
+        flags=("--height", "-H"),
+        none="the model's, or the picture's",
+    )
+    width: int | None = setting(
+        None,
+        "width in pixels",
+        whole(1),
+        flags=("--width", "-W"),
+        none="the model's, or the picture's",
+    )
+
+
+class SettingsDict(TypedDict, total=False):
+    """The fields of `Settings` as keyword arguments: `**settings: Unpack[SettingsDict]`."""
+
+    negative_prompt: str | Sequence[str]
+    steps: int
+    sampler: "str | Sampler"
+    compat: str | None
+    guidance_scale: float | int | None
+    guidance_rescale: float | int
+    guidance_interval: tuple[float | int, float | int] | list[float | int] | None
+    seed: int | None
+    variation_seed: int | None
+    variation_strength: float | int
+    noise: str
+    n_images: int
+    height: int | None
+    width: int | None
