@@ -1,6 +1,6 @@
-r"""Record which word each position listens to, without touching the result.
+r"""Record where each word attends, without changing the result.
 
-Maps       a block of code that runs the U-Net  ->  cross-attention probabilities per call, block and token
+Maps       a `with` block that runs the U-Net  ->  probabilities by call, block and token
 Paper      Tang et al. 2022 (DAAM), arXiv:2210.04885, section 3
 Tests      tests/unet/test_attention_maps.py
 """
@@ -21,10 +21,11 @@ from labml_sd.unet.attention import CrossAttention, attention_probabilities
 class AttentionMap:
     """One cross-attention of one network call.
 
-    `call` counts the network calls from 0 (a step of Heun's method makes two), `block` is the
+    `call` counts the network calls from 0 (a step of Heun's method makes two). `block` is the
     module's name, such as "input_blocks.1.1.transformer_blocks.0.attn2". The axis n runs over
-    the h * w positions, row by row; the axis m over the tokens. The weights of each position
-    sum to 1. Under guidance the first half of the batch is the unconditional one.
+    the h * w positions, row by row, and the axis m over the tokens. The weights of each
+    position sum to 1. With guidance the first half of the batch is that of the negative
+    prompts.
     """
 
     call: int
@@ -36,8 +37,8 @@ class AttentionMap:
 def record_attention(unet: nn.Module) -> Iterator[list[AttentionMap]]:
     """Collect the maps of all network calls inside the `with` block, in float32 on the CPU.
 
-    The probabilities are computed a second time, beside the network's own way, so pictures come
-    out the same bit for bit with and without recording.
+    The probabilities are computed separately from the network's own attention, so the network's
+    output is the same to the bit with and without recording.
     """
     maps: list[AttentionMap] = []
     calls = 0
@@ -66,7 +67,7 @@ def record_attention(unet: nn.Module) -> Iterator[list[AttentionMap]]:
 
 
 def _hook(keep: Any, name: str) -> Any:
-    """Bind the block's name now; a closure made in the loop would see only the last one."""
+    """Bind the block's name: a closure made in the loop would see the last name only."""
 
     def hook(module: CrossAttention, args: tuple[Tensor, Tensor]) -> None:
         keep(name, module, *args)

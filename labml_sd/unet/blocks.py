@@ -1,8 +1,9 @@
-r"""The convolutional blocks of the U-Net: ResBlock with time, down- and up-sampling.
+r"""The convolutional blocks of the U-Net: ResBlock with time, down-sampling, up-sampling.
 
-Maps       x [b c h w], t_emb [b d]  ->  [b c' h w]
-Paper      Ho et al. 2020, arXiv:2006.11239, appendix B; Dhariwal and Nichol 2021, arXiv:2105.05233, section 3
-Reference  CompVis ldm/modules/diffusionmodules/openaimodel.py (attribute names kept for the checkpoint)
+Maps       x [b c h w], t_emb [1 or b d]  ->  [b c2 h w]
+Paper      Ho et al. 2020, arXiv:2006.11239, appendix B
+           Dhariwal and Nichol 2021, arXiv:2105.05233, section 3
+Reference  CompVis ldm/modules/diffusionmodules/openaimodel.py (attribute names kept)
 Tests      tests/unet/test_blocks.py
 """
 
@@ -19,13 +20,13 @@ def norm(channels: int, groups: int) -> nn.GroupNorm:
 
 
 class ResBlock(nn.Module):
-    r"""Two convolutions, a way around them, and the time in between.
+    r"""Two convolutions with a skip connection; the time embedding is added between them.
 
     $$ h = \mathrm{conv}_1(\mathrm{silu}(\mathrm{norm}_1(x))) + W\,\mathrm{silu}(t_{emb}) $$
     $$ y = \mathrm{skip}(x) + \mathrm{conv}_2(\mathrm{silu}(\mathrm{norm}_2(h))) $$
 
-    The time embedding is one number per channel, added to every position alike. The unused
-    indices in `in_layers` and `out_layers` hold what has no weights: SiLU and dropout.
+    The time embedding becomes one number per channel, added at every position alike. The
+    indices in `in_layers` and `out_layers` that have no weights hold SiLU and dropout.
     """
 
     def __init__(
@@ -41,11 +42,10 @@ class ResBlock(nn.Module):
         self.out_layers = nn.Sequential(
             norm(out_channels, norm_groups),
             nn.SiLU(),
-            nn.Dropout(
-                0.0
-            ),  # never drops; it keeps the convolution at index 3, its place in the checkpoint
+            nn.Dropout(0.0),  # drops nothing; keeps the convolution at the checkpoint's index 3
             nn.Conv2d(out_channels, out_channels, 3, padding=1),
         )
+        # A sum needs equal widths: where they differ, a 1x1 convolution changes the width of x.
         self.skip_connection: nn.Module = nn.Identity()
         if in_channels != out_channels:
             self.skip_connection = nn.Conv2d(in_channels, out_channels, 1)
@@ -53,28 +53,28 @@ class ResBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "b c h w"], t_emb: Float[Tensor, "times d"]
     ) -> Float[Tensor, "b c2 h w"]:
-        """Keep the size, change the width. t_emb: one row for all, or rows that x repeats."""
-        time = self.emb_layers(t_emb)[:, :, None, None]  # [times c2 1 1]
+        """Keep the size, change the width. b is a multiple of `times`, which is 1 or b mostly."""
+        time = self.emb_layers(t_emb)[:, :, None, None]  # [times c2 1 1]: a number per channel
         if len(time) > 1:
-            time = repeat_rows(time, len(x))
-        h = self.in_layers(x) + time  # [b c2 h w]: one number per channel, at every position
+            time = repeat_rows(time, len(x))  # [b c2 1 1]
+        h = self.in_layers(x) + time  # [b c2 h w]
         return self.skip_connection(x) + self.out_layers(h)
 
 
 class DownSample(nn.Module):
-    """Halve both sides. Pads all four sides by one; the autoencoder's pads only right and bottom."""
+    """Halve both sides. Pads all four sides by one; the autoencoder's only right and bottom."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
-        """Learnt, where a pooling would be fixed."""
+        """A convolution with stride 2, so the down-sampling is learnt."""
         return self.op(x)
 
 
 class UpSample(nn.Module):
-    """Double both sides: repeat every position, then a convolution."""
+    """Double both sides: repeat every position, then convolve."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-r"""Residuals: what other networks add to the feature maps of the U-Net.
+r"""Residuals: feature maps from other networks, added inside the U-Net.
 
-Maps       x [b c h w], residual [b' c h w]  ->  [max(b, b') c h w]
-Paper      Zhang et al. 2023 (ControlNet), arXiv:2302.05543, section 3.2 and figure 3; Mou et al. 2023
-           (T2I-Adapter), arXiv:2302.08453, section 3.2
+Maps       x [b c h w], residual [b2 c h w]  ->  [max(b, b2) c h w]
+Paper      ControlNet: Zhang et al. 2023, arXiv:2302.05543, section 3.2
+           T2I-Adapter: Mou et al. 2023, arXiv:2302.08453, section 3.2
 Tests      tests/unet/test_residuals.py
 """
 
@@ -17,19 +17,19 @@ from labml_sd.unet.rows import repeat_rows
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class UNetResiduals:
-    """Feature maps to add inside `UNet.forward`, each of the shape of the map it is added to.
+    """What `UNet.forward` adds to its feature maps; each has the shape of what it is added to.
 
-    A residual may have as many rows as the latents, as the prompts, or one row for all.
+    The batch size of a residual may be that of the latents or that of the prompts.
+
+    `features[i]` (T2I-Adapter) is added to the output of input block i, so it reaches both the
+    next block and the skip connection. `skips` (ControlNet) has one map for each skip
+    connection, in the order of the input blocks, or is empty. `middle` (ControlNet) is added to
+    the output of the middle block.
     """
 
     features: Mapping[int, Tensor]
-    """T2I-Adapter: added to the output of input block i, so that it reaches the next block and the skip."""
-
     skips: Sequence[Tensor]
-    """ControlNet: added to the skip connections, one for each input block in their order, or none."""
-
     middle: Tensor | None
-    """ControlNet: added to the output of the middle block."""
 
 
 NO_RESIDUALS = UNetResiduals(features={}, skips=(), middle=None)
@@ -38,6 +38,6 @@ NO_RESIDUALS = UNetResiduals(features={}, skips=(), middle=None)
 def add_residual(
     x: Float[Tensor, "b c h w"], residual: Float[Tensor, "b2 c h w"]
 ) -> Float[Tensor, "rows c h w"]:
-    """The sum, with as many rows as the longer of the two."""
+    """The sum; the smaller batch is repeated to the size of the larger one."""
     rows = max(len(x), len(residual))
     return repeat_rows(x, rows) + repeat_rows(residual, rows)

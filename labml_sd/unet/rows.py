@@ -1,4 +1,4 @@
-r"""Rows of a batch: several prompts may ask about one picture.
+r"""Repeat a batch, so that several prompts can share the same latents.
 
 Maps       x [b ...]  ->  [rows ...], rows a multiple of b
 Tests      tests/unet/test_rows.py
@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 def repeat_rows(x: Float[Tensor, "b *rest"], rows: int) -> Float[Tensor, "{rows} *rest"]:
-    """Repeat the whole batch until it has `rows` rows: row r is `x[r % b]`. x itself where it has them.
+    """Repeat the whole batch until it has `rows` rows: row r of the result is `x[r % b]`.
 
-    Raises ValueError when `rows` is not a multiple of b.
+    Returns x itself if b is `rows`. Raises ValueError if `rows` is not a multiple of b.
     """
     if len(x) == rows:
         return x
     if rows % len(x):
-        raise ValueError(f"a batch of {len(x)} cannot be repeated to {rows} rows")
+        raise ValueError(f"{rows} rows are not a multiple of the batch size {len(x)}")
     return torch.cat([x] * (rows // len(x)))

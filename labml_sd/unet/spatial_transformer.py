@@ -1,8 +1,8 @@
-r"""Spatial transformer: where the picture listens to the prompt.
+r"""Spatial transformer: self-attention over the picture and cross-attention to the prompt.
 
-Maps       x [b c h w], cond [b n d_cond]  ->  [b c h w]
+Maps       x [b c h w], cond [rows n d_cond]  ->  [rows c h w]
 Paper      Rombach et al. 2022, arXiv:2112.10752, section 3.3 and appendix E.2.1
-Reference  CompVis ldm/modules/attention.py, SpatialTransformer (attribute names kept for the checkpoint)
+Reference  CompVis ldm/modules/attention.py, SpatialTransformer (attribute names kept)
 Tests      tests/unet/test_spatial_transformer.py
 """
 
@@ -15,7 +15,7 @@ from labml_sd.unet.rows import repeat_rows
 
 
 class BasicTransformerBlock(nn.Module):
-    r"""Listen to the picture, listen to the prompt, think; each added to what was there.
+    r"""Self-attention, cross-attention, feed-forward; each with a norm and a skip connection.
 
     $$ x \leftarrow x + \mathrm{attn}_1(\mathrm{norm}_1(x)), \quad
        x \leftarrow x + \mathrm{attn}_2(\mathrm{norm}_2(x), c), \quad
@@ -32,10 +32,14 @@ class BasicTransformerBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "b n d"], cond: Float[Tensor, "rows m d_cond"]
     ) -> Float[Tensor, "rows n d"]:
-        """`attn1` is self-attention, `attn2` is the only place where the prompt enters the U-Net."""
+        """`attn2` is the only place where the prompt enters the U-Net."""
+        # [b n d]: every position attends to every position
         x = x + self.attn1(self.norm1(x))
-        x = repeat_rows(x, len(cond))  # [rows n d]: from here on every prompt has its own
+        # [rows n d]: the first block repeats x, once for each prompt; later ones have the rows
+        x = repeat_rows(x, len(cond))
+        # [rows n d]: every position attends to the tokens of its prompt
         x = x + self.attn2(self.norm2(x), cond)
+        # [rows n d]: every position on its own
         return x + self.ff(self.norm3(x))
 
 
@@ -44,9 +48,8 @@ class SpatialTransformer(nn.Module):
 
     $$ y = x + P_{out}\,T(P_{in}\,\mathrm{norm}(x),\, c) $$
 
-    The norm here uses eps 1e-6, unlike the 1e-5 of ResBlock. A map becomes a sequence by
-    reading its positions row by row; no position is encoded, since the convolutions around have
-    told each one where it is.
+    The norm uses eps 1e-6, unlike the 1e-5 of ResBlock. There is no position encoding: the
+    convolutions before and after have already put the position into the features.
     """
 
     def __init__(
@@ -69,9 +72,11 @@ class SpatialTransformer(nn.Module):
     def forward(
         self, x: Float[Tensor, "b c h w"], cond: Float[Tensor, "rows m d_cond"]
     ) -> Float[Tensor, "rows c h w"]:
-        """Map to tokens, blocks, tokens to map."""
+        """Feature map to tokens, transformer blocks, tokens to feature map."""
+        # [b hw c]: a token for each position, row by row
         tokens = rearrange(self.proj_in(self.norm(x)), "b c h w -> b (h w) c")
         for block in self.transformer_blocks:
-            tokens = block(tokens, cond)
+            tokens = block(tokens, cond)  # [rows hw c]
+        # [rows c h w]
         y = self.proj_out(rearrange(tokens, "b (h w) c -> b c h w", h=x.shape[2]))
         return repeat_rows(x, len(y)) + y

@@ -1,7 +1,8 @@
 r"""The U-Net: predicts the noise in a noisy latent.
 
-Maps       x_t [b 4 h w], t [1] or [b], cond [rows n d_cond]  ->  eps [rows 4 h w]
-Paper      Ronneberger et al. 2015, arXiv:1505.04597; Rombach et al. 2022, arXiv:2112.10752, section 3.2
+Maps       x_t [b 4 h w], t [1 or b], cond [rows n d_cond]  ->  eps [rows 4 h w]
+Paper      Ronneberger et al. 2015, arXiv:1505.04597
+           Rombach et al. 2022, arXiv:2112.10752, section 3.2
 Reference  CompVis ldm/modules/diffusionmodules/openaimodel.py, UNetModel (attribute names kept)
 Tests      tests/unet/test_unet.py
 """
@@ -20,7 +21,7 @@ from labml_sd.unet.time_embedding import sinusoids, time_mlp
 
 
 class TimestepEmbedSequential(nn.Sequential):
-    """A sequence: its ResBlocks also take the time, its SpatialTransformers the prompt, others nothing."""
+    """A sequence of layers; ResBlocks also get the time, SpatialTransformers the prompt."""
 
     def forward(  # type: ignore[override]
         self,
@@ -28,7 +29,7 @@ class TimestepEmbedSequential(nn.Sequential):
         t_emb: Float[Tensor, "times d"],
         cond: Float[Tensor, "rows n d_cond"],
     ) -> Float[Tensor, "b2 c2 h2 w2"]:
-        """Hand each layer what it asks for."""
+        """Give each layer the arguments that its class takes."""
         for layer in self:
             if isinstance(layer, ResBlock):
                 x = layer(x, t_emb)
@@ -40,16 +41,16 @@ class TimestepEmbedSequential(nn.Sequential):
 
 
 class UNet(nn.Module):
-    r"""Down, through the middle, and up again, with a bridge at every block of the way.
+    r"""Down to a small feature map and up again, with skip connections between equal sizes.
 
     $$ \epsilon_\theta(x_t, t, c) $$
 
-    `input_blocks` shrink the map and keep each result; `output_blocks` grow it again, and each
-    takes the kept result of its own size (the *skip*) beside its input. What is fine goes over
-    the bridges, what is large goes through the middle.
+    `input_blocks` shrink the feature map, and the output of each is kept. `output_blocks`
+    enlarge it again; each gets a kept output of its own size (the *skip connection*) beside its
+    input. Fine detail passes through the skip connections, large structure through the middle.
 
-    `channel_multipliers` and `attention_levels` of the configuration say how wide each level is
-    and which of them hold transformers. The latent's sides must be multiples of
+    The configuration says how wide each level is (`channel_multipliers`) and which levels have
+    transformers (`attention_levels`). The latent's sides must be multiples of
     `config.size_multiple`.
     """
 
@@ -72,7 +73,7 @@ class UNet(nn.Module):
         )
 
     def _build_down(self) -> list[int]:
-        """Fill `input_blocks`; return the width of each kept result."""
+        """Fill `input_blocks`; return the number of channels of each skip connection."""
         config = self.config
         width = config.channels
         blocks = [TimestepEmbedSequential(nn.Conv2d(config.in_channels, width, 3, padding=1))]
@@ -92,7 +93,7 @@ class UNet(nn.Module):
         return skips
 
     def _build_up(self, skips: list[int]) -> None:
-        """Fill `output_blocks`: a block more per level than on the way down, as down-sampling is kept too."""
+        """Fill `output_blocks`: one more per level, as a down-sampling has a skip too."""
         config, left = self.config, list(skips)
         width, blocks = left[-1], []
         for level, multiplier in reversed(list(enumerate(config.channel_multipliers))):
@@ -123,10 +124,10 @@ class UNet(nn.Module):
         )
 
     def use_attention(self, kind: AttentionKind) -> None:
-        """Choose how all attention of this network is computed; the results agree up to rounding.
+        """Choose how attention in this network is computed; the results agree up to rounding.
 
-        "flash" is PyTorch's kernel, "normal" the formula, "sliced" the formula in little
-        memory.
+        "flash" is PyTorch's kernel, "normal" the formula step by step, "sliced" the formula
+        with less memory.
         """
         for module in self.modules():
             if isinstance(module, CrossAttention):
@@ -139,31 +140,32 @@ class UNet(nn.Module):
         cond: Float[Tensor, "rows n d_cond"],
         residuals: UNetResiduals = NO_RESIDUALS,
     ) -> Float[Tensor, "rows c2 h w"]:
-        """Predict the noise under each of the prompts: row r of the answer belongs to `x[r % b]`.
+        """Predict the noise for each row of `cond`: row r of the result belongs to `x[r % b]`.
 
-        `t` counts schedule steps, 0 to 999, and may lie between two; it is one number for all
-        latents or one for each. `cond` has a multiple of b rows: under guidance 2b, the negative
-        prompts first. Both halves share all work up to the first cross-attention, where x is
-        repeated.
+        `t` counts schedule steps, 0 to 999, and may be fractional; it is one number for all
+        latents or one for each. `rows` is a multiple of b: with guidance it is 2b, the negative
+        prompts first. What does not depend on the prompt is computed once: x is repeated at the
+        first cross-attention.
         """
-        # [#b 4c]: the time embedding, the same for every position
+        # [1 or b, 4c]
         t_emb = self.time_embed(sinusoids(t, self.config.channels).to(x.dtype))
-        # Down: every block keeps its output as a skip connection.
+        # Down. Every output is kept as a skip connection; those before the first
+        # cross-attention have b rows, the others `rows`.
         skips = []
         for i, block in enumerate(self.input_blocks):
             x = block(x, t_emb, cond)
             if i in residuals.features:
                 x = add_residual(x, residuals.features[i])
             skips.append(x)
-        # Middle: the smallest map, [rows c h/f w/f].
+        # Middle: the smallest feature map. [rows c h/f w/f]
         x = self.middle_block(x, t_emb, cond)
         if residuals.middle is not None:
             x = add_residual(x, residuals.middle)
         if residuals.skips:
             skips = [add_residual(*pair) for pair in zip(skips, residuals.skips, strict=True)]
-        # Up: the last skip first. A skip from before the first cross-attention still has b rows.
+        # Up. Each block gets its input and the last unused skip, joined along the channels.
         for block in self.output_blocks:
             skip = repeat_rows(skips.pop(), len(x))
             x = block(torch.cat([x, skip], dim=1), t_emb, cond)
-        # [rows c2 h w]: norm, activation and the last convolution
+        # [rows c2 h w]: norm, SiLU and the last convolution
         return self.out(x)
