@@ -32,11 +32,17 @@ class LatentDiffusion(nn.Module):
         super().__init__()
         self.config = config
         self.source = source
+        self.weights_file: Any = None
         self.fast = False
         self.text_encoder = CLIPTextEmbedder(config.text_encoder, tokenizer)
         self.unet = UNet(config.unet)
         self.autoencoder = Autoencoder(config.autoencoder)
         self.schedule = Schedule(config.schedule)
+
+    @property
+    def weights_hash(self) -> str | None:
+        """Ten hex digits of the file the weights came from; None if there is none to read."""
+        return None if self.weights_file is None else self.weights_file.hash
 
     @property
     def device(self) -> torch.device:

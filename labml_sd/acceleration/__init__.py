@@ -17,6 +17,5 @@ costs in lines.
 """
 
 from labml_sd.acceleration.accelerate import accelerate, accelerated
-from labml_sd.acceleration.road import decode, encode, encode_prompt, evaluate_with
 
-__all__ = ["accelerate", "accelerated", "decode", "encode", "encode_prompt", "evaluate_with"]
+__all__ = ["accelerate", "accelerated"]

@@ -7,6 +7,8 @@ Tests      tests/checkpoint/test_hashes.py
 import hashlib
 import json
 import os
+from dataclasses import dataclass
+from functools import cached_property
 from io import BufferedReader
 from os import PathLike
 from pathlib import Path
@@ -18,6 +20,40 @@ from labml_sd.errors import CheckpointError
 
 NOTED_FROM = 100_000_000  # bytes; a smaller file is read about as soon as a note
 NOTES_AT_MOST = 1_000
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A weights file as it was when a model was loaded from it."""
+
+    path: Path  # absolute
+    stamp: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, source: str | PathLike[str]) -> "WeightsFile | None":
+        """The file of a model, or of a folder its U-Net's; None if it cannot be found."""
+        path = Path(source).absolute()
+        if path.is_dir():
+            path = find_weights(path, "unet") or path
+        stamp = _stamp(path)
+        return None if stamp is None else cls(path, stamp)
+
+    @cached_property
+    def hash(self) -> str | None:
+        """Its `model_hash`; None if the file was changed or replaced before this was first read."""
+        if _stamp(self.path) != self.stamp:
+            return None
+        digits = model_hash(self.path)
+        return digits if _stamp(self.path) == self.stamp else None
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """Size, time of the last change and inode: another file has another one."""
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return about.st_size, about.st_mtime_ns, about.st_ino
 
 
 def model_hash(path: str | PathLike[str]) -> str:

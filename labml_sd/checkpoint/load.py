@@ -14,6 +14,7 @@ from torch import nn
 
 from labml_sd.acceleration.compiled import compile_unet
 from labml_sd.checkpoint.files.weights import Stored
+from labml_sd.checkpoint.hashes import WeightsFile
 from labml_sd.checkpoint.networks import networks, shapes
 from labml_sd.checkpoint.report import LoadReport
 from labml_sd.checkpoint.sources import open_source
@@ -65,6 +66,7 @@ def load_model(
         opened = open_source(source, ema=ema, config=config)
         with shapes_only():
             model = LatentDiffusion(opened.config, tokenizer=None, source=str(opened.path))
+        model.weights_file = WeightsFile.of(opened.path)
         report = opened.report(shapes(networks(model)))
         if not report.ok:
             raise CheckpointError(

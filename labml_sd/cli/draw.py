@@ -19,7 +19,6 @@ from labml_sd.images.tensors import MAX_PIXELS, open_image, save_images
 from labml_sd.images.writing import check_folder
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline import img2img, inpaint, txt2img
-from labml_sd.pipeline.common import weights_hash
 from labml_sd.pipeline.parameters import read_parameters
 from labml_sd.settings import described
 from labml_sd.utilities.interrupt import Interrupt
@@ -50,7 +49,7 @@ def _redraw(args: argparse.Namespace) -> None:
     prompts = _prompts(args)
     args.dtype = drawn.dtype if drawn.dtype and args.dtype == "auto" else args.dtype
     model = _model(args)
-    here = weights_hash(model) or "not from a file"
+    here = model.weights_hash or "not from a file"
     if drawn.model_hash and drawn.model_hash != here:
         _note(f"labml-sd: warning: drawn by model {drawn.model_hash}, this is {here}")
     _draw(

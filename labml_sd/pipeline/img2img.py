@@ -14,7 +14,9 @@ from PIL import Image
 from labml_sd.images.reading import PathLike
 from labml_sd.images.tensors import open_image, resize_to
 from labml_sd.latent_diffusion import LatentDiffusion
-from labml_sd.pipeline.common import decode, encode, noise_source, prompted, sign
+from labml_sd.pipeline.attach_parameters import attach_parameters
+from labml_sd.pipeline.binding import denoiser_for, network_for
+from labml_sd.pipeline.latents import decode, encode, noise_source
 from labml_sd.pipeline.memory import memory_errors_explained
 from labml_sd.pipeline.request import check_call, make_request
 from labml_sd.sampler import Step, add_noise, sample
@@ -33,7 +35,7 @@ def img2img(
     progress: bool = True,
     **settings: Unpack[SettingsDict],
 ) -> list[Image.Image]:
-    r"""Draw `image` again, `strength` of the way: the last floor(strength * steps) steps, at least one.
+    r"""Noise `image` and draw it again: the last floor(strength * steps) steps, at least one.
 
     $$ x_t = \sqrt{\bar\alpha_t}\, z + \sqrt{1 - \bar\alpha_t}\, \epsilon $$
 
@@ -47,23 +49,23 @@ def img2img(
     """
     check_call(model, on_step, progress)
     request = make_request(model, prompt, settings, strength=strength)
-    asked = request.settings
-    picture = resize_to(open_image(image), asked.height, asked.width)
+    picture = resize_to(open_image(image), request.settings.height, request.settings.width)
     with memory_errors_explained(len(request.seeds), *picture.size):
-        z = encode(model, picture, len(request.seeds))
+        network = network_for(model)
+        z = encode(model, network, picture, len(request.seeds))  # [b z h w]
         if request.strength > 0:
             noised_to, levels = request.start()
-            evaluate = prompted(model, request)
+            denoise = denoiser_for(network, request)
             draw = noise_source(model, request, z.shape[2], z.shape[3]).draw
             x = add_noise(z, draw(), noised_to)
             z = sample(
                 request.sampler,
-                evaluate,
+                denoise,
                 x,
                 levels,
                 draw=draw,
                 on_step=on_step,
                 progress=progress,
             )
-        drawn = decode(model, z, picture.height, picture.width)
-    return sign(model, request, drawn, "img2img", picture)
+        images = decode(model, network, z, picture.height, picture.width)
+    return attach_parameters(model, request, images, "img2img", picture)

@@ -9,23 +9,16 @@ from collections.abc import Callable, Sequence
 from typing import Unpack
 
 import torch
-from jaxtyping import Float
 from PIL import Image
-from torch import Tensor
 
 from labml_sd.images.reading import PathLike
 from labml_sd.images.tensors import blend_pixels, load_mask, open_image, resize_to
 from labml_sd.latent_diffusion import LatentDiffusion
-from labml_sd.pipeline.common import (
-    cells_to_paint,
-    decode,
-    encode,
-    noise_source,
-    prompted,
-    sign,
-)
+from labml_sd.pipeline.attach_parameters import attach_parameters
+from labml_sd.pipeline.binding import denoiser_for, network_for
+from labml_sd.pipeline.latents import cells_to_paint, decode, encode, noise_source
 from labml_sd.pipeline.memory import memory_errors_explained
-from labml_sd.pipeline.request import Request, check_call, make_request
+from labml_sd.pipeline.request import check_call, make_request
 from labml_sd.sampler import Step, add_noise, inpaint_blend, sample
 from labml_sd.settings import SettingsDict, takes_settings
 
@@ -43,7 +36,7 @@ def inpaint(
     progress: bool = True,
     **settings: Unpack[SettingsDict],
 ) -> list[Image.Image]:
-    """Draw the white parts of `mask` again; black parts keep `image`'s pixels bit for bit, grey blends.
+    """Draw the white parts of `mask` again; black keeps `image`'s pixels exactly, grey blends.
 
     `mask` has the size of `image`. At strength 1 the painted area starts from pure noise, below
     1 from the noised picture; 0 paints the autoencoder's round trip. A latent cell is painted
@@ -53,46 +46,30 @@ def inpaint(
     """
     check_call(model, on_step, progress)
     request = make_request(model, prompt, settings, strength=strength)
-    asked = request.settings
+    height, width = request.settings.height, request.settings.width
     opened = open_image(image)
-    grey = resize_to(load_mask(mask, opened.size), asked.height, asked.width)
-    picture = resize_to(opened, asked.height, asked.width)
+    grey = resize_to(load_mask(mask, opened.size), height, width)
+    picture = resize_to(opened, height, width)
     with memory_errors_explained(len(request.seeds), *picture.size):
-        z = encode(model, picture, len(request.seeds))
+        network = network_for(model)
+        z = encode(model, network, picture, len(request.seeds))  # [b z h w]
         if request.strength > 0:
-            z = _paint(model, request, z, cells_to_paint(model, grey), on_step, progress)
-        painted = decode(model, z, picture.height, picture.width)
-    return sign(
-        model,
-        request,
-        [blend_pixels(picture, p, grey) for p in painted],
-        "inpaint",
-        picture,
-        grey,
-    )
-
-
-def _paint(
-    model: LatentDiffusion,
-    request: Request,
-    z: Float[Tensor, "b z h w"],
-    cells: Float[Tensor, "1 1 h w"],
-    on_step: Callable[[Step], object] | None,
-    progress: bool,
-) -> Float[Tensor, "b z h w"]:
-    noised_to, levels = request.start()
-    evaluate = prompted(model, request)
-    draw = noise_source(model, request, z.shape[2], z.shape[3]).draw
-    noise = draw()
-    x = request.noise_scale * noise if request.strength == 1 else add_noise(z, noise, noised_to)
-    keep = inpaint_blend(z, noise, cells)  # on x too, before the first step
-    return sample(
-        request.sampler,
-        evaluate,
-        x,
-        levels,
-        draw=draw,
-        blend=keep,
-        on_step=on_step,
-        progress=progress,
-    )
+            noised_to, levels = request.start()
+            denoise = denoiser_for(network, request)
+            draw = noise_source(model, request, z.shape[2], z.shape[3]).draw
+            noise = draw()
+            pure = request.noise_scale * noise
+            x = pure if request.strength == 1 else add_noise(z, noise, noised_to)
+            z = sample(
+                request.sampler,
+                denoise,
+                x,
+                levels,
+                draw=draw,
+                blend=inpaint_blend(z, noise, cells_to_paint(model, grey)),
+                on_step=on_step,
+                progress=progress,
+            )
+        painted = decode(model, network, z, picture.height, picture.width)
+    images = [blend_pixels(picture, each, grey) for each in painted]
+    return attach_parameters(model, request, images, "inpaint", picture, grey)

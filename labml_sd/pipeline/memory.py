@@ -1,6 +1,7 @@
 r"""When memory runs out: a batch is run in parts, and what cannot be run says so in one line.
 
-Maps       a call for a batch -> the same call for parts of it; an error of PyTorch -> GenerationError
+Maps       a call for a batch  ->  the same call for parts of it; an error of PyTorch
+           ->  GenerationError
 Tests      tests/pipeline/test_memory.py
 """
 
@@ -17,11 +18,8 @@ from torch import Tensor
 
 from labml_sd.errors import GenerationError
 
-ONEDNN = (
-    "could not create a primitive"  # no memory for a kernel of PyTorch's library for the CPU
-)
-# of the CPU, of MPS, of CUDA's libraries, of C++, and of a thread that cannot start
-WORDS = (
+ONEDNN = "could not create a primitive"  # oneDNN, PyTorch's library for the CPU: no memory
+OUT_OF_MEMORY = (  # the CPU, MPS, CUDA's libraries, C++, and a thread that cannot start
     "allocate memory",
     "out of memory",
     "ALLOC_FAILED",
@@ -32,17 +30,17 @@ WORDS = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """PyTorch has a type for CUDA only; other allocators raise a RuntimeError with words in it."""
+    """Whether memory ran out. Only CUDA has a type of error for it; others have a text."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in WORDS)
+    return isinstance(error, RuntimeError) and any(t in str(error) for t in OUT_OF_MEMORY)
 
 
-class Parts:
-    """Run calls on `n` pictures at once; where they do not fit, on half as many, and so on down to one.
+class BatchSplitter:
+    """Run calls on `n` images at once; if they do not fit, on half as many, and so on to one.
 
-    The size that fits is kept for the calls that follow. Pictures do not know their neighbours,
-    so nothing but the time changes.
+    The size that fits is kept for the calls that follow. Images do not depend on one another,
+    so only the time changes.
     """
 
     def __init__(self, n: int) -> None:
@@ -52,19 +50,21 @@ class Parts:
     def run(
         self, call: Callable[[slice], Float[Tensor, "b *rest"]]
     ) -> Float[Tensor, "n *rest"]:
-        """`call` gets the part to run. A part of one picture that does not fit raises what it raised."""
+        """`call` gets the part to run. If a single image does not fit, its error is raised."""
         while True:
             try:
                 return retried(lambda: self._run(call))
             except (RuntimeError, MemoryError) as error:
                 if self.size == 1 or not is_out_of_memory(error):
                     raise
-            self._halve()  # out here the error is gone, and with it the tensors its traceback held
+            # Outside the except block, where the traceback no longer holds the call's tensors.
+            self._halve()
 
     def _run(
         self, call: Callable[[slice], Float[Tensor, "b *rest"]]
     ) -> Float[Tensor, "n *rest"]:
-        return torch.cat([call(slice(i, i + self.size)) for i in range(0, self.n, self.size)])
+        starts = range(0, self.n, self.size)
+        return torch.cat([call(slice(i, min(i + self.size, self.n))) for i in starts])
 
     def _halve(self) -> None:
         self.size = (self.size + 1) // 2
@@ -76,10 +76,10 @@ class Parts:
 
 
 def retried(run: Callable[[], Float[Tensor, "*shape"]]) -> Float[Tensor, "*shape"]:
-    """Where oneDNN could not make a kernel, run once more in another thread.
+    """If oneDNN could not create a kernel, run once more in another thread.
 
-    It remembers in each thread that memory ran out there, for good, and makes no new kernel in
-    it again, however much memory there is by then. Kernels that are made serve all threads.
+    oneDNN remembers in each thread that memory ran out there, and creates no new kernel in it
+    again, even when memory is free later. Kernels that exist serve all threads.
     """
     try:
         return run()
@@ -87,13 +87,13 @@ def retried(run: Callable[[], Float[Tensor, "*shape"]]) -> Float[Tensor, "*shape
         if ONEDNN not in str(error):
             raise
     free()
-    bytearray(2**25)  # MemoryError: Python waits for ever for a thread that finds no room
+    bytearray(2**25)  # MemoryError here: a thread that cannot get memory would block forever
     with ThreadPoolExecutor(1) as another:
         return another.submit(torch.no_grad()(run)).result()
 
 
 def free() -> None:
-    """Give back what nobody holds any more, so that the next smaller call finds it."""
+    """Release memory that is no longer used, for the next, smaller call."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -101,17 +101,15 @@ def free() -> None:
 
 @contextmanager
 def memory_errors_explained(n: int, width: int, height: int) -> Iterator[None]:
-    """Turn running out of memory into a GenerationError that says what was asked and what to try."""
+    """Turn running out of memory into a GenerationError: what was drawn, and what to try."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        traceback.clear_frames(
-            error.__traceback__
-        )  # whoever keeps the error must not keep their tensors
+        traceback.clear_frames(error.__traceback__)  # the error must not keep tensors alive
         free()
         raise GenerationError(
-            f"out of memory with {n} picture{'s' * (n > 1)} of {width}x{height}: draw smaller pictures, "
-            "or load the model with dtype bfloat16 or float16"
+            f"out of memory with {n} picture{'s' * (n > 1)} of {width}x{height}: "
+            "draw smaller pictures, or load the model with dtype bfloat16 or float16"
         ) from None

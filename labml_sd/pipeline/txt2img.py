@@ -12,7 +12,9 @@ import torch
 from PIL import Image
 
 from labml_sd.latent_diffusion import LatentDiffusion
-from labml_sd.pipeline.common import decode, noise_source, prompted, sign
+from labml_sd.pipeline.attach_parameters import attach_parameters
+from labml_sd.pipeline.binding import denoiser_for, network_for
+from labml_sd.pipeline.latents import decode, noise_source
 from labml_sd.pipeline.memory import memory_errors_explained
 from labml_sd.pipeline.request import check_call, check_size, make_request
 from labml_sd.sampler import Step, sample
@@ -52,17 +54,18 @@ def txt2img(
     height, width = check_size(model.config, request.settings)
     factor = model.config.autoencoder.downsampling_factor
     with memory_errors_explained(len(request.seeds), width, height):
-        evaluate = prompted(model, request)
+        network = network_for(model)
+        denoise = denoiser_for(network, request)
         draw = noise_source(model, request, height // factor, width // factor).draw
-        x = request.noise_scale * draw()
+        x = request.noise_scale * draw()  # [b z h w]: pure noise
         z = sample(
             request.sampler,
-            evaluate,
+            denoise,
             x,
             request.levels,
             draw=draw,
             on_step=on_step,
             progress=progress,
         )
-        drawn = decode(model, z, height, width)
-    return sign(model, request, drawn, "txt2img")
+        images = decode(model, network, z, height, width)
+    return attach_parameters(model, request, images, "txt2img")

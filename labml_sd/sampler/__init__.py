@@ -1,21 +1,18 @@
-r"""The sampler room: from noise to a clean latent. Arithmetic only: no network, no prompt, no picture.
+"""From noise x_T to a clean latent z: arithmetic only, without networks, prompts or pictures.
 
-schedule   t -> Level(t, alpha_bar)             how much noise a time means; add_noise, predict_x0
-spacing    n_steps -> times, levels             which noise levels a run visits; sigmas, between: off the grid
-start      levels, strength -> levels           how much of a run a given picture goes through
-noise      seeds -> noise [b c h w]             one generator an image
-philox     seed -> noise [c h w]                the noise of an NVIDIA GPU, on the CPU
-variation  two noises -> one in between         for pictures that are much alike
-guidance   network, prompts -> (x, level) -> eps
-blend      z, noise, mask -> (x, level) -> x    the kept area of in-painting
-ddpm, ddim, plms, euler, heun, dpm_2, lms, dpmpp_2m, unipc
-                                                (x, eps) at one level -> x at the next: one file
-                                                each
-euler_a, dpm_2_a, dpmpp_2s_a, dpmpp_sde, dpmpp_2m_sde, dpmpp_3m_sde
-                                                the same, with fresh noise; ancestral: how it is
-                                                put in
-compat     a tool's name -> sampler             our steps on another tool's levels; compat_levels: its lists
-loop       x at the first level -> z            runs them all; protocol says what it asks of a sampler
+schedule    t -> Level(t, alpha_bar)           how much noise a time has; add_noise, predict_x0
+spacing     n_steps -> levels                  which levels a run visits; with sigmas, between
+start       levels, strength -> levels         the part of a run that changes a given picture
+noise       seeds -> noise [b c h w]           one generator an image
+philox      seed -> noise [c h w]              the noise of an NVIDIA GPU, on the CPU
+variation   two noises -> one                  interpolated, for similar pictures
+prediction  x, network's output -> (eps, x0)   for networks that predict eps, or v
+guidance    two predictions, scale -> one      classifier-free guidance
+blend       z, noise, mask -> (x, level) -> x  the kept area of in-painting
+solvers/    x, predictions, levels -> x        one file a sampler: a pure step, and its levels
+compat/     tool, name -> sampler              our steps on the levels of other tools
+protocol    the types of a step                Moment, Denoise, Evaluation, StepInput, Sampler
+loop        x at the first level -> z          calls the sampler's step from level to level
 """
 
 # ruff: noqa: I001, RUF022 - imports and names stand in the order of the flow
@@ -30,9 +27,10 @@ from labml_sd.sampler.start import check_strength, tail
 from labml_sd.sampler.philox import cuda_noise
 from labml_sd.sampler.variation import Variation, slerp
 from labml_sd.sampler.noise import NOISES, NoiseSource, check_noise, check_seed
-from labml_sd.sampler.guidance import Guidance, guide, guided, guided_by, rescale_std
+from labml_sd.sampler.prediction import Prediction, from_eps, from_v
+from labml_sd.sampler.guidance import Guidance, guide, rescale_std
 from labml_sd.sampler.blend import inpaint_blend
-from labml_sd.sampler.protocol import Evaluation, Sampler
+from labml_sd.sampler.protocol import Denoise, Evaluation, Moment, Sampler, StepInput
 from labml_sd.sampler.solvers.ddpm import DDPM, ddpm_step
 from labml_sd.sampler.solvers.ddim import DDIM, ddim_step
 from labml_sd.sampler.solvers.dpmpp_2m import DPMpp2M, dpmpp_2m_step
@@ -71,7 +69,7 @@ SAMPLERS: dict[str, Callable[[], Sampler]] = {
 
 
 def get_sampler(name_or_object: object) -> Sampler:
-    """A name -> that sampler with its defaults; a sampler object passes through; else GenerationError."""
+    """The sampler of a name, with its defaults; a sampler object is returned as it is."""
     if isinstance(name_or_object, str):
         if name_or_object in SAMPLERS:
             return SAMPLERS[name_or_object]()
@@ -105,14 +103,18 @@ __all__ = [
     "cuda_noise",
     "Variation",
     "slerp",
+    "Prediction",
+    "from_eps",
+    "from_v",
     "Guidance",
     "guide",
-    "guided",
-    "guided_by",
     "rescale_std",
     "inpaint_blend",
     "Sampler",
+    "Moment",
+    "Denoise",
     "Evaluation",
+    "StepInput",
     "SAMPLERS",
     "get_sampler",
     "DDPM",

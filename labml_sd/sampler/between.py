@@ -1,6 +1,6 @@
-r"""A level that knows one more: where a sampler evaluates a second time, between two visited levels.
+r"""A level with another one attached: where a sampler evaluates a second time, inside its step.
 
-Maps       levels [n + 1]  ->  the same levels, each but the last with the one between it and the next
+Maps       levels [n + 1]  ->  the same levels, each but the last with a level in between
 Tests      tests/sampler/test_between.py
 """
 
@@ -14,7 +14,7 @@ from labml_sd.sampler.schedule import Level, Schedule
 
 @dataclass(frozen=True)
 class LevelWithBetween(Level):
-    """A visited level with the level at which the step that starts here asks the network again."""
+    """A visited level, with the level of the second evaluation of the step that starts here."""
 
     between: Level
 
@@ -22,11 +22,11 @@ class LevelWithBetween(Level):
 def with_between(
     schedule: Schedule, levels: Sequence[Level], share: float = 0.5
 ) -> list[Level]:
-    r"""Put a level between each two, a share of the way in log sigma: $\sigma_b = \sigma_t^{1-r}\sigma_s^r$.
+    r"""Add levels, at a share r of the step in log sigma: $\sigma_t^{1-r}\sigma_s^r$.
 
-    Before a level without noise there is no such point (its log is infinite): that step gets
-    none, and a sampler takes it in one evaluation. The network is told the fractional time of
-    `Schedule.at_sigma`.
+    Before a level without noise there is no such point, since its log is infinite: that step
+    gets none, and a sampler makes it with one evaluation. The time of the level in between is
+    fractional, that of `Schedule.at_sigma`.
     """
     listed: list[Level] = []
     for here, there in pairwise(levels):

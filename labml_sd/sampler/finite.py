@@ -1,4 +1,4 @@
-r"""Watching for NaN and infinity: a run that broke down says where, and a GPU is not kept waiting for it.
+r"""Detecting NaN and infinity: the error names stage and step, and a GPU is not made to wait.
 
 Maps       tensors of a run, each with the place it was made at  ->  nothing, or GenerationError
 Tests      tests/sampler/test_finite.py
@@ -12,11 +12,10 @@ from labml_sd.errors import GenerationError
 
 
 class FiniteWatch:
-    """Look at every tensor of a run; complain about the first that is not finite.
+    """Check every tensor of a run and report the first that is not finite.
 
-    With `at_once` the answer is read at each look. Without it the answers stay on the device
-    until `report`: reading one would make the CPU wait until the GPU has caught up, at every
-    step.
+    With `at_once` the result is read at each check. Without it the results stay on the device
+    until `report`: reading one would make the CPU wait for the GPU at every step.
     """
 
     def __init__(self, n_steps: int, at_once: bool) -> None:
@@ -27,8 +26,8 @@ class FiniteWatch:
         self.places: list[str] = []
 
     def look(self, values: Float[Tensor, "b c h w"], stage: str, index: int, t: float) -> None:
-        """Remember whether all values are finite. `stage` says whose values they are: "the U-Net's eps"."""
-        self.flags.append(torch.isfinite(values).all())
+        """Check that all values are finite. `stage` names them: "the U-Net's eps"."""
+        self.flags.append(torch.isfinite(values).all())  # []: a bool, still on the device
         self.places.append(
             f"{stage} holds NaN or Inf at step index {index} of {self.n_steps} steps, t = {t:g}"
         )
@@ -36,10 +35,10 @@ class FiniteWatch:
             self.report()
 
     def report(self) -> None:
-        """Read what was seen since the last report; GenerationError names the first place that broke."""
+        """Read the results since the last report; GenerationError names the first bad place."""
         flags, places = self.flags, self.places
         self.flags, self.places = [], []
-        seen = torch.stack(flags).tolist() if flags else []
+        seen = torch.stack(flags).tolist() if flags else []  # one transfer for all checks
         for finite, place in zip(seen, places, strict=True):
             if not finite:
                 raise GenerationError(

@@ -1,6 +1,6 @@
 r"""Noise: one generator an image, so an image depends on its seed and on nothing else.
 
-Maps       seeds, a latent's shape  ->  standard normal noise [b c h w], a fresh one each draw
+Maps       seeds, a latent's shape  ->  standard normal noise [b c h w], new at each draw
 Tests      tests/sampler/test_noise.py
 """
 
@@ -16,7 +16,7 @@ from labml_sd.sampler.variation import Variation, varied
 
 
 def check_seed(seed: object, what: str = "seed") -> int:
-    """Give a seed back, or raise GenerationError when it is no whole number in 0..2**63-1."""
+    """Give a seed back; GenerationError unless it is a whole number in 0..2**63-1."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise GenerationError(
             f"{what} is {quoted(seed)}; give a whole number from 0 to {2**63 - 1}"
@@ -25,7 +25,7 @@ def check_seed(seed: object, what: str = "seed") -> int:
 
 
 def cpu_noise(seed: int, shape: tuple[int, int, int]) -> Iterator[Float[Tensor, "c h w"]]:
-    """Draw again and again with PyTorch's CPU generator, in float32.
+    """Draws of PyTorch's CPU generator, in float32, without end.
 
     It reads the low 32 bits of a seed, so 0 and 2**32 draw the same.
     """
@@ -41,7 +41,7 @@ NOISES: dict[str, Callable[[int, tuple[int, int, int]], Iterator[Tensor]]] = {
 
 
 def check_noise(noise: object) -> str:
-    """Give the name of a kind of noise back, or raise GenerationError when there is none of that name."""
+    """Give the name of a kind of noise back, or raise GenerationError for an unknown one."""
     if not isinstance(noise, str) or noise not in NOISES:
         raise GenerationError(f"noise is {quoted(noise)}; choose one of {', '.join(NOISES)}")
     return noise
@@ -50,9 +50,9 @@ def check_noise(noise: object) -> str:
 class NoiseSource:
     """Draw noise for a batch whose image i is seeded with seeds[i].
 
-    Always computed on the CPU in float32, one image at a time, then moved and cast: neither
-    batch size nor neighbours nor device change a number. `noise` says whose numbers they are:
-    "cpu" are those of PyTorch's CPU generator, "cuda" those that it draws on an NVIDIA GPU.
+    Always computed on the CPU in float32, one image at a time, then moved and cast: batch size,
+    other images and device do not change a number. `noise` selects the generator: "cpu" is
+    PyTorch's for the CPU, "cuda" the one it uses on an NVIDIA GPU.
     """
 
     def __init__(
@@ -65,9 +65,9 @@ class NoiseSource:
         noise: str = "cpu",
         variation: Variation | None = None,
     ) -> None:
-        """`shape` is one image's latent (c, h, w); `variation` changes the first draw, and only that.
+        """`shape` is one image's latent (c, h, w); `variation` changes the first draw only.
 
-        GenerationError when a seed is out of range, or when there is no such noise.
+        GenerationError when a seed is out of range or the kind of noise is unknown.
         """
         start = NOISES[check_noise(noise)]
         self.streams = [start(check_seed(seed), shape) for seed in seeds]
@@ -84,9 +84,9 @@ class NoiseSource:
 
     def draw(self) -> Float[Tensor, "b c h w"]:
         """Fresh standard normal noise for the whole batch."""
-        noise = torch.stack([next(stream) for stream in self.streams])
+        noise = torch.stack([next(stream) for stream in self.streams])  # [b c h w], float32
         if self.device.type == "cuda":
-            # Only a copy from pinned memory queues up behind the GPU's work; any other waits
-            # for it.
+            # A copy from pinned memory is queued behind the GPU's work; any other makes the CPU
+            # wait until that work is done.
             noise = noise.pin_memory()
         return noise.to(device=self.device, non_blocking=True).to(self.dtype)

@@ -1,7 +1,8 @@
-r"""CUDA's noise on any machine: what torch.randn draws on an NVIDIA GPU, computed on the CPU.
+r"""CUDA's noise without a GPU: what torch.randn draws on an NVIDIA GPU, computed on the CPU.
 
-Maps       a seed, a latent's shape  ->  standard normal noise [c h w], a fresh one each draw
-Paper      Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", sections 3.3 and 5.2 (Philox)
+Maps       a seed, a latent's shape  ->  standard normal noise [c h w], new at each draw
+Paper      Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", sections 3.3 and
+           5.2 (Philox)
 Reference  CUDA's cuRAND, whose Philox generator and Box-Muller transform PyTorch uses
 Tests      tests/sampler/test_philox.py
 """
@@ -22,17 +23,18 @@ _LOW, _SHIFT = np.uint64(0xFFFFFFFF), np.uint64(32)
 def philox_4x32_10(
     counter: UInt64[np.ndarray, "4 n"], key: tuple[int, int]
 ) -> UInt64[np.ndarray, "4 n"]:
-    r"""Turn every column of four 32-bit numbers into four random ones: ten rounds of Philox 4x32.
+    r"""Ten rounds of Philox 4x32: four random numbers from each column of four 32-bit numbers.
 
     $$ (c_0, c_1, c_2, c_3) \leftarrow
        (\mathrm{hi}(M_1 c_2) \oplus c_1 \oplus k_0,\ \mathrm{lo}(M_1 c_2),\
         \mathrm{hi}(M_0 c_0) \oplus c_3 \oplus k_1,\ \mathrm{lo}(M_0 c_0)) $$
 
-    Each round has its own key: both halves grow by a constant. Numbers are 32 bits in 64, for
-    the products.
+    Each round has its own key: both halves grow by a constant. The 32-bit numbers are stored
+    in 64 bits, which hold their products.
     """
     c0, c1, c2, c3 = counter
     for i in range(10):
+        # the two halves of this round's key
         k0, k1 = (
             np.uint64((k + i * step) & 0xFFFFFFFF)
             for k, step in zip(key, _KEY_STEPS, strict=True)
@@ -50,13 +52,13 @@ def philox_4x32_10(
 def box_muller(
     x: UInt64[np.ndarray, " n"], y: UInt64[np.ndarray, " n"]
 ) -> Float32[np.ndarray, " n"]:
-    r"""One normal number from two random 32-bit ones, the sine half of the Box-Muller transform.
+    r"""A normal number from two random 32-bit ones: the sine half of the Box-Muller transform.
 
     $$ \sqrt{-2 \ln u}\, \sin v, \qquad u = 2^{-32} (x + \tfrac12),
        \quad v = 2\pi \cdot 2^{-32} (y + \tfrac12) $$
 
     u and v are rounded to float32 where the GPU rounds them. Root, logarithm and sine are
-    float64 here; the GPU has a fast sine in float32, so the last digits differ.
+    computed in float64; the GPU uses a fast sine in float32, so the last digits differ.
     """
     u = _on_grid(x, 2.0**-32)
     v = _on_grid(y, float(np.float32(2 * math.pi * 2.0**-32)))
@@ -64,21 +66,22 @@ def box_muller(
 
 
 def _on_grid(numbers: UInt64[np.ndarray, " n"], width: float) -> Float[np.ndarray, " n"]:
-    """The middles of 2**32 intervals of that width, with float32's roundings, as float64."""
+    """The midpoints of 2**32 intervals of that width, rounded as in float32, as float64."""
     middles = numbers.astype(np.float32).astype(np.float64) * width + width / 2
     return middles.astype(np.float32).astype(np.float64)
 
 
 def cuda_noise(seed: int, shape: tuple[int, int, int]) -> Iterator[Float[Tensor, "c h w"]]:
-    """Draw again and again what torch.randn(shape) gives on a GPU after torch.manual_seed(seed), in float32.
+    """What torch.randn(shape) draws on a GPU after torch.manual_seed(seed), in float32.
 
-    The seed, all 64 bits of it, is the key. The counter holds the number of the draw and the
-    place in the latent, for every GPU thread counts for itself. A GPU with fewer threads than
-    the latent has numbers lets a thread draw more than once, and then differs. Large GPUs have
-    more than 100,000 threads; the latent of 1024 x 1024 pixels has 65,536 numbers.
+    The seed, all 64 bits of it, is the key. The counter holds the index of the draw and the
+    position in the latent, since every GPU thread counts for itself. On a GPU with fewer
+    threads than the latent has numbers a thread draws more than once, and the noise differs.
+    Large GPUs have more than 100,000 threads; the latent of 1024 x 1024 pixels has 65,536
+    numbers.
     """
     key = (seed & 0xFFFFFFFF, seed >> 32)
-    counter = np.zeros((4, math.prod(shape)), dtype=np.uint64)
+    counter = np.zeros((4, math.prod(shape)), dtype=np.uint64)  # [4 c*h*w]
     counter[2] = np.arange(counter.shape[1])
     while True:
         random = philox_4x32_10(counter, key)

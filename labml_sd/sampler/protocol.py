@@ -1,6 +1,6 @@
-r"""What a sampler is: two methods, and what the loop hands them.
+r"""What a sampler is, a list of levels and a step between two of them, and what a step gets.
 
-Maps       nothing; the types that a sampler, the guided network and the loop agree on
+Maps       types only: Moment, Denoise, Evaluation, StepInput, Sampler
 Tests      tests/sampler/test_loop.py
 """
 
@@ -11,10 +11,27 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from labml_sd.sampler.schedule import Level, Schedule, predict_x0
+from labml_sd.sampler.prediction import Prediction
+from labml_sd.sampler.schedule import Level, Schedule
 
-Evaluate = Callable[[Tensor, Level], Tensor]
-"""(x [b c h w], level) -> eps [b c h w]: the network with prompt and guidance bound (`guidance.guided`)."""
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """When in a run the network is evaluated.
+
+    `level` is the noise level of the latent. `step` counts from 0 to `n_steps - 1`.
+    `evaluation` counts the evaluations inside one step from 0: a second-order sampler makes
+    two. Outside a run the level alone is enough: `Moment(level=level)`.
+    """
+
+    level: Level
+    step: int = 0
+    n_steps: int = 1
+    evaluation: int = 0
+
+
+Denoise = Callable[[Tensor, Moment], Prediction]
+"""(x [b c h w], moment) -> eps and x0: a network with prompts, guidance and all else bound."""
 
 Draw = Callable[[], Tensor]
 """() -> fresh standard normal noise, shaped like x (`noise.NoiseSource.draw`)."""
@@ -25,49 +42,50 @@ Blend = Callable[[Tensor, Level], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The network's answer `eps` to the latent `x` at a level: what multi-step samplers look back on."""
+    """A prediction, with the latent `x` and the level it was made for."""
 
     level: Level
     x: Float[Tensor, "b c h w"]
     eps: Float[Tensor, "b c h w"]
+    x0: Float[Tensor, "b c h w"]
 
-    @property
-    def x0(self) -> Float[Tensor, "b c h w"]:
-        """The clean latent that this answer implies."""
-        return predict_x0(self.x, self.eps, self.level)
+
+@dataclass(frozen=True, eq=False)
+class StepInput:
+    """What the loop gives a sampler for one step, from `here` to `there`.
+
+    `x` is the latent at `here`. `evaluate(x, level)` runs the network and may be called
+    several times. `draw()` gives fresh noise; call it only if the noise is used. `history`
+    holds the first evaluation of each of the last three steps, the latest last; it is empty in
+    the first step of a run.
+    """
+
+    evaluate: Callable[[Tensor, Level], Evaluation]
+    x: Float[Tensor, "b c h w"]
+    here: Level
+    there: Level
+    draw: Draw
+    history: Sequence[Evaluation] = ()
 
 
 @runtime_checkable
 class Sampler(Protocol):
     r"""A choice of levels and one pure step between two of them.
 
-    Latents are always in the form $x_t = \sqrt{\bar\alpha}\, z + \sqrt{1 - \bar\alpha}\,
-    \epsilon$. A sampler that thinks in sigma divides by $\sqrt{\bar\alpha}$ when its step
+    Latents always have the form $x_t = \sqrt{\bar\alpha}\, z + \sqrt{1 - \bar\alpha}\,
+    \epsilon$. A sampler whose paper works in sigma divides by $\sqrt{\bar\alpha}$ when its step
     starts and multiplies when it ends. One that evaluates between two levels may list a
     subclass of Level that carries the level in between.
 
-    The package's samplers also tell their cost: `evaluations_per_step`, how often a step in the
-    middle of a run asks the network. Where the first or the last step differs, the sampler's
-    docstring says so.
+    The samplers of this package also state their cost, `evaluations_per_step`: how often a step
+    in the middle of a run evaluates the network. Where the first or the last step differs, the
+    sampler's docstring says so.
     """
 
     def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
         """n_steps + 1 levels, from the noisiest to the one the run ends at."""
         ...
 
-    def step(
-        self,
-        evaluate: Evaluate,
-        x: Tensor,
-        here: Level,
-        there: Level,
-        draw: Draw,
-        history: Sequence[Evaluation],
-    ) -> Tensor:
-        """Bring x from `here` to `there`; x stays as it was.
-
-        `evaluate` may be called several times; `draw` only when noise is used. `history` holds
-        the first evaluation of each of the last three steps, the latest last; it is empty at
-        the first step of a run.
-        """
+    def step(self, given: StepInput) -> Tensor:
+        """The latent at `given.there`; `given.x` is not changed."""
         ...

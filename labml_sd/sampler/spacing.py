@@ -1,8 +1,10 @@
-r"""Spacing: which noise levels a short run visits, of the 1000 trained ones and those between them.
+r"""Spacing: which noise levels a short run visits, of the 1000 trained ones and between them.
 
-Maps       a spacing and n_steps  ->  n_steps distinct times, and their levels, from noisy to clean
-Paper      Lin et al. 2023, arXiv:2305.08891, table 2; for quadratic Song et al. 2021 (DDIM), appendix D
-Reference  CompVis ldm/modules/diffusionmodules/util.py, make_ddim_timesteps, where n_steps divides 1000
+Maps       a spacing and n_steps  ->  n_steps distinct times, and their levels, noisy to clean
+Paper      Lin et al. 2023, arXiv:2305.08891, table 2; Song et al. 2021 (DDIM), appendix D
+           (quadratic)
+Reference  CompVis ldm/modules/diffusionmodules/util.py, make_ddim_timesteps, where n_steps
+           divides 1000
 Tests      tests/sampler/test_spacing.py
 """
 
@@ -15,7 +17,7 @@ from labml_sd.sampler.schedule import Level, Schedule
 from labml_sd.sampler.sigmas import exponential_sigmas, karras_sigmas
 
 Spacing = str | tuple[float | int, ...] | list[float | int]
-"""One of SPACINGS, or the times themselves, falling, whole or in between: (999, 640.5, 80)."""
+"""One of SPACINGS, or the times themselves, decreasing, maybe fractional: (999, 640.5, 80)."""
 
 BY_TIME = ("trailing", "uniform", "leading", "quadratic")
 BY_SIGMA: dict[str, Callable[[int, float, float], tuple[float, ...]]] = {
@@ -26,7 +28,7 @@ SPACINGS = (*BY_TIME, *BY_SIGMA)
 
 
 def check_steps(n_steps: object, n_train_steps: int = 1000) -> int:
-    """Give a step count back, or raise GenerationError when it is no whole number in 1..n_train_steps."""
+    """Give a step count back; GenerationError unless it is an int in 1..n_train_steps."""
     if (
         isinstance(n_steps, bool)
         or not isinstance(n_steps, int)
@@ -41,9 +43,10 @@ def check_steps(n_steps: object, n_train_steps: int = 1000) -> int:
 def timesteps(spacing: str, n_steps: int, n_train_steps: int = 1000) -> tuple[int, ...]:
     """Choose exactly n_steps distinct times in 0..n_train_steps-1, decreasing.
 
-    - "trailing" (the default everywhere) starts at the noisiest time, as the run does, and ends above 0.
-    - "uniform", also called "leading", is CompVis' list: it ends at t = 1 and starts below the noisiest time.
-    - "quadratic" is even in the square root of t: most steps are spent where little noise is left.
+    - "trailing" (the default) starts at the noisiest time, as the run does, and ends above 0.
+    - "uniform", also called "leading", is CompVis' list: it ends at t = 1 and starts below the
+      noisiest time.
+    - "quadratic" is even in the square root of t: most steps are at low noise.
 
     GenerationError when the spacing is unknown or n_steps is outside 1..n_train_steps.
     """
@@ -52,7 +55,7 @@ def timesteps(spacing: str, n_steps: int, n_train_steps: int = 1000) -> tuple[in
         return tuple(
             round(n_train_steps - i * n_train_steps / n_steps) - 1 for i in range(n_steps)
         )
-    # Times are shifted up by one, except when all of them are asked for: there is no time 1000.
+    # Times are shifted up by one, except when all are visited: there is no time 1000.
     lowest = 1 if n_steps < n_train_steps else 0
     if spacing in ("uniform", "leading"):
         return tuple(i * n_train_steps // n_steps + lowest for i in reversed(range(n_steps)))
@@ -64,10 +67,10 @@ def timesteps(spacing: str, n_steps: int, n_train_steps: int = 1000) -> tuple[in
 
 
 def _quadratic(n_steps: int, lowest: int, highest: int) -> tuple[int, ...]:
-    r"""$t_i = (\sqrt{t_{lo}} + \frac{i}{n-1}(\sqrt{t_{hi}} - \sqrt{t_{lo}}))^2$, pushed up where two meet.
+    r"""$t_i = (\sqrt{t_{lo}} + \frac{i}{n-1}(\sqrt{t_{hi}} - \sqrt{t_{lo}}))^2$, made distinct.
 
-    Pushing never passes the top: the curve is convex, so it stays below the line of slope 1
-    into its end.
+    Rounded times that are equal are moved up by one. That never passes `highest`: the curve is
+    convex, so it stays below the line of slope 1 into its end.
     """
     if n_steps == 1:
         return (highest,)
@@ -80,45 +83,46 @@ def _quadratic(n_steps: int, lowest: int, highest: int) -> tuple[int, ...]:
 
 
 def visited(schedule: Schedule, spacing: Spacing, n_steps: int) -> list[Level]:
-    """The n_steps levels that a run visits, noisy to clean; the level it ends at is the sampler's to add.
+    """The n_steps levels that a run visits, noisy to clean, without the one it ends at.
 
-    The spacings of `timesteps` visit whole times. "karras" and "exponential" are laid out by
-    sigma, between the highest and the lowest level of the schedule, at times in between. A list
-    of times is taken as it is.
+    The spacings of `timesteps` visit whole times. "karras" and "exponential" are spaced by
+    sigma, from the highest to the lowest level of the schedule, at fractional times. A list of
+    times is taken as it is.
 
     GenerationError when the spacing is unknown, n_steps is out of range, or a list of times
-    does not fit.
+    has the wrong length, order or range.
     """
     check_steps(n_steps, schedule.n_steps)
     if isinstance(spacing, tuple | list):
-        return _by_hand(schedule, spacing, n_steps)
+        return _given_times(schedule, spacing, n_steps)
     if spacing in BY_SIGMA:
         highest, lowest = schedule.level(schedule.n_steps - 1), schedule.level(0)
         sigmas = BY_SIGMA[spacing](n_steps, highest.sigma, lowest.sigma)
-        # Rounding would move the ends off the whole times they stand for.
+        # The ends are taken from the table: rounding would move them off whole times.
         return [highest, *map(schedule.at_sigma, sigmas[1:-1]), lowest][:n_steps]
     if spacing not in BY_TIME:
         raise GenerationError(
-            f"unknown spacing {spacing!r}; choose one of {', '.join(SPACINGS)}, or give a list of times"
+            f"unknown spacing {spacing!r}; choose one of {', '.join(SPACINGS)}, "
+            "or give a list of times"
         )
     return [schedule.level(t) for t in timesteps(spacing, n_steps, schedule.n_steps)]
 
 
-def _by_hand(schedule: Schedule, times: Sequence[float | int], n_steps: int) -> list[Level]:
+def _given_times(schedule: Schedule, times: Sequence[float | int], n_steps: int) -> list[Level]:
     """Check a list of times and give their levels."""
     if len(times) != n_steps:
         raise GenerationError(
-            f"{len(times)} times by hand for {n_steps} steps; give as many times as steps"
+            f"{len(times)} times for {n_steps} steps; give as many times as steps"
         )
     highest = schedule.n_steps - 1
     for t in times:
         if isinstance(t, bool) or not isinstance(t, int | float) or not 0 <= t <= highest:
             raise GenerationError(
-                f"time {t!r} by hand is out of range; give numbers from {highest} down to 0"
+                f"time {t!r} is out of range; give numbers from {highest} down to 0"
             )
     for earlier, later in pairwise(times):
         if not earlier > later:
             raise GenerationError(
-                f"times by hand go from {earlier!r} to {later!r}; each must be below the last"
+                f"times go from {earlier!r} to {later!r}; each must be below the one before"
             )
     return [schedule.level(t) for t in times]

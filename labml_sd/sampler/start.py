@@ -1,4 +1,4 @@
-r"""Where a run starts: strength cuts the first levels off, so that a picture is changed only in part.
+r"""Where a run starts: strength cuts off the first levels, so that part of a picture is kept.
 
 Maps       the levels of a whole run, a strength in [0, 1]  ->  the levels that are run
 Paper      Meng et al. 2022 (SDEdit), arXiv:2108.01073, section 3
@@ -13,14 +13,15 @@ from labml_sd.sampler.schedule import Level
 
 
 def check_strength(strength: object) -> float:
-    """Give a strength back as a float, or raise GenerationError when it is no number in [0, 1]."""
+    """Give a strength back as a float; GenerationError unless it is a number in [0, 1]."""
     if (
         isinstance(strength, bool)
         or not isinstance(strength, (int, float))
         or not 0 <= strength <= 1
     ):
         raise GenerationError(
-            f"strength is {quoted(strength)}; give a number from 0 (keep the image) to 1 (repaint it)"
+            f"strength is {quoted(strength)}; "
+            "give a number from 0 (keep the image) to 1 (repaint it)"
         )
     return float(strength)
 
@@ -28,13 +29,12 @@ def check_strength(strength: object) -> float:
 def tail(levels: Sequence[Level], strength: float | int) -> list[Level]:
     r"""Keep the last $n = \max(1, \lfloor s\,N \rfloor)$ of the N steps.
 
-    Noise the image to the first level returned: it is where the first step starts. Strength 1
-    keeps every step; strength 0 keeps none, and the end level alone is returned.
+    Noise the image to the first level returned, where the first step starts. Strength 1 keeps
+    every step; strength 0 keeps none, and only the end level is returned.
     """
     strength = check_strength(strength)
     if strength == 0:
         return list(levels[-1:])
-    n_steps = max(
-        1, math.floor(strength * (len(levels) - 1) + 1e-6)
-    )  # 0.29 * 100 is 28.999999999999996
+    whole_run = len(levels) - 1
+    n_steps = max(1, math.floor(strength * whole_run + 1e-6))  # 0.29 * 100 < 29 in floats
     return list(levels[-(n_steps + 1) :])

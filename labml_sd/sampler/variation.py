@@ -1,4 +1,4 @@
-r"""Variations: the noise of one seed moved towards that of another, for pictures that are much alike.
+r"""Variations: the noise of one seed moved towards that of another, for similar pictures.
 
 Maps       the noise of two seeds [c h w], a strength in [0, 1]  ->  noise in between [c h w]
 Paper      Shoemake 1985, "Animating rotation with quaternion curves", section 3.3 (slerp)
@@ -18,7 +18,7 @@ from labml_sd.errors import GenerationError, quoted
 
 @dataclass(frozen=True)
 class Variation:
-    """How far to go from the noise of an image's seed towards that of its variation seed, one an image."""
+    """A variation seed for each image, and how far to move the noise towards that seed's."""
 
     seeds: tuple[int, ...]
     strength: float | int
@@ -29,15 +29,15 @@ class Variation:
 
 
 def check_variation_strength(strength: object) -> float:
-    """Give a strength back as a float, or raise GenerationError when it is no number in [0, 1]."""
+    """Give a strength back as a float; GenerationError unless it is a number in [0, 1]."""
     if (
         isinstance(strength, bool)
         or not isinstance(strength, int | float)
         or not 0 <= strength <= 1
     ):
         raise GenerationError(
-            f"variation_strength is {quoted(strength)}; give a number from 0 (the seed's own noise) "
-            "to 1 (the variation seed's)"
+            f"variation_strength is {quoted(strength)}; "
+            "give a number from 0 (the seed's own noise) to 1 (the variation seed's)"
         )
     return float(strength)
 
@@ -45,17 +45,17 @@ def check_variation_strength(strength: object) -> float:
 def slerp(
     start: Float[Tensor, "c h w"], end: Float[Tensor, "c h w"], strength: float | int
 ) -> Float[Tensor, "c h w"]:
-    r"""Go from one noise to another along the arc between them, which keeps the length that noise has.
+    r"""Interpolate between two noises along an arc, which keeps the length of a noise vector.
 
     $$ \frac{\sin((1 - s)\,\omega)}{\sin \omega}\, a + \frac{\sin(s\,\omega)}{\sin \omega}\, b,
        \qquad \cos \omega = \frac{a \cdot b}{|a|\,|b|} $$
 
-    a and b are columns of the latent, h numbers each, as in the web UI. Where two of them lie
-    nearly on one line, no arc is defined, and the weights are 1 - s and s.
+    a and b are columns of the latent, h numbers each, as in the web UI. Where two of them are
+    nearly parallel, no arc is defined, and the weights are 1 - s and s.
     """
     a, b = start.double(), end.double()
     cosine = torch.nn.functional.cosine_similarity(a, b, dim=1, eps=0).unsqueeze(1).clamp(-1, 1)
-    omega = cosine.acos()
+    omega = cosine.acos()  # [c 1 w]: the angle between two columns
     sine = omega.sin()
     is_arc = sine > 1e-4
     weight_a = torch.where(is_arc, ((1 - strength) * omega).sin() / sine, 1 - strength)
@@ -66,6 +66,6 @@ def slerp(
 def varied(
     stream: Iterator[Tensor], other: Iterator[Tensor], strength: float | int
 ) -> Iterator[Tensor]:
-    """The draws of `stream`, the first of them moved. The later ones, noise of the steps, stay the same."""
+    """The draws of `stream`, the first of them moved; the steps' noise is not changed."""
     yield slerp(next(stream), next(other), strength)
     yield from stream

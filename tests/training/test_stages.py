@@ -5,8 +5,8 @@ import torch
 
 from labml_sd.errors import CheckpointError
 from labml_sd.latent_diffusion import LatentDiffusion
-from labml_sd.sampler import guided
-from labml_sd.sampler.schedule import Level
+from labml_sd.pipeline import Conditioning, Denoiser
+from labml_sd.sampler import Level, Moment
 from labml_sd.text_encoder import load_tokenizer
 from labml_sd.training.latents import encode_scenes
 from labml_sd.training.stages import STAGES, Budget, assemble, first_stages, train_stage
@@ -28,9 +28,10 @@ def test_the_stages_make_a_model_that_answers(small_recipe, run_folder):
     assert isinstance(model, LatentDiffusion)
     with torch.no_grad():
         cond, uncond = model.encode_prompt("a red house"), model.encode_prompt("")
-        evaluate = guided(model, cond, uncond, 2.0)
-        eps = evaluate(torch.randn(1, 4, 16, 16), Level(t=500.0, alpha_bar=0.3))
-        assert torch.isfinite(model.decode_latent(eps)).all()
+        denoise = Denoiser(model, Conditioning(cond, uncond), 2.0)
+        moment = Moment(level=Level(t=500.0, alpha_bar=0.3))
+        z = denoise(torch.randn(1, 4, 16, 16), moment).x0
+        assert torch.isfinite(model.decode_latent(z)).all()
     for stage in STAGES:
         assert (run_folder / f"{stage}.png").stat().st_size > 0
         assert (run_folder / f"{stage}.pt").stat().st_size > 0

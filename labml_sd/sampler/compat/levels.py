@@ -1,7 +1,7 @@
-r"""The lists of noise levels of other tools, each as the tool lays it out.
+r"""The lists of noise levels of other tools.
 
-Maps       a schedule, the steps asked for -> levels, from the noisiest to the one the run ends at
-Reference  as in compat.py
+Maps       a schedule, the steps requested  ->  levels, from the noisiest to the last of the run
+Reference  as in sampler/compat/tools.py
 Tests      tests/sampler/compat/test_tools.py, tests/parity/test_compat_against_diffusers.py
 """
 
@@ -24,16 +24,16 @@ from labml_sd.sampler.solvers.unipc import LevelWithOrder, UniPC
 from labml_sd.sampler.spacing import BY_SIGMA
 
 Levels = Callable[[Schedule, int], list[Level]]
-"""(schedule, steps asked for) -> the levels of a run."""
+"""(schedule, steps requested) -> the levels of a run."""
 
 
 def rounded_to_float32(schedule: Schedule) -> Schedule:
-    """Tables computed in float64 and stored in float32: CompVis, labml, and what builds on CompVis."""
+    """Tables computed in float64 and stored in float32, as in CompVis, labml and the web UI."""
     return _with_alpha_bar(schedule, schedule.alpha_bar.float())
 
 
 def computed_in_float32(schedule: Schedule) -> Schedule:
-    """Tables computed in float32 from the two ends of beta, as diffusers does."""
+    """Tables computed in float32 from the first and the last beta, as in diffusers."""
     start, end = math.sqrt(schedule.beta[0]), math.sqrt(schedule.beta[-1])
     root = torch.linspace(start, end, schedule.n_steps, dtype=torch.float32, device="cpu")
     return _with_alpha_bar(schedule, torch.cumprod(1 - root**2, dim=0))
@@ -46,15 +46,17 @@ def _with_alpha_bar(schedule: Schedule, alpha_bar: torch.Tensor) -> Schedule:
     return other
 
 
-def dressed(solver: Sampler, schedule: Schedule, levels: list[Level]) -> list[Level]:
-    """Add what the solver's own `levels` adds: the level in between, or the highest order of each step."""
+def as_the_solver_lists(
+    solver: Sampler, schedule: Schedule, levels: list[Level]
+) -> list[Level]:
+    """Add what the solver's own `levels` adds: levels in between, or the order of each step."""
     if isinstance(solver, DPM2 | DPMppSDE):
         return with_between(schedule, levels)
     if isinstance(solver, DPM2A | DPMpp2SA):
         return with_ancestral_between(schedule, levels, solver.eta)
     if isinstance(solver, UniPC):
-        left = range(len(levels) - 1, 0, -1)
-        steps = zip(levels, left, strict=False)
+        n_left = range(len(levels) - 1, 0, -1)
+        steps = zip(levels, n_left, strict=False)
         return [
             *(LevelWithOrder(h.t, h.alpha_bar, min(solver.order, n)) for h, n in steps),
             levels[-1],
@@ -63,7 +65,7 @@ def dressed(solver: Sampler, schedule: Schedule, levels: list[Level]) -> list[Le
 
 
 def _at(schedule: Schedule, times: Iterable[int]) -> list[Level]:
-    """The levels of distinct times, falling. Time 1000, which the tools stop at with an error, is 999."""
+    """Levels of distinct times, decreasing; time 1000, an error in the tools, becomes 999."""
     return [
         schedule.level(t)
         for t in sorted({min(t, schedule.n_steps - 1) for t in times}, reverse=True)
@@ -71,7 +73,7 @@ def _at(schedule: Schedule, times: Iterable[int]) -> list[Level]:
 
 
 def _every_stride(schedule: Schedule, n_steps: int) -> list[Level]:
-    """1, 1 + stride ... to the end of the schedule: more than n_steps of them where 1000 / S is not whole."""
+    """1, 1 + stride ... to the end: more than n_steps times if n_steps does not divide 1000."""
     return _at(
         schedule, (t + 1 for t in range(0, schedule.n_steps, schedule.n_steps // n_steps))
     )
@@ -83,17 +85,17 @@ def compvis(schedule: Schedule, n_steps: int) -> list[Level]:
 
 
 def web_ui_timed(schedule: Schedule, n_steps: int) -> list[Level]:
-    """The same list, but the step from t = 1 is never made."""
+    """The same list without t = 0: the step from t = 1 is never made."""
     return _every_stride(schedule, n_steps)
 
 
 def every_time(schedule: Schedule, n_steps: int) -> list[Level]:
-    """All 1000 times, whatever is asked for, then CLEAN."""
+    """All 1000 times, whatever n_steps is, then CLEAN."""
     return [*_at(schedule, range(schedule.n_steps)), CLEAN]
 
 
 def _leading(schedule: Schedule, n_steps: int) -> list[Level]:
-    """The first n_steps of the times that `_every_stride` has: the run starts lower."""
+    """The lowest n_steps times of `_every_stride`: the run starts lower."""
     return _at(schedule, (i * (schedule.n_steps // n_steps) + 1 for i in range(n_steps)))
 
 
@@ -103,25 +105,25 @@ def diffusers_to_zero(schedule: Schedule, n_steps: int) -> list[Level]:
 
 
 def diffusers_to_clean(schedule: Schedule, n_steps: int) -> list[Level]:
-    """DDPM's last step goes to no noise."""
+    """The last step goes to CLEAN."""
     return [*_leading(schedule, n_steps), CLEAN]
 
 
 def diffusers_in_sigma(schedule: Schedule, n_steps: int) -> list[Level]:
-    """Evenly from 999 to 0, in between too: "linspace"."""
+    """Evenly spaced from 999 to 0, at fractional times: "linspace"."""
     return _interpolated(
         schedule, np.linspace(0, schedule.n_steps - 1, n_steps, dtype=np.float32)[::-1]
     )
 
 
 def diffusers_multistep(schedule: Schedule, n_steps: int) -> list[Level]:
-    """The upper n_steps of n_steps + 1 even times from 0 to 999, rounded."""
+    """The upper n_steps of n_steps + 1 evenly spaced times from 0 to 999, rounded."""
     even = np.linspace(0, schedule.n_steps - 1, n_steps + 1).round()[1:]
     return _interpolated(schedule, np.unique(even)[::-1])
 
 
 def _interpolated(schedule: Schedule, times: np.ndarray) -> list[Level]:
-    """Sigma is linear in t here, not its logarithm, and float32: sigma and time do not fit exactly."""
+    """Sigma, not its logarithm, is linear in t, and rounded, unlike in `Schedule.level`."""
     alpha_bar = schedule.alpha_bar.float()
     table = (((1 - alpha_bar) / alpha_bar) ** 0.5).numpy()
     sigmas = np.interp(times, np.arange(schedule.n_steps), table).astype(np.float32)
@@ -130,9 +132,9 @@ def _interpolated(schedule: Schedule, times: np.ndarray) -> list[Level]:
 
 
 def k_diffusion(spacing: str | None = None, drops_lowest: bool = False) -> Levels:
-    """Evenly in t with log sigma linear, or laid out by sigma; then CLEAN.
+    """Evenly spaced in t with log sigma linear in it, or spaced by sigma; then CLEAN.
 
-    With `drops_lowest` one level more is laid out and the lowest is left out.
+    With `drops_lowest` one more level is listed and the lowest left out.
     """
 
     def levels(schedule: Schedule, n_steps: int) -> list[Level]:
@@ -149,7 +151,7 @@ def k_diffusion(spacing: str | None = None, drops_lowest: bool = False) -> Level
 
 
 def web_ui_unipc(schedule: Schedule, n_steps: int) -> list[Level]:
-    """As many even steps from 999 to 0 as CompVis' list has times; log alpha_bar is linear in t."""
+    """Evenly spaced from 999 to 0, as many as CompVis lists; log alpha_bar is linear in t."""
     times = np.linspace(schedule.n_steps - 1, 0, len(_every_stride(schedule, n_steps)) + 1)
     log_alpha_bar = np.interp(
         times, np.arange(schedule.n_steps), schedule.alpha_bar.log().numpy()

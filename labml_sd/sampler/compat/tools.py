@@ -1,10 +1,11 @@
-r"""As another tool does it: noise levels, first noise and strength of CompVis, labml, diffusers, A1111.
+r"""Presets: how CompVis, labml, diffusers and A1111 run each of their samplers.
 
-Maps       a tool's name, a sampler's name -> a sampler whose steps are ours and whose run is the tool's
-Reference  CompVis ddim.py, plms.py; labml ddim.py, ddpm.py; diffusers 0.42 schedulers/, each made with
-           `from_config` of SD v1's scheduler_config.json; AUTOMATIC1111
+Maps       a tool's name, a sampler's name  ->  a sampler with our steps and the tool's levels,
+           first noise and meaning of strength
+Reference  CompVis ddim.py, plms.py; labml ddim.py, ddpm.py; diffusers 0.42 schedulers/, each
+           made with `from_config` of SD v1's scheduler_config.json; AUTOMATIC1111
            modules/sd_samplers_*.py
-Tests      tests/sampler/compat/test_tools.py, tests/parity/test_compat_against_diffusers.py, docs/compat.md
+Tests      tests/sampler/compat/test_tools.py, tests/parity/test_compat_against_diffusers.py
 """
 
 import math
@@ -16,7 +17,7 @@ from torch import Tensor
 from labml_sd.errors import GenerationError, quoted
 from labml_sd.sampler.compat import levels as lists
 from labml_sd.sampler.compat.levels import Levels
-from labml_sd.sampler.protocol import Draw, Evaluate, Evaluation, Sampler
+from labml_sd.sampler.protocol import Sampler, StepInput
 from labml_sd.sampler.schedule import Level, Schedule
 from labml_sd.sampler.solvers.ddim import DDIM
 from labml_sd.sampler.solvers.ddpm import DDPM
@@ -38,7 +39,7 @@ from labml_sd.sampler.spacing import check_steps
 
 @dataclass(frozen=True)
 class Strength:
-    r"""What strength means to a tool: how many steps are run, and from how noisy a picture.
+    r"""What strength means to a tool: how many steps it runs, and how much it noises a picture.
 
     $$ n = \max(n_{min},\ \lfloor\min(s, s_{max})\, S\rfloor + n_+) $$
     """
@@ -47,7 +48,7 @@ class Strength:
     more: int = 0
     fewest: int = 0
     noised_above: int = 0  # how many levels above its first step a picture is noised to
-    of_list: bool = False  # S are the steps of the whole list, not those asked for
+    of_list: bool = False  # S counts the steps of the whole list, not the steps requested
 
     def n_run(self, strength: float, n_asked: int, n_listed: int) -> int:
         """How many steps are run on a picture."""
@@ -58,44 +59,42 @@ class Strength:
 
 
 @dataclass(frozen=True)
-class Way:
-    """How a tool runs one sampler: which of our solvers, over which levels, started how."""
+class Preset:
+    """How a tool runs one sampler: which of our solvers, on which levels, from which start."""
 
     solver: Sampler
     levels: Levels
     strength: Strength
-    scaled_noise: bool = (
-        False  # the first noise is sqrt(1 - alpha_bar) strong, as in a noised picture, not 1
-    )
+    scaled_noise: bool = False  # the std of the first noise is sqrt(1 - alpha_bar), not 1
 
 
-# Noised to entry int(s S) of the list, started from the entry below.
+# The picture is noised to entry int(s S) of the list, and the run starts one entry below.
 _ONE_OFF = Strength(noised_above=1)
 _AT_LEAST_ONE = Strength(fewest=1)
 _WEB_UI_TIMED = Strength(highest=0.999, more=-1, fewest=-1, noised_above=1)
 
 
-def _sigma(solver: Sampler) -> Way:
-    return Way(solver, lists.diffusers_in_sigma, _AT_LEAST_ONE, scaled_noise=True)
+def _sigma(solver: Sampler) -> Preset:
+    return Preset(solver, lists.diffusers_in_sigma, _AT_LEAST_ONE, scaled_noise=True)
 
 
-def _web_ui(solver: Sampler, levels: Levels) -> Way:
-    return Way(solver, levels, Strength(highest=0.999, more=1), scaled_noise=True)
+def _web_ui(solver: Sampler, levels: Levels) -> Preset:
+    return Preset(solver, levels, Strength(highest=0.999, more=1), scaled_noise=True)
 
 
-TOOLS: dict[str, Mapping[str, Way]] = {
+TOOLS: dict[str, Mapping[str, Preset]] = {
     "compvis": {
-        "ddim": Way(DDIM(), lists.compvis, _ONE_OFF),
-        "plms": Way(PLMS(), lists.compvis, _ONE_OFF),
+        "ddim": Preset(DDIM(), lists.compvis, _ONE_OFF),
+        "plms": Preset(PLMS(), lists.compvis, _ONE_OFF),
     },
     "labml": {
-        "ddim": Way(DDIM(), lists.compvis, _ONE_OFF),
-        "ddpm": Way(DDPM(), lists.every_time, Strength(fewest=1, of_list=True)),
+        "ddim": Preset(DDIM(), lists.compvis, _ONE_OFF),
+        "ddpm": Preset(DDPM(), lists.every_time, Strength(fewest=1, of_list=True)),
     },
     "diffusers": {
-        "ddpm": Way(DDPM(), lists.diffusers_to_clean, _AT_LEAST_ONE),
-        "ddim": Way(DDIM(), lists.diffusers_to_zero, _AT_LEAST_ONE),
-        "plms": Way(PLMS(), lists.diffusers_to_zero, _AT_LEAST_ONE),
+        "ddpm": Preset(DDPM(), lists.diffusers_to_clean, _AT_LEAST_ONE),
+        "ddim": Preset(DDIM(), lists.diffusers_to_zero, _AT_LEAST_ONE),
+        "plms": Preset(PLMS(), lists.diffusers_to_zero, _AT_LEAST_ONE),
         "euler": _sigma(Euler()),
         "euler_a": _sigma(EulerA()),
         "heun": _sigma(Heun()),
@@ -103,15 +102,15 @@ TOOLS: dict[str, Mapping[str, Way]] = {
         "dpm_2_a": _sigma(DPM2A()),
         "lms": _sigma(LMS()),
         "dpmpp_sde": _sigma(DPMppSDE()),
-        "dpmpp_2m": Way(DPMpp2M(), lists.diffusers_multistep, _AT_LEAST_ONE),
-        "dpmpp_2m_sde": Way(DPMpp2MSDE(), lists.diffusers_multistep, _AT_LEAST_ONE),
-        "unipc": Way(UniPC(order=2), lists.diffusers_multistep, _AT_LEAST_ONE),
+        "dpmpp_2m": Preset(DPMpp2M(), lists.diffusers_multistep, _AT_LEAST_ONE),
+        "dpmpp_2m_sde": Preset(DPMpp2MSDE(), lists.diffusers_multistep, _AT_LEAST_ONE),
+        "unipc": Preset(UniPC(order=2), lists.diffusers_multistep, _AT_LEAST_ONE),
     },
     # The schedule types are those that "Automatic" stands for.
     "a1111": {
-        "ddim": Way(DDIM(), lists.web_ui_timed, _WEB_UI_TIMED),
-        "plms": Way(PLMS(), lists.web_ui_timed, _WEB_UI_TIMED),
-        "unipc": Way(
+        "ddim": Preset(DDIM(), lists.web_ui_timed, _WEB_UI_TIMED),
+        "plms": Preset(PLMS(), lists.web_ui_timed, _WEB_UI_TIMED),
+        "unipc": Preset(
             UniPC(solver="bh1"), lists.web_ui_unipc, Strength(highest=0.999, fewest=1)
         ),
         "euler": _web_ui(Euler(), lists.k_diffusion()),
@@ -134,60 +133,53 @@ TOOLS: dict[str, Mapping[str, Way]] = {
 
 @dataclass(frozen=True)
 class AsIn:
-    """A sampler as a tool runs it; made by `as_in`. It may run another number of steps than asked for."""
+    """A sampler as a tool runs it; made by `as_in`. Some run more or fewer steps."""
 
     tool: str
     name: str
 
     @property
-    def way(self) -> Way:
-        """The tool's entry for this sampler."""
+    def preset(self) -> Preset:
+        """The tool's preset of this sampler."""
         return TOOLS[self.tool][self.name]
 
     def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
-        """The tool's levels for n_steps asked for, from its float32 tables, and the one the run ends at."""
+        """The tool's levels for n_steps requested, from its float32 tables."""
         check_steps(n_steps, schedule.n_steps)
         table = (
             lists.computed_in_float32 if self.tool == "diffusers" else lists.rounded_to_float32
         )
         schedule = table(schedule)
-        return lists.dressed(self.way.solver, schedule, self.way.levels(schedule, n_steps))
+        levels = self.preset.levels(schedule, n_steps)
+        return lists.as_the_solver_lists(self.preset.solver, schedule, levels)
 
-    def step(
-        self,
-        evaluate: Evaluate,
-        x: Tensor,
-        here: Level,
-        there: Level,
-        draw: Draw,
-        history: Sequence[Evaluation],
-    ) -> Tensor:
-        """The solver's."""
-        return self.way.solver.step(evaluate, x, here, there, draw, history)
+    def step(self, given: StepInput) -> Tensor:
+        """The solver's step."""
+        return self.preset.solver.step(given)
 
     def noise_scale(self, first: Level) -> float:
         r"""The std of the first noise, at the first level.
 
         A tool that works in sigma starts from $\sigma\epsilon$, which is $\sqrt{1 -
-        \bar\alpha}\,\epsilon$ in our scale: as if a black latent had been noised.
+        \bar\alpha}\,\epsilon$ in our scale: a latent of zeros, noised.
         """
-        return math.sqrt(1 - first.alpha_bar) if self.way.scaled_noise else 1.0
+        return math.sqrt(1 - first.alpha_bar) if self.preset.scaled_noise else 1.0
 
     def start(
         self, levels: Sequence[Level], n_steps: int, strength: float
     ) -> tuple[Level, list[Level]]:
-        """The level that a picture is noised to, and the levels that are run on it; they may not fit.
+        """The level that a picture is noised to, and those of the run, which may start lower.
 
-        `levels` are those of the whole run for n_steps asked for. Where the tool would look
-        beyond its list, the list's end is taken.
+        `levels` are those of a whole run for n_steps requested. Where the tool's index would be
+        outside its list, the end of the list is taken.
         """
-        rule, last = self.way.strength, len(levels) - 1
+        rule, last = self.preset.strength, len(levels) - 1
         first = last - rule.n_run(strength, n_steps, last)
         return levels[max(0, first - rule.noised_above)], list(levels[min(first, last) :])
 
 
 def check_compat(compat: object) -> str:
-    """Give a tool's name back; GenerationError when it is none."""
+    """Give a tool's name back; GenerationError when there is no such tool."""
     if not isinstance(compat, str) or compat not in TOOLS:
         raise GenerationError(
             f"compat is {quoted(compat)}; choose one of {', '.join(TOOLS)}, or leave it out"
@@ -199,7 +191,7 @@ def as_in(tool: object, name: object) -> AsIn:
     """The sampler of that name as the tool runs it.
 
     GenerationError when there is no such tool, or when it has no such sampler. A sampler object
-    is refused: its settings and the tool's would contradict each other.
+    is refused: its settings could contradict the tool's.
     """
     tool = check_compat(tool)
     if not isinstance(name, str):
@@ -207,7 +199,7 @@ def as_in(tool: object, name: object) -> AsIn:
             f"compat {tool!r} needs a sampler's name, not {quoted(name)}; leave one of them out"
         )
     if name not in TOOLS[tool]:
-        having = [other for other, ways in TOOLS.items() if name in ways]
+        having = [other for other, presets in TOOLS.items() if name in presets]
         raise GenerationError(
             f"{tool} has no sampler {quoted(name)}, it has {', '.join(TOOLS[tool])}; "
             f"{quoted(name)} is in {', '.join(having) or 'none of the tools'}"

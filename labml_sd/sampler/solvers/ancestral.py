@@ -1,4 +1,4 @@
-r"""Ancestral steps: go below the level wanted, then add fresh noise up to it.
+r"""Ancestral steps: go below the next level, then add fresh noise up to it.
 
 Maps       x [b c h w], a predicted clean latent, two levels, noise  ->  x at the cleaner level
 Paper      Song et al. 2021 (DDIM), arXiv:2010.02502, equations 12 and 16, written in sigma
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from labml_sd.errors import GenerationError
 from labml_sd.sampler.between import LevelWithBetween
-from labml_sd.sampler.protocol import Draw
+from labml_sd.sampler.protocol import StepInput
 from labml_sd.sampler.schedule import Level, Schedule
 from labml_sd.sampler.solvers.ddim import check_eta
 
@@ -23,13 +23,13 @@ from labml_sd.sampler.solvers.ddim import check_eta
 def ancestral_split(
     sigma_from: float | int, sigma_to: float | int, eta: float | int = 1.0
 ) -> tuple[float, float]:
-    r"""Split a level into what is left of the old noise and what is fresh: (sigma_down, sigma_up).
+    r"""Split the noise of a level into old and fresh: (sigma_down, sigma_up).
 
     $$ \sigma_{up} = \eta\, \sigma_s \sqrt{1 - \sigma_s^2 / \sigma_t^2}, \qquad
        \sigma_{down}^2 + \sigma_{up}^2 = \sigma_s^2 $$
 
-    Variances add, so both noises together are at the level wanted. `eta` is in [0, 1]: 0 keeps
-    the old noise alone, and 1 is the posterior that DDPM draws from.
+    Variances add, so both noises together are at level s. `eta` is in [0, 1]: 0 keeps the old
+    noise alone, and 1 is the posterior that DDPM draws from.
     """
     sigma_up = eta * sigma_to * math.sqrt(1 - (sigma_to / sigma_from) ** 2)
     return math.sqrt(sigma_to**2 - sigma_up**2), sigma_up
@@ -43,17 +43,17 @@ def ancestral_step(
     eta: float | int = 1.0,
     noise: Float[Tensor, "b c h w"] | float = 0.0,
 ) -> Float[Tensor, "b c h w"]:
-    r"""Walk straight towards x0 down to sigma_down, then add noise of std sigma_up.
+    r"""Go straight towards x0 down to sigma_down, then add noise of std sigma_up.
 
     $$ \tilde x_s = \frac{\sigma_{down}}{\sigma_t}\, \tilde x_t
                   + \left(1 - \frac{\sigma_{down}}{\sigma_t}\right) x_0 + \sigma_{up}\,
                   \epsilon,
        \qquad \tilde x = x / \sqrt{\bar\alpha} $$
 
-    Into CLEAN both sigmas are 0 and what remains is x0.
+    Into CLEAN both sigmas are 0 and the result is x0.
     """
     sigma_down, sigma_up = ancestral_split(here.sigma, there.sigma, eta)
-    kept = sigma_down / here.sigma
+    kept = sigma_down / here.sigma  # the share of x that is left; the rest is x0
     moved = kept / math.sqrt(here.alpha_bar) * x + (1 - kept) * x0
     return math.sqrt(there.alpha_bar) * (moved + sigma_up * noise)
 
@@ -61,7 +61,7 @@ def ancestral_step(
 def with_ancestral_between(
     schedule: Schedule, levels: Sequence[Level], eta: float | int
 ) -> list[Level]:
-    r"""Give each level but the last the one halfway, in log sigma, to the sigma_down of its step.
+    r"""Give each level but the last the one halfway, in log sigma, to its step's sigma_down.
 
     With eta 1 that is the level of the next step itself: $\sqrt{\sigma_t \sigma_{down}} =
     \sigma_s$. Before a level without noise there is none, as in `between.with_between`.
@@ -78,10 +78,10 @@ def with_ancestral_between(
 
 
 def step_noise(
-    draw: Draw, there: Level, eta: float | int, s_noise: float | int
+    given: StepInput, eta: float | int, s_noise: float | int
 ) -> Float[Tensor, "b c h w"] | float:
-    """Draw a step's noise, times s_noise; nothing is drawn with eta 0 and on the way into CLEAN."""
-    return s_noise * draw() if eta > 0 and there.alpha_bar < 1 else 0.0
+    """The noise of a step times s_noise; with eta 0 and into CLEAN 0.0, without a draw."""
+    return s_noise * given.draw() if eta > 0 and given.there.alpha_bar < 1 else 0.0
 
 
 def check_noise_shares(eta: float | int, s_noise: float | int) -> None:
@@ -89,5 +89,5 @@ def check_noise_shares(eta: float | int, s_noise: float | int) -> None:
     check_eta(eta)
     if not 0 <= s_noise < math.inf:
         raise GenerationError(
-            f"s_noise is {s_noise!r}; give a number from 0 up, 1 for noise as it should be"
+            f"s_noise is {s_noise!r}; give a number from 0 up, 1 for the noise of the equations"
         )

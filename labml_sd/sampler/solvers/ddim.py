@@ -1,13 +1,14 @@
-r"""DDIM: predict the clean latent, then put back as much of the same noise as the next level wants.
+r"""DDIM: predict the clean latent, then put back the same noise, as much as the next level has.
 
-Maps       x_t, eps [b c h w], two levels  ->  x at the cleaner level
-Paper      Song et al. 2021, arXiv:2010.02502, equations 12 and 16 (their alpha is our alpha_bar)
-Reference  CompVis ldm/models/diffusion/ddim.py (the same with spacing "uniform", where steps divides 1000)
+Maps       x_t, eps, x0 [b c h w], two levels  ->  x at the cleaner level
+Paper      Song et al. 2021, arXiv:2010.02502, equations 12 and 16 (their alpha is our
+           alpha_bar)
+Reference  CompVis ldm/models/diffusion/ddim.py (equal with spacing "uniform", where steps
+           divides 1000)
 Tests      tests/sampler/solvers/test_ddim.py
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from labml_sd.errors import GenerationError
-from labml_sd.sampler.protocol import Draw, Evaluate, Evaluation
-from labml_sd.sampler.schedule import CLEAN, Level, Schedule, predict_x0
+from labml_sd.sampler.protocol import StepInput
+from labml_sd.sampler.schedule import CLEAN, Level, Schedule
 from labml_sd.sampler.spacing import Spacing, visited
 
 
@@ -33,19 +34,19 @@ def ddim_sigma(here: Level, there: Level, eta: float | int) -> float:
 
 
 def ddim_step(
-    x: Float[Tensor, "b c h w"],
+    x0: Float[Tensor, "b c h w"],
     eps: Float[Tensor, "b c h w"],
-    here: Level,
     there: Level,
     sigma: float = 0.0,
     noise: Float[Tensor, "b c h w"] | float = 0.0,
 ) -> Float[Tensor, "b c h w"]:
-    r"""One step from level t to level s, DDIM eq. 12.
+    r"""One step to level s from a prediction made at a noisier level, DDIM eq. 12.
 
     $$ x_s = \sqrt{\bar\alpha_s}\, x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\, \epsilon_\theta
              + \sigma\, \epsilon $$
+
+    The three terms are the predicted clean latent, the direction back to x_t, and fresh noise.
     """
-    x0 = predict_x0(x, eps, here)
     direction = math.sqrt(1 - there.alpha_bar - sigma**2) * eps
     return math.sqrt(there.alpha_bar) * x0 + direction + sigma * noise
 
@@ -60,7 +61,7 @@ def check_eta(eta: float | int) -> None:
 
 @dataclass(frozen=True)
 class DDIM:
-    """With `eta` 0 an ODE solver that draws nothing; with `eta` 1 DDPM on the same levels."""
+    """With `eta` 0 an ODE solver that draws no noise; with `eta` 1 DDPM on the same levels."""
 
     evaluations_per_step: ClassVar[int] = 1
 
@@ -68,30 +69,23 @@ class DDIM:
     eta: float | int = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse an eta outside 0..1: above 1 the noise put in may exceed what the level holds."""
+        """Refuse an eta outside 0..1: above 1 the fresh noise may exceed that of the level."""
         check_eta(self.eta)
 
     def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
         """The visited levels, then the end.
 
-        The end is t = 0, the lowest level the network was trained at, as in CompVis and in the
-        settings that diffusers ships for SD: results match theirs, and a trace of noise stays
-        (sigma = 0.029). When t = 0 is visited itself, the end is CLEAN: the last step would go
-        nowhere otherwise.
+        The end is t = 0, the lowest level the network was trained at, as in CompVis and in
+        diffusers' settings for SD: results equal theirs, and a trace of noise stays (sigma =
+        0.029). When t = 0 itself is visited, the end is CLEAN: else the last step would do
+        nothing.
         """
         levels = visited(schedule, self.spacing, n_steps)
         return [*levels, CLEAN if levels[-1].t == 0 else schedule.level(0)]
 
-    def step(
-        self,
-        evaluate: Evaluate,
-        x: Tensor,
-        here: Level,
-        there: Level,
-        draw: Draw,
-        history: Sequence[Evaluation],
-    ) -> Tensor:
+    def step(self, given: StepInput) -> Tensor:
         """One evaluation; one draw unless sigma is 0."""
-        eps = evaluate(x, here)
-        sigma = ddim_sigma(here, there, self.eta)
-        return ddim_step(x, eps, here, there, sigma, draw() if sigma > 0 else 0.0)
+        now = given.evaluate(given.x, given.here)
+        sigma = ddim_sigma(given.here, given.there, self.eta)
+        noise = given.draw() if sigma > 0 else 0.0
+        return ddim_step(now.x0, now.eps, given.there, sigma, noise)

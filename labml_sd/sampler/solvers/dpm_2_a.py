@@ -1,12 +1,12 @@
-r"""DPM2 ancestral: the slope halfway serves the whole step, then fresh noise is added.
+r"""DPM2 ancestral: the slope halfway is used for the whole step, then fresh noise is added.
 
 Maps       x_t, eps halfway [b c h w], two levels  ->  x at the cleaner level
-Paper      Lu et al. 2022 (DPM-Solver), arXiv:2206.00927, Algorithm 1; the noise is DDIM's eq. 16
+Paper      Lu et al. 2022 (DPM-Solver), arXiv:2206.00927, Algorithm 1; the noise is DDIM's eq.
+           16
 Reference  k-diffusion sampling.py, sample_dpm_2_ancestral
 Tests      tests/sampler/solvers/test_dpm_2_a.py
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from labml_sd.sampler.between import LevelWithBetween
-from labml_sd.sampler.protocol import Draw, Evaluate, Evaluation
+from labml_sd.sampler.protocol import StepInput
 from labml_sd.sampler.schedule import CLEAN, Level, Schedule
 from labml_sd.sampler.solvers.ancestral import (
     check_noise_shares,
@@ -44,10 +44,9 @@ def dpm_2_a_step(
 
 @dataclass(frozen=True)
 class DPM2A:
-    """Second order in what is not noise, for two evaluations a step; with eta 0 it is DPM2.
+    """Second order apart from the noise, for two evaluations a step; with eta 0 it is DPM2.
 
-    The step into CLEAN has no point halfway in log sigma: there it is Euler's, and costs one
-    evaluation.
+    The step into CLEAN has no point halfway in log sigma: it is Euler's, with one evaluation.
     """
 
     evaluations_per_step: ClassVar[int] = 2
@@ -65,18 +64,13 @@ class DPM2A:
         levels = [*visited(schedule, self.spacing, n_steps), CLEAN]
         return with_ancestral_between(schedule, levels, self.eta)
 
-    def step(
-        self,
-        evaluate: Evaluate,
-        x: Tensor,
-        here: Level,
-        there: Level,
-        draw: Draw,
-        history: Sequence[Evaluation],
-    ) -> Tensor:
+    def step(self, given: StepInput) -> Tensor:
         """Two evaluations and one draw; into CLEAN one evaluation and no draw."""
-        eps, noise = evaluate(x, here), step_noise(draw, there, self.eta, self.s_noise)
+        x, here, there = given.x, given.here, given.there
+        eps = given.evaluate(x, here).eps
+        noise = step_noise(given, self.eta, self.s_noise)
         if not isinstance(here, LevelWithBetween):
             return euler_a_step(x, eps, here, there, self.eta, noise)
-        eps_between = evaluate(euler_step(x, eps, here, here.between), here.between)
+        halfway = euler_step(x, eps, here, here.between)  # [b c h w]: at the level in between
+        eps_between = given.evaluate(halfway, here.between).eps
         return dpm_2_a_step(x, eps_between, here, there, self.eta, noise)

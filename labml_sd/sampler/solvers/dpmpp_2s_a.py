@@ -1,12 +1,12 @@
-r"""DPM-Solver++(2S) ancestral: the clean latent predicted halfway serves the whole step, then noise is added.
+r"""DPM-Solver++(2S) ancestral: the clean latent predicted halfway is used for the whole step.
 
-Maps       x_t, x0 predicted halfway [b c h w], two levels  ->  x at the cleaner level
-Paper      Lu et al. 2022, arXiv:2211.01095, Algorithm 1 with r = 1/2; the noise is DDIM's eq. 16
+Maps       x_t, x0 predicted halfway [b c h w], two levels, noise  ->  x at the cleaner level
+Paper      Lu et al. 2022, arXiv:2211.01095, Algorithm 1 with r = 1/2; the noise is DDIM's eq.
+           16
 Reference  k-diffusion sampling.py, sample_dpmpp_2s_ancestral
 Tests      tests/sampler/solvers/test_dpmpp_2s_a.py
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from labml_sd.sampler.between import LevelWithBetween
-from labml_sd.sampler.protocol import Draw, Evaluate, Evaluation
-from labml_sd.sampler.schedule import CLEAN, Level, Schedule, predict_x0
+from labml_sd.sampler.protocol import StepInput
+from labml_sd.sampler.schedule import CLEAN, Level, Schedule
 from labml_sd.sampler.solvers.ancestral import (
     ancestral_step,
     check_noise_shares,
@@ -34,10 +34,10 @@ def dpmpp_2s_a_step(
     eta: float | int = 1.0,
     noise: Float[Tensor, "b c h w"] | float = 0.0,
 ) -> Float[Tensor, "b c h w"]:
-    r"""Walk towards the clean latent predicted halfway, then add noise.
+    r"""Go towards the clean latent predicted halfway, then add noise.
 
-    $$ \tilde x_s = e^{-h}\, \tilde x_t + (1 - e^{-h})\, x_0(x_m, \sigma_m) + \sigma_{up}\, \epsilon,
-       \qquad e^{-h} = \sigma_{down} / \sigma_t $$
+    $$ \tilde x_s = e^{-h}\, \tilde x_t + (1 - e^{-h})\, x_0(x_m, \sigma_m)
+                   + \sigma_{up}\, \epsilon, \qquad e^{-h} = \sigma_{down} / \sigma_t $$
 
     DPM2 ancestral takes eps from the point halfway; this takes x0. With r = 1/2 the weights of
     Algorithm 1 are 0 for the first prediction and 1 for the second.
@@ -47,10 +47,10 @@ def dpmpp_2s_a_step(
 
 @dataclass(frozen=True)
 class DPMpp2SA:
-    """Second order in what is not noise, for two evaluations a step; with eta 0 it is DPM-Solver++(2S).
+    """Second order apart from the noise, for two evaluations a step.
 
-    The step into CLEAN has no point halfway in log sigma: there it is Euler's, and costs one
-    evaluation.
+    With eta 0 it is DPM-Solver++(2S). The step into CLEAN has no point halfway in log sigma: it
+    is Euler's, with one evaluation.
     """
 
     evaluations_per_step: ClassVar[int] = 2
@@ -68,20 +68,13 @@ class DPMpp2SA:
         levels = [*visited(schedule, self.spacing, n_steps), CLEAN]
         return with_ancestral_between(schedule, levels, self.eta)
 
-    def step(
-        self,
-        evaluate: Evaluate,
-        x: Tensor,
-        here: Level,
-        there: Level,
-        draw: Draw,
-        history: Sequence[Evaluation],
-    ) -> Tensor:
+    def step(self, given: StepInput) -> Tensor:
         """Two evaluations and one draw; into CLEAN one evaluation and no draw."""
-        x0 = predict_x0(x, evaluate(x, here), here)
-        noise = step_noise(draw, there, self.eta, self.s_noise)
+        x, here, there = given.x, given.here, given.there
+        x0 = given.evaluate(x, here).x0
+        noise = step_noise(given, self.eta, self.s_noise)
         if not isinstance(here, LevelWithBetween):
             return ancestral_step(x, x0, here, there, self.eta, noise)
-        x_between = dpmpp_first_order_step(x, x0, here, here.between)
-        x0_between = predict_x0(x_between, evaluate(x_between, here.between), here.between)
+        halfway = dpmpp_first_order_step(x, x0, here, here.between)  # [b c h w], without noise
+        x0_between = given.evaluate(halfway, here.between).x0
         return dpmpp_2s_a_step(x, x0_between, here, there, self.eta, noise)

@@ -1,20 +1,20 @@
-r"""Euler ancestral: Euler's step to a level below the one wanted, then fresh noise up to it.
+r"""Euler ancestral: Euler's step to below the next level, then fresh noise up to it.
 
 Maps       x_t, eps [b c h w], two levels  ->  x at the cleaner level
-Paper      Song et al. 2021 (DDIM), arXiv:2010.02502, equations 12 and 16: the same step under another name
+Paper      Song et al. 2021 (DDIM), arXiv:2010.02502, equations 12 and 16: the same step in
+           sigma
 Reference  k-diffusion sampling.py, sample_euler_ancestral
 Tests      tests/sampler/solvers/test_euler_a.py
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
-from labml_sd.sampler.protocol import Draw, Evaluate, Evaluation
+from labml_sd.sampler.protocol import StepInput
 from labml_sd.sampler.schedule import CLEAN, Level, Schedule
 from labml_sd.sampler.solvers.ancestral import ancestral_split, check_noise_shares, step_noise
 from labml_sd.sampler.spacing import Spacing, visited
@@ -30,10 +30,10 @@ def euler_a_step(
 ) -> Float[Tensor, "b c h w"]:
     r"""Follow the slope eps down to sigma_down, then add noise.
 
-    $$ \tilde x_s = \tilde x_t + (\sigma_{down} - \sigma_t)\, \epsilon_\theta + \sigma_{up}\, \epsilon,
-       \qquad \tilde x = x / \sqrt{\bar\alpha} $$
+    $$ \tilde x_s = \tilde x_t + (\sigma_{down} - \sigma_t)\, \epsilon_\theta
+                   + \sigma_{up}\, \epsilon, \qquad \tilde x = x / \sqrt{\bar\alpha} $$
 
-    It is DDIM's step with the same eta, in sigma. Into CLEAN both sigmas are 0 and what remains
+    It is DDIM's step with the same eta, in sigma. Into CLEAN both sigmas are 0 and the result
     is x0.
     """
     sigma_down, sigma_up = ancestral_split(here.sigma, there.sigma, eta)
@@ -43,10 +43,9 @@ def euler_a_step(
 
 @dataclass(frozen=True)
 class EulerA:
-    """First order; with eta 1 it samples as DDPM does on the same levels, with eta 0 it is Euler.
+    """First order; with eta 1 it samples as DDPM on the same levels, with eta 0 it is Euler.
 
-    The picture keeps changing as steps are added: each step draws noise. `s_noise` scales that
-    noise.
+    More steps give another picture, as each step draws noise. `s_noise` scales that noise.
     """
 
     evaluations_per_step: ClassVar[int] = 1
@@ -63,17 +62,8 @@ class EulerA:
         """The visited levels, then CLEAN."""
         return [*visited(schedule, self.spacing, n_steps), CLEAN]
 
-    def step(
-        self,
-        evaluate: Evaluate,
-        x: Tensor,
-        here: Level,
-        there: Level,
-        draw: Draw,
-        history: Sequence[Evaluation],
-    ) -> Tensor:
+    def step(self, given: StepInput) -> Tensor:
         """One evaluation; one draw, none into CLEAN."""
-        eps = evaluate(x, here)
-        return euler_a_step(
-            x, eps, here, there, self.eta, step_noise(draw, there, self.eta, self.s_noise)
-        )
+        eps = given.evaluate(given.x, given.here).eps
+        noise = step_noise(given, self.eta, self.s_noise)
+        return euler_a_step(given.x, eps, given.here, given.there, self.eta, noise)

@@ -6,14 +6,13 @@ Reference  k-diffusion k_diffusion/sampling.py, sample_heun without churn
 Tests      tests/sampler/solvers/test_heun.py
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
-from labml_sd.sampler.protocol import Draw, Evaluate, Evaluation
+from labml_sd.sampler.protocol import StepInput
 from labml_sd.sampler.schedule import CLEAN, Level, Schedule
 from labml_sd.sampler.solvers.euler import euler_step
 from labml_sd.sampler.spacing import Spacing, visited
@@ -26,7 +25,7 @@ def heun_step(
     here: Level,
     there: Level,
 ) -> Float[Tensor, "b c h w"]:
-    r"""The corrected step of algorithm 2: Euler's from x, with $d = \frac{1}{2}(\epsilon_t + \epsilon_s)$.
+    r"""The corrected step of algorithm 2: Euler's, with $d = (\epsilon_t + \epsilon_s) / 2$.
 
     `eps_there` is the network's answer at the end of the plain Euler step.
     """
@@ -35,7 +34,7 @@ def heun_step(
 
 @dataclass(frozen=True)
 class Heun:
-    """Second order from two evaluations a step. The step into CLEAN is Euler's, with one: 2 n - 1 a run."""
+    """Second order from two evaluations a step; the step into CLEAN has one: 2 n - 1 a run."""
 
     evaluations_per_step: ClassVar[int] = 2
 
@@ -45,18 +44,11 @@ class Heun:
         """The visited levels, then CLEAN."""
         return [*visited(schedule, self.spacing, n_steps), CLEAN]
 
-    def step(
-        self,
-        evaluate: Evaluate,
-        x: Tensor,
-        here: Level,
-        there: Level,
-        draw: Draw,
-        history: Sequence[Evaluation],
-    ) -> Tensor:
+    def step(self, given: StepInput) -> Tensor:
         """Two evaluations, no draw; one into CLEAN, where the network was never trained."""
-        eps = evaluate(x, here)
-        ahead = euler_step(x, eps, here, there)
+        x, here, there = given.x, given.here, given.there
+        eps = given.evaluate(x, here).eps
+        ahead = euler_step(x, eps, here, there)  # [b c h w]: where Euler would end
         if there.alpha_bar == 1:
             return ahead
-        return heun_step(x, eps, evaluate(ahead, there), here, there)
+        return heun_step(x, eps, given.evaluate(ahead, there).eps, here, there)

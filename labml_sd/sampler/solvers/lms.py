@@ -1,7 +1,8 @@
-r"""LMS: linear multistep. A curve through the last four slopes, followed to the end of the step.
+r"""LMS, linear multistep: a polynomial through the last four slopes, integrated over the step.
 
 Maps       x_t, up to four eps [b c h w], their levels  ->  x at the cleaner level
-Paper      Adams and Bashforth 1883; unequal steps: Hairer et al. 1993, Solving ODEs I, section III.5
+Paper      Adams and Bashforth 1883; unequal steps: Hairer et al. 1993, Solving ODEs I, section
+           III.5
 Reference  k-diffusion k_diffusion/sampling.py, sample_lms (which integrates numerically)
 Tests      tests/sampler/solvers/test_lms.py
 """
@@ -16,12 +17,12 @@ from numpy.polynomial.polynomial import polyfromroots, polyint, polyval
 from torch import Tensor
 
 from labml_sd.errors import GenerationError
-from labml_sd.sampler.protocol import Draw, Evaluate, Evaluation
+from labml_sd.sampler.protocol import StepInput
 from labml_sd.sampler.schedule import CLEAN, Level, Schedule
 from labml_sd.sampler.solvers.euler import euler_step
 from labml_sd.sampler.spacing import Spacing, visited
 
-MAX_ORDER = 4  # what the loop's history is long enough for
+MAX_ORDER = 4  # the loop keeps three past evaluations
 
 
 def lms_weights(sigmas: Sequence[float], there: float) -> list[float]:
@@ -30,9 +31,9 @@ def lms_weights(sigmas: Sequence[float], there: float) -> list[float]:
     $$ w_j = \frac{1}{\sigma_s - \sigma_t} \int_{\sigma_t}^{\sigma_s}
              \prod_{k \ne j} \frac{\sigma - \sigma_k}{\sigma_j - \sigma_k}\, d\sigma $$
 
-    `sigmas` are where the slopes were taken, oldest first; the last is the step's start. The
-    integral of each Lagrange polynomial is exact. It is taken in steps: 0 at the start, 1 at
-    the end, the past below 0.
+    `sigmas` are where the slopes were taken, oldest first; the last is the step's start. Each
+    Lagrange polynomial is integrated exactly, in units of the step: 0 at the start, 1 at the
+    end, the past below 0.
     """
     nodes = (np.array(sigmas) - sigmas[-1]) / (there - sigmas[-1])
     weights = []
@@ -46,7 +47,7 @@ def lms_weights(sigmas: Sequence[float], there: float) -> list[float]:
 def lms_step(
     x: Float[Tensor, "b c h w"], slopes: Sequence[Tensor], levels: Sequence[Level], there: Level
 ) -> Float[Tensor, "b c h w"]:
-    """One step along the weighted mean of the slopes, which are eps; oldest first, the last from here."""
+    """One step along the weighted mean of the slopes, which are eps, oldest first."""
     weights = lms_weights([level.sigma for level in levels], there.sigma)
     slope = sum((w * eps for w, eps in zip(weights, slopes, strict=True)), start=0 * slopes[-1])
     return euler_step(x, slope, levels[-1], there)
@@ -54,7 +55,7 @@ def lms_step(
 
 @dataclass(frozen=True)
 class LMS:
-    """Order 4 from one evaluation a step. The first steps, with less to look back on, have less."""
+    """Order 4 from one evaluation a step; lower in the first three steps of a run."""
 
     evaluations_per_step: ClassVar[int] = 1
 
@@ -62,7 +63,7 @@ class LMS:
     order: int = MAX_ORDER
 
     def __post_init__(self) -> None:
-        """Refuse an order that the history is too short for."""
+        """Refuse an order that needs a longer history than the loop keeps."""
         if self.order not in range(1, MAX_ORDER + 1):
             raise GenerationError(
                 f"order is {self.order!r}; give a whole number from 1 to {MAX_ORDER}"
@@ -72,16 +73,9 @@ class LMS:
         """The visited levels, then CLEAN."""
         return [*visited(schedule, self.spacing, n_steps), CLEAN]
 
-    def step(
-        self,
-        evaluate: Evaluate,
-        x: Tensor,
-        here: Level,
-        there: Level,
-        draw: Draw,
-        history: Sequence[Evaluation],
-    ) -> Tensor:
+    def step(self, given: StepInput) -> Tensor:
         """One evaluation, no draw."""
-        past = list(history)[-self.order + 1 :] if self.order > 1 else []
-        slopes = [*(each.eps for each in past), evaluate(x, here)]
-        return lms_step(x, slopes, [*(each.level for each in past), here], there)
+        past = list(given.history)[-self.order + 1 :] if self.order > 1 else []
+        seen = [*past, given.evaluate(given.x, given.here)]  # oldest first, at most `order`
+        slopes, levels = [each.eps for each in seen], [each.level for each in seen]
+        return lms_step(given.x, slopes, levels, given.there)

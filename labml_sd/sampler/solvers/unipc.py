@@ -1,7 +1,9 @@
-r"""UniPC: predict the next latent from the last three answers; correct it when the network answers there.
+r"""UniPC: predict the next latent from the last three evaluations, correct it with the next.
 
-Maps       x [b c h w], up to four clean latents predicted, levels  ->  x corrected; x at a cleaner level
-Paper      Zhao et al. 2023, arXiv:2302.04867, theorem 3.1 (UniC-p), corollary 3.2 (UniP-p), data prediction
+Maps       x, up to four predictions of the clean latent [b c h w], levels
+           ->  x corrected; x at a cleaner level
+Paper      Zhao et al. 2023, arXiv:2302.04867, theorem 3.1 (UniC-p), corollary 3.2 (UniP-p),
+           data prediction
 Tests      tests/sampler/solvers/test_unipc.py
 """
 
@@ -15,14 +17,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from labml_sd.errors import GenerationError
-from labml_sd.sampler.protocol import Draw, Evaluate, Evaluation
+from labml_sd.sampler.protocol import Evaluation, StepInput
 from labml_sd.sampler.schedule import CLEAN, Level, Schedule
 from labml_sd.sampler.solvers.dpmpp_2m import dpmpp_first_order_step
 from labml_sd.sampler.spacing import Spacing, visited
 
-MAX_ORDER = (
-    3  # the corrector of order 3 looks back on three evaluations: all the loop's history
-)
+MAX_ORDER = 3  # the corrector of order 3 uses three past evaluations, all the loop keeps
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class LevelWithOrder(Level):
 
 
 def moments(h: float, n: int) -> list[float]:
-    r"""The first n of $M_j = \int_0^1 e^{-(1 - s) h}\, s^j\, ds$, j from 1: what a power of s adds to a step.
+    r"""The first n of $M_j = \int_0^1 e^{-(1 - s) h}\, s^j\, ds$, j from 1.
 
-    By parts $M_j = (1 - j M_{j-1}) / h$. Small h would cancel every digit of that; the series
-    does not.
+    M_j is what the power j of s contributes to a step. By parts $M_j = (1 - j M_{j-1}) / h$;
+    for small h that cancels every digit, and a power series takes its place.
     """
     if h < 1:
         terms = range(20)
@@ -50,12 +50,12 @@ def moments(h: float, n: int) -> list[float]:
     return found[1:]
 
 
-def bend_weights(h: float, nodes: Sequence[float], solver: str) -> list[float]:
-    r"""The weights c of theorem 3.1: $\sum_k c_k\, r_k^{j-1} = M_j$ for every j up to the number of nodes.
+def term_weights(h: float, nodes: Sequence[float], solver: str) -> list[float]:
+    r"""The weights c of theorem 3.1: $\sum_k c_k\, r_k^{j-1} = M_j$, an equation for each node.
 
     They make the step exact where the clean latent is a polynomial in lambda. A single node is
-    the paper's exception: half of B(h), whatever the node. There alone "bh1", B = h, and "bh2",
-    B = 1 - exp(-h), differ.
+    the paper's exception: its weight is half of B(h), for any node. Only there "bh1", B = h,
+    and "bh2", B = 1 - exp(-h), differ.
     """
     if len(nodes) == 1:
         return [0.5 if solver == "bh1" else -0.5 * math.expm1(-h) / h]
@@ -63,26 +63,26 @@ def bend_weights(h: float, nodes: Sequence[float], solver: str) -> list[float]:
     return [float(c) for c in np.linalg.solve(powers, moments(h, len(nodes)))]
 
 
-def unipc_bend(
+def higher_order_terms(
     x0: Float[Tensor, "b c h w"],
     others: Sequence[Evaluation],
     here: Level,
     there: Level,
     solver: str = "bh2",
 ) -> Float[Tensor, "b c h w"]:
-    r"""What other answers add to the first-order step from t to s.
+    r"""What other predictions add to the first-order step from t to s.
 
-    $$ \alpha_s h \sum_k c_k \frac{D_k - D_t}{r_k}, \qquad r_k = \frac{\lambda_k - \lambda_t}{h},
-       \qquad h = \lambda_s - \lambda_t $$
+    $$ \alpha_s h \sum_k c_k \frac{D_k - D_t}{r_k}, \qquad
+       r_k = \frac{\lambda_k - \lambda_t}{h}, \qquad h = \lambda_s - \lambda_t $$
 
-    D are predictions of the clean latent, $\alpha = \sqrt{\bar\alpha}$. Answers from before t
-    predict (UniP); with the one at s itself among them, r = 1, the sum corrects (UniC).
+    D are predictions of the clean latent, $\alpha = \sqrt{\bar\alpha}$. With those from before
+    t alone the sum predicts (UniP); with the one at s, r = 1, too, it corrects (UniC).
     """
     if not others:
         return 0 * x0
     h = there.half_log_snr - here.half_log_snr
     nodes = [(other.level.half_log_snr - here.half_log_snr) / h for other in others]
-    weights = bend_weights(h, nodes, solver)
+    weights = term_weights(h, nodes, solver)
     terms = (
         c / r * (other.x0 - x0) for c, r, other in zip(weights, nodes, others, strict=True)
     )
@@ -97,8 +97,11 @@ def unip_step(
     there: Level,
     solver: str = "bh2",
 ) -> Float[Tensor, "b c h w"]:
-    """Predict x at `there`: UniP of order 1 + len(past). Into CLEAN, where h is infinite, give no past."""
-    return dpmpp_first_order_step(x, x0, here, there) + unipc_bend(
+    """Predict x at `there`: UniP of order 1 + len(past).
+
+    Give no past into CLEAN: there h is infinite.
+    """
+    return dpmpp_first_order_step(x, x0, here, there) + higher_order_terms(
         x0, past, here, there, solver
     )
 
@@ -106,15 +109,15 @@ def unip_step(
 def unic_step(
     now: Evaluation, past: Sequence[Evaluation], solver: str = "bh2"
 ) -> Float[Tensor, "b c h w"]:
-    """Correct a predicted x once the network has answered to it: UniC of order len(past).
+    """Correct a predicted x once the network has been evaluated at it: UniC of order len(past).
 
-    `past` are the answers that x was predicted from, the last of them from the start of that
+    `past` are the evaluations that x was predicted from, the last of them at the start of that
     step. Predictor and corrector start from the same latent, which cancels: the correction is
-    the difference of their bends.
+    the difference of the two sums of `higher_order_terms`.
     """
     *older, start = past
-    predicted = unipc_bend(start.x0, older, start.level, now.level, solver)
-    corrected = unipc_bend(start.x0, [*older, now], start.level, now.level, solver)
+    predicted = higher_order_terms(start.x0, older, start.level, now.level, solver)
+    corrected = higher_order_terms(start.x0, [*older, now], start.level, now.level, solver)
     return now.x + (corrected - predicted)
 
 
@@ -122,8 +125,8 @@ def unic_step(
 class UniPC:
     """Order 3 from one evaluation a step, lower in the first two steps and the last two.
 
-    The corrector costs nothing: it uses the answer that the next prediction needs anyway. That
-    answer is to the x before correction.
+    The corrector costs no evaluation: it uses the one that the next prediction needs anyway,
+    made at the x before correction.
     """
 
     evaluations_per_step: ClassVar[int] = 1
@@ -133,7 +136,7 @@ class UniPC:
     solver: str = "bh2"
 
     def __post_init__(self) -> None:
-        """Refuse an order that the history is too short for, and an unknown B(h)."""
+        """Refuse an order that needs more history than the loop keeps, and an unknown B(h)."""
         if self.order not in range(1, MAX_ORDER + 1):
             raise GenerationError(
                 f"order is {self.order!r}; give a whole number from 1 to {MAX_ORDER}"
@@ -144,7 +147,7 @@ class UniPC:
             )
 
     def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
-        """The visited levels, then CLEAN. The order falls to 1 at the end: few steps are steadier so."""
+        """The visited levels, then CLEAN. For stability the order falls to 1 at the end."""
         levels = visited(schedule, self.spacing, n_steps)
         orders = [min(self.order, n_steps - i) for i in range(n_steps)]
         steps = zip(levels, orders, strict=True)
@@ -153,27 +156,20 @@ class UniPC:
             CLEAN,
         ]
 
-    def step(
-        self,
-        evaluate: Evaluate,
-        x: Tensor,
-        here: Level,
-        there: Level,
-        draw: Draw,
-        history: Sequence[Evaluation],
-    ) -> Tensor:
+    def step(self, given: StepInput) -> Tensor:
         """One evaluation, no draw: first correct x, then predict from it."""
-        now = Evaluation(here, x, evaluate(x, here))
+        x, here, there, history = given.x, given.here, given.there, list(given.history)
+        now = given.evaluate(x, here)
         if there.alpha_bar == 1:
             return now.x0
         if history:
             n_used = self._order(history[-1].level, len(history))
-            x = unic_step(now, history[-n_used:], self.solver)
+            x = unic_step(now, history[-n_used:], self.solver)  # [b c h w], still at `here`
         order = self._order(here, len(history) + 1)
-        past = list(history)[len(history) - (order - 1) :]
+        past = history[len(history) - (order - 1) :]
         return unip_step(x, now.x0, past, here, there, self.solver)
 
     def _order(self, level: Level, n_known: int) -> int:
-        """The order of the step that starts at a level, where n_known answers are there."""
+        """The order of the step that starts at a level, when n_known evaluations are known."""
         highest = level.max_order if isinstance(level, LevelWithOrder) else self.order
         return min(self.order, highest, n_known)

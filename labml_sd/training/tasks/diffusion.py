@@ -14,7 +14,8 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from labml_sd.latent_diffusion import LatentDiffusion
-from labml_sd.sampler import NoiseSource, get_sampler, guided, sample
+from labml_sd.pipeline import Conditioning, Denoiser
+from labml_sd.sampler import NoiseSource, get_sampler, sample
 from labml_sd.tiny.recipe import Recipe
 from labml_sd.tiny.scenes import Scene
 from labml_sd.training.data import generator
@@ -108,15 +109,16 @@ class DiffusionTask:
         with torch.inference_mode(), autocast(model.device):
             cond = model.encode_prompt(list(PICTURE_PROMPTS)).float()
             uncond = model.encode_prompt("").float()
+            prompts = Conditioning(cond, uncond)
+            denoise = Denoiser(networks, prompts, model.config.guidance_scale)
             sampler = get_sampler("ddim")
             for seed in (0, 100):
                 seeds = range(seed, seed + len(PICTURE_PROMPTS))
                 shape = (channels, height, width)
                 source = NoiseSource(seeds, shape, model.device, torch.float32)
-                evaluate = guided(networks, cond, uncond, model.config.guidance_scale)
                 levels = sampler.levels(model.schedule, 20)
                 z = sample(
-                    sampler, evaluate, source.draw(), levels, draw=source.draw, progress=False
+                    sampler, denoise, source.draw(), levels, draw=source.draw, progress=False
                 )
                 rows.append(model.decode_latent(z).float())
         save_rows(rows, path)

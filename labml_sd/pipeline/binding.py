@@ -1,0 +1,43 @@
+r"""What a call requests, bound to a model: where prompts and adapters meet the networks.
+
+Maps       model, request  ->  network, Denoiser; prompts  ->  cond [b n d]
+Tests      tests/pipeline/test_binding.py
+"""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+from labml_sd.acceleration import accelerated
+from labml_sd.latent_diffusion import LatentDiffusion
+from labml_sd.pipeline.conditioning import Conditioning
+from labml_sd.pipeline.denoiser import Denoiser
+from labml_sd.pipeline.finite import check_finite
+from labml_sd.pipeline.memory import retried
+from labml_sd.pipeline.request import Request
+
+
+def network_for(model: LatentDiffusion) -> LatentDiffusion:
+    """The networks of one call: `model` itself, or with `fast` its accelerated form."""
+    return accelerated(model) if model.fast else model
+
+
+def denoiser_for(network: LatentDiffusion, request: Request) -> Denoiser:
+    """The network with a call's prompts and guidance; at scale 1 without negative prompts."""
+    cond = embed(network, request.prompts)
+    is_guided = request.guidance.scale != 1
+    uncond = embed(network, request.negative_prompts) if is_guided else None
+    return Denoiser(network, Conditioning(cond, uncond), request.guidance)
+
+
+def embed(network: LatentDiffusion, prompts: Sequence[str]) -> Float[Tensor, "b n d"]:
+    """Encode each distinct prompt once, in the U-Net's dtype. GenerationError for NaN."""
+    distinct = list(dict.fromkeys(prompts))
+    c = retried(lambda: network.encode_prompt(distinct)).to(network.device, network.dtype)
+    check_finite(
+        c,
+        "the text encoder gave NaN or Inf: its weights are damaged, or too large for float16; "
+        "run the model in float32 or bfloat16",
+    )
+    return c[[distinct.index(prompt) for prompt in prompts]]
