@@ -1,6 +1,6 @@
-r"""How near a run of few steps comes to the exact solution: the samplers that draw no noise, side by side.
+r"""How close deterministic samplers come to the exact solution of the ODE in few steps.
 
-Maps       model  ->  the RMS distance of the final latents to a run through every level, for each sampler
+Maps       model  ->  for each sampler the RMS distance of its final latents to the exact ones
 Tests      tests/evaluation/test_convergence.py
 """
 
@@ -15,57 +15,44 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from labml_sd.evaluation.results import Rows
+from labml_sd.evaluation.results import RowCache
 from labml_sd.evaluation.sweeps import mixed_scenes
 from labml_sd.latent_diffusion import LatentDiffusion
+from labml_sd.pipeline import Conditioning, Denoiser
 from labml_sd.sampler import (
     SAMPLERS,
     Level,
+    Moment,
     NoiseSource,
+    Prediction,
     Sampler,
     Schedule,
-    guided,
     sample,
     timesteps,
 )
-from labml_sd.sampler.protocol import Evaluate
 from labml_sd.sampler.spacing import BY_SIGMA
 
-ODE = (
-    "ddim",
-    "euler",
-    "plms",
-    "lms",
-    "heun",
-    "dpm_2",
-    "dpmpp_2m",
-    "unipc",
-)  # the others draw noise
-CURVES = (
-    "trailing",
-    "karras",
-)  # the usual spacing, and one that spends most steps on little noise
-SPACINGS = (*CURVES, "quadratic", "exponential")  # all that start at the noisiest level
+# The samplers without noise.
+ODE = ("ddim", "euler", "plms", "lms", "heun", "dpm_2", "dpmpp_2m", "unipc")
+CURVES = ("trailing", "karras")  # the default, and one with most steps at low noise
+SPACINGS = (*CURVES, "quadratic", "exponential")  # all that start at the highest noise level
 EVALUATIONS = (5, 7, 10, 14, 20, 28, 40, 60, 100)
-COMPARED_AT = 20  # evaluations at which the spacings without a curve are measured
+COMPARED_AT = 20  # evaluations, for the spacings without a curve
 EXACT, EXACT_STEPS = "dpmpp_2m", 999  # through every level of the schedule
-CHECK = (
-    "unipc"  # in half as many steps: how far it ends from the other tells how exact that one is
-)
+CHECK = "unipc"  # with half as many steps: its distance to EXACT bounds the error of EXACT
 
 
 def levels_to_zero(
     name: str, spacing: str, schedule: Schedule, n_steps: int
 ) -> tuple[Sampler, list[Level]]:
-    """A sampler and its levels for n_steps from the noisiest level to t = 0, the same ends for all.
+    """A sampler and its levels for n_steps from the highest noise level to t = 0.
 
-    Left to themselves most samplers go on into no noise at all, and DDIM and PLMS stop at t =
-    0. That last step is of first order whatever the sampler, and it is left out here: what is
-    compared is how well they solve the equation. The step into t = 0 is therefore one as any
-    other, with the order of its sampler.
+    By default most samplers end without noise, one step after t = 0, while DDIM and PLMS end at
+    t = 0. That last step is of first order for every sampler and is left out here, so that all
+    solve the same equation between the same two levels.
     """
     by_hand: str | list[float | int] = spacing
-    if spacing not in BY_SIGMA:  # those end at t = 0 already
+    if spacing not in BY_SIGMA:  # spacings by sigma already end at t = 0
         times = timesteps(spacing, n_steps, schedule.n_steps)
         by_hand = (
             [*times, 0]
@@ -77,10 +64,10 @@ def levels_to_zero(
 
 
 class Solver:
-    """A model with prompts, guidance and starting noise bound to it: a sampler and its levels -> latents."""
+    """Solves the ODE of a model, with fixed prompts, guidance and starting noise."""
 
     def __init__(self, model: LatentDiffusion, prompts: Sequence[str], scale: float) -> None:
-        """Picture i has seed i. The latents are float32 or better."""
+        """Picture i has seed i. The latents are in float32 or float64."""
         config = model.config
         side = config.image_size // config.autoencoder.downsampling_factor
         dtype = torch.promote_types(model.dtype, torch.float32)
@@ -88,60 +75,66 @@ class Solver:
         self.schedule = model.schedule
         self.x = NoiseSource(range(len(prompts)), shape, model.device, dtype).draw()
         cond, uncond = model.encode_prompt(list(prompts)), model.encode_prompt([""])
-        self.evaluate: Evaluate = guided(model, cond, uncond, scale)
+        self.denoise = Denoiser(model, Conditioning(cond, uncond), scale)
 
     def __call__(
         self, name: str, spacing: str, n_steps: int
     ) -> tuple[Float[Tensor, "b c h w"], int]:
-        """The latents at t = 0, and how often the sampler asked for them."""
-        asked = 0
+        """The latents at t = 0, and the number of network evaluations."""
+        n_evaluations = 0
 
-        def evaluate(x: Tensor, level: Level) -> Tensor:
-            nonlocal asked
-            asked += 1
-            return self.evaluate(x, level)
+        def denoise(x: Tensor, moment: Moment) -> Prediction:
+            nonlocal n_evaluations
+            n_evaluations += 1
+            return self.denoise(x, moment)
 
         sampler, levels = levels_to_zero(name, spacing, self.schedule, n_steps)
         with torch.inference_mode():
-            z = sample(sampler, evaluate, self.x, levels, draw=_none, progress=False)
-        return z, asked
+            z = sample(sampler, denoise, self.x, levels, draw=no_noise, progress=False)
+        return z, n_evaluations
 
 
-def _none() -> Tensor:
-    raise AssertionError("a sampler of this list drew noise")
+def no_noise() -> Tensor:
+    """The source of noise of samplers that need none."""
+    raise AssertionError("a deterministic sampler drew noise")
 
 
 def steps_for(name: str, n_evaluations: int) -> int:
-    """The steps that cost as many evaluations, or one less."""
-    begun = n_evaluations - (name == "plms")  # which asks twice in its first step
-    return begun // SAMPLERS[name]().evaluations_per_step  # type: ignore[attr-defined]
+    """The largest number of steps that takes at most so many evaluations."""
+    n = n_evaluations - (name == "plms")  # PLMS evaluates twice in its first step
+    return n // SAMPLERS[name]().evaluations_per_step  # type: ignore[attr-defined]
 
 
 def rms(z: Float[Tensor, "b c h w"]) -> float:
-    """Root of the mean square over all pictures."""
+    """Root mean square over all numbers of all latents."""
     return float(z.double().square().mean().sqrt())
 
 
 def convergence(
-    model: LatentDiffusion, scale: float, rows: Rows, *, n_prompts: int, progress: bool = True
+    model: LatentDiffusion,
+    scale: float,
+    rows: RowCache,
+    *,
+    n_prompts: int,
+    progress: bool = True,
 ) -> dict[str, Any]:
     r"""Distances to the run through every level, $\sqrt{\mathrm{mean}\,(z - z_{exact})^2}$.
 
-    `n_prompts` prompts, drawn in the model's own type: a narrow one would put a floor under the
-    curves. What `rows` knows from a call that was interrupted is not measured again.
+    With `n_prompts` prompts, in the model's own dtype: the errors would not fall below the
+    rounding errors of a narrow one. Rows that are in `rows` are not measured again.
     """
     solve = Solver(
         model, [scene.caption(full=True) for scene in mixed_scenes(n_prompts)], scale
     )
     with tqdm(
-        total=len(_asked()) + 2, desc="convergence", disable=not progress, dynamic_ncols=True
+        total=len(_settings()) + 2, desc="convergence", disable=not progress, dynamic_ncols=True
     ) as bar:
         exact, _ = solve(EXACT, "trailing", EXACT_STEPS)
         bar.update()
         check, _ = solve(CHECK, "trailing", EXACT_STEPS // 2)
         bar.update()
         measured = []
-        for key in _asked():
+        for key in _settings():
             about = {"n_prompts": n_prompts, "scale": scale, "dtype": str(model.dtype)}
             measured.append(
                 rows.row(json.dumps([*key, about]), partial(_distance, solve, exact, *key))
@@ -155,8 +148,8 @@ def convergence(
     }
 
 
-def _asked() -> list[tuple[str, str, int]]:
-    """Sampler, spacing, evaluations."""
+def _settings() -> list[tuple[str, str, int]]:
+    """All combinations of sampler, spacing and evaluations that are measured."""
     counts = {
         spacing: EVALUATIONS if spacing in CURVES else (COMPARED_AT,) for spacing in SPACINGS
     }
@@ -166,6 +159,6 @@ def _asked() -> list[tuple[str, str, int]]:
 def _distance(
     solve: Solver, exact: Float[Tensor, "b c h w"], name: str, spacing: str, n: int
 ) -> dict[str, Any]:
-    z, n_asked = solve(name, spacing, steps_for(name, n))
-    counts = {"meant": n, "evaluations": n_asked}
+    z, n_evaluations = solve(name, spacing, steps_for(name, n))
+    counts = {"meant": n, "evaluations": n_evaluations}
     return {"sampler": name, "spacing": spacing} | counts | {"rms": rms(z - exact)}
