@@ -1,4 +1,4 @@
-"""Settings of the documentation: `sphinx-build docs docs/_build/html`. No network is needed."""
+"""Settings of the documentation: `sphinx-build docs docs/_build/html`, without network."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from sphinx.application import Sphinx
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
 
-import labml_sd  # noqa: E402 - the checkout's, whatever is installed
+import labml_sd  # noqa: E402 - that of the checkout, whatever is installed
 
 project = "labml_sd"
 author = "The labml_sd authors"
@@ -35,16 +35,16 @@ exclude_patterns = ["_build", "speed_table*.md"]  # parts of speed.md
 # Chinese: the same command with `-D language=zh_CN`, into the folder zh_CN below the English
 # pages.
 locale_dirs = ["locale"]
-gettext_compact = False  # one catalogue a page
+gettext_compact = False  # one catalogue for each page
 gettext_location = False  # line numbers would change with every edit
 templates_path = ["_templates"]
 
-# Sphinx wants its pages below its folder. No links: a clone on Windows has none.
+# Sphinx reads pages below its own folder only. Not a symbolic link: Windows clones have none.
 shutil.rmtree(HERE / "notebooks", ignore_errors=True)
 (HERE / "notebooks").mkdir()
 for path in (HERE.parent / "notebooks").glob("*.ipynb"):
     notebook = json.loads(path.read_text(encoding="utf-8").replace("../docs/", "../"))
-    # The cell that installs the package in Colab says nothing to a reader of the page.
+    # The cell that installs the package in Colab is of no use on a page.
     notebook["cells"] = [
         cell for cell in notebook["cells"] if "%pip install" not in "".join(cell["source"])
     ]
@@ -53,11 +53,9 @@ for path in (HERE.parent / "notebooks").glob("*.ipynb"):
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist", "alert"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"
-nb_ipywidgets_js = {}  # else widgets would load scripts from a CDN
+nb_ipywidgets_js = {}  # otherwise widgets load scripts from a CDN
 mathjax_path = "mathjax/tex-svg.js"  # MathJax 3.2.2 in one file, fonts inside
-mathjax3_config = {
-    "options": {"enableMenu": False}
-}  # the menu loads more files when it is opened
+mathjax3_config = {"options": {"enableMenu": False}}  # the menu would load more files
 
 default_role = "code"  # `x` in docstrings, as in Markdown
 autodoc_member_order = "bysource"
@@ -70,15 +68,13 @@ html_theme = "sphinx_book_theme"
 html_title = "labml_sd"
 html_static_path = ["_static"]
 html_css_files = ["style.css"]
-html_favicon = "_static/favicon.svg"  # without one, browsers ask in vain
-html_context = {
-    "default_mode": "auto"
-}  # as the reader prefers; unset, every page logs an error
+html_favicon = "_static/favicon.svg"  # without one, browsers request a missing file
+html_context = {"default_mode": "auto"}  # if unset, every page logs an error
 html_copy_source = False
 html_theme_options = {
     "article_header_end": ["language.html", "article-header-buttons.html"],
-    "collapse_navbar": True,  # drawn whole on every page, the menu takes twice the time of all the rest
-    "navbar_persistent": [],  # else two search boxes
+    "collapse_navbar": True,  # a complete menu on every page triples the time of a build
+    "navbar_persistent": [],  # otherwise there are two search boxes
     "use_download_button": False,
     "show_toc_level": 2,
 }
@@ -87,7 +83,7 @@ html_theme_options = {
 def prepare(
     _app: Sphinx, what: str, _name: str, _obj: object, _options: object, lines: list[str]
 ) -> None:
-    """Show a module's header as the table it is, and $$...$$ as formulas however they are indented."""
+    """Show the header of a module as it is, and $$...$$ as formulas at any indentation."""
     if what == "module" and "" in lines:
         gap = lines.index("")
         lines[gap:] = [
@@ -103,12 +99,10 @@ def prepare(
 
 
 def display_formula(match: re.Match[str]) -> str:
-    """One directive, on lines of its own."""
+    """A formula as a directive on separate lines."""
     return f"\n\n.. math:: {' '.join(match[1].split())}\n\n"
 
 
 def setup(app: Sphinx) -> None:
-    """Called by Sphinx."""
-    app.connect(
-        "autodoc-process-docstring", prepare, priority=400
-    )  # before maths and napoleon look
+    """Register the hook; it must run before those for maths and napoleon."""
+    app.connect("autodoc-process-docstring", prepare, priority=400)

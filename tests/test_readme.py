@@ -1,4 +1,4 @@
-"""What the README and the documentation say is there, is there."""
+"""Names, commands, links and tests in the README and in the documentation exist."""
 
 import ast
 import importlib
@@ -40,19 +40,19 @@ SNIPPETS = [
 ]
 
 
-def names_taken(tree: ast.Module) -> dict[str, list[str]]:
-    """Module of this package -> the names that a snippet takes from it."""
-    taken: dict[str, list[str]] = {"labml_sd": []}
+def names_used(tree: ast.Module) -> dict[str, list[str]]:
+    """Module of this package -> the names that a snippet imports from it."""
+    used: dict[str, list[str]] = {"labml_sd": []}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("labml_sd"):
-            taken.setdefault(str(node.module), []).extend(alias.name for alias in node.names)
+            used.setdefault(str(node.module), []).extend(alias.name for alias in node.names)
         if (
             isinstance(node, ast.Attribute)
             and isinstance(node.value, ast.Name)
             and node.value.id == "sd"
         ):
-            taken["labml_sd"].append(node.attr)
-    return taken
+            used["labml_sd"].append(node.attr)
+    return used
 
 
 def calls(tree: ast.Module) -> list[tuple[Callable[..., Any], ast.Call]]:
@@ -76,8 +76,8 @@ def test_the_readme_has_snippets():
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS)
-def test_snippets_take_public_names_only(snippet):
-    for module, names in names_taken(ast.parse(snippet)).items():
+def test_snippets_use_public_names_only(snippet):
+    for module, names in names_used(ast.parse(snippet)).items():
         public = importlib.import_module(module).__all__
         assert [name for name in names if name not in public] == []
 
@@ -99,16 +99,16 @@ def test_the_two_commands_are_in_the_readme_and_run_by_ci():
     assert [line for line in run if line in steps] == steps
 
 
-def test_shell_commands_on_the_pages_are_understood():
+def test_the_command_line_accepts_the_commands_on_the_pages():
     from labml_sd.cli import main as cli
 
     parser = cli._build_parser(with_train=True)
     lines = [
         line for page in PAGES for block in blocks(page, "bash") for line in block.splitlines()
     ]
-    spoken = [part.strip() for line in lines for part in line.split("&&") if "labml-sd" in part]
-    assert spoken
-    for command in spoken:
+    commands = [part.strip() for line in lines for part in line.split("&&") if "labml-sd" in part]
+    assert commands
+    for command in commands:
         program, *arguments = shlex.split(command)
         assert program == "labml-sd"
         assert parser.parse_args(arguments).run
@@ -132,22 +132,22 @@ def test_relative_links_lead_to_files(page):
     assert missing == []
 
 
-def test_every_public_name_has_its_place_among_the_documented_names():
+def test_every_public_name_is_documented():
     api = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     modules = [importlib.import_module(m) for m in re.findall(r"automodule:: (\S+)", api)]
     described = {name for m in modules for name in getattr(m, "__all__", vars(m))}
     assert set(labml_sd.__all__) - described == {"__version__"} & set(labml_sd.__all__)
 
 
-def test_constraints_pin_the_torch_that_has_a_cpu_build_and_every_direct_dependency():
+def test_constraints_pin_torch_and_every_direct_dependency():
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    asked = [
+    dependencies = [
         *project["dependencies"],
         *(d for group in project["optional-dependencies"].values() for d in group),
     ]
-    names = {re.split(r"[<>=\[ ]", dependency)[0] for dependency in asked}
+    names = {re.split(r"[<>=\[ ]", dependency)[0] for dependency in dependencies}
     assert pins["torch"] == "2.13.0"
     assert names - pins.keys() == set()
 

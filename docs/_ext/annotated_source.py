@@ -1,4 +1,4 @@
-"""Sphinx extension: each module of the package as a page, the notes on the left, the code on the right."""
+"""Sphinx extension: a page for each module, its notes on the left and its code on the right."""
 
 import re
 
@@ -16,11 +16,11 @@ from sphinx.util.nodes import make_refnode
 
 
 class box(nodes.General, nodes.Element):
-    """A plain <div>: docutils' own container brings a class that themes lay out."""
+    """A plain <div>; themes style the class that the container of docutils adds."""
 
 
 def code_block(first: int, lines: list[str]) -> list[nodes.Node]:
-    """Code with the line numbers of its file, without the empty lines around it."""
+    """Code with the line numbers of its file; empty lines around it are dropped."""
     while lines and not lines[0].strip():
         first, lines = first + 1, lines[1:]
     text = "\n".join(lines).rstrip()
@@ -33,12 +33,12 @@ def code_block(first: int, lines: list[str]) -> list[nodes.Node]:
 
 
 def linkable(env: BuildEnvironment, label: str, anchor: str) -> None:
-    """Make a link like [](annotated/unet/attention.md#GeGLU) known, and held by -W."""
+    """Register an anchor, so -W checks links such as [](annotated/unet/attention.md#GeGLU)."""
     env.domains.standard_domain.anonlabels[label.lower()] = (env.docname, anchor)
 
 
 def index(names: list[str], anchor: str) -> nodes.Node:
-    """For the search and the index, classes in words: CrossAttention is looked for as cross attention."""
+    """Index entries of classes in words: readers search for "cross attention"."""
     classes = [name for name in names if re.fullmatch(r"([A-Z][a-z]+){2,}", name)]
     words = [" ".join(re.findall("[A-Z][a-z]+", name)).lower() for name in classes]
     return addnodes.index(entries=[("single", text, anchor, "main", None) for text in words])
@@ -50,7 +50,7 @@ class AnnotatedSource(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """The header over both columns, then row by row."""
+        """The header over both columns, then the rows."""
         self.module = self.arguments[0]
         self.env.note_dependency(PACKAGE.files[self.module])
         top, *rest = rows_of(self.module)
@@ -64,7 +64,7 @@ class AnnotatedSource(SphinxDirective):
         return [head, box("", *map(self.row, rest), classes=["ann-rows"]), *self.in_c(), *below]
 
     def in_c(self) -> list[nodes.Node]:
-        """The C file that the module compiles, whole: its notes are its comments."""
+        """The C file that the module compiles, as one block."""
         file = PACKAGE.files[self.module].with_suffix(".c")
         if not file.is_file():
             return []
@@ -78,7 +78,7 @@ class AnnotatedSource(SphinxDirective):
         return self.parse_text_to_nodes(text, allow_section_headings=False)
 
     def linked(self, key: str, text: str) -> list[nodes.Node]:
-        """A cell of the header's table; the files it names are links."""
+        """A cell of the header's table, with links to the files that it names."""
         named = files_named(text, self.module) if key == "Tests" else {}
         text = re.sub(r"\bdocs/(\w+\.md)", r"[`\g<0>`](/\1)", markdown(text))
         for word, files in named.items():
@@ -91,7 +91,7 @@ class AnnotatedSource(SphinxDirective):
         return self.parse(text)
 
     def links(self) -> dict[str, list[nodes.Node]]:
-        """Further lines of the table: the files of a package, the API entry, the notebooks."""
+        """Further lines of the table: files of a package, API entry, notebooks."""
         found = {}
         if files := pages.children(self.module):
             found["Files"] = self.parse(
@@ -112,7 +112,7 @@ class AnnotatedSource(SphinxDirective):
         return found
 
     def table(self, lines: dict[str, list[nodes.Node]]) -> nodes.Node:
-        """Two columns: what, and which."""
+        """Two columns: key and value."""
         group = nodes.tgroup("", nodes.colspec(colwidth=15), nodes.colspec(colwidth=85), cols=2)
         rows = [
             nodes.row("", nodes.entry("", nodes.paragraph(key, key)), nodes.entry("", *content))
@@ -122,7 +122,7 @@ class AnnotatedSource(SphinxDirective):
         return nodes.table("", group, classes=["ann-table"])
 
     def row(self, row: Row) -> nodes.Node:
-        """Notes, then code: in this order on a narrow screen and for a screen reader."""
+        """Notes, then code: the order on a narrow screen and for a screen reader."""
         left = box(classes=["ann-note"])
         if row.notes and row.names:
             name = row.names[0]
@@ -138,7 +138,9 @@ class AnnotatedSource(SphinxDirective):
             linkable(self.env, f"{self.module}.{name}", name)
         anchor = f"L{row.first}"
         parts = [left, right, index(row.names, anchor)]
-        return box("", *parts, classes=["ann-row"], ids=[anchor, *row.names])
+        inner = not row.names and any(lines[0].startswith(" ") for _, lines in row.code)
+        classes = ["ann-row", "ann-step"] if inner else ["ann-row"]
+        return box("", *parts, classes=classes, ids=[anchor, *row.names])
 
 
 class AnnotatedFile(SphinxDirective):
@@ -147,7 +149,7 @@ class AnnotatedFile(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """One block; each line can be linked to, and for a test that is made known."""
+        """One block with an anchor for each line; those of tests are registered."""
         path = ROOT / self.arguments[0]
         self.env.note_dependency(path)
         code = code_block(1, path.read_text("utf-8").splitlines())
@@ -162,7 +164,7 @@ class AnnotatedIndex(SphinxDirective):
     """```{annotated-index}```: every module with its first sentence, package by package."""
 
     def run(self) -> list[nodes.Node]:
-        """Lists to read, and the tree for the menu."""
+        """A list for each package, and the tree of the menu."""
         root = PACKAGE.folder.name
         text = pages.toctree([PACKAGE.files[root], *pages.children(root)])
         for module, path in PACKAGE.files.items():
@@ -180,7 +182,7 @@ class AnnotatedIndex(SphinxDirective):
 
 
 def link_from_api(app: Sphinx, doctree: nodes.document) -> None:
-    """Each documented name gets a link to its row."""
+    """Give each documented name a link to its row."""
     for signature in doctree.findall(addnodes.desc_signature):
         name = f"{signature.get('module')}.{signature.get('fullname')}"
         module, rest = PACKAGE.home(name)
@@ -203,7 +205,7 @@ def link_from_api(app: Sphinx, doctree: nodes.document) -> None:
 def resolve(
     app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, content: nodes.Node
 ) -> nodes.Node | None:
-    """To the API entry that exists, or to the row of the annotated source."""
+    """Complete a link to an API entry or to a line of a generated page."""
     if node["reftype"] == "annotated-line":
         docname, anchor = node["candidates"]
         return make_refnode(app.builder, node["refdoc"], docname, anchor, content)
@@ -218,14 +220,14 @@ def resolve(
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Called by Sphinx."""
+    """Register the extension with Sphinx."""
     plain = (lambda self, node: None, lambda self, node: None)
     html = (
         lambda self, node: self.body.append(self.starttag(node, "div", suffix="")),
         lambda self, _: self.body.append("</div>\n"),
     )
     app.add_node(box, html=html, latex=plain, text=plain)
-    # A language of its own, so that nothing takes the pieces for whole programs.
+    # A separate language, so that no extension treats the pieces as complete programs.
     app.add_lexer("annotated-python", PythonLexer)
     app.add_directive("annotated-source", AnnotatedSource)
     app.add_directive("annotated-file", AnnotatedFile)

@@ -1,4 +1,4 @@
-"""Which tests hold which displayed equation and which fact. Nothing is imported: files are read."""
+"""Which tests verify which equations and facts, read from the files with `ast`."""
 
 import ast
 import re
@@ -10,50 +10,48 @@ from pathlib import Path
 from names import Package, dotted_name
 from rows import definitions, first_line, split
 
-FACT = "fact: "  # how a marker names a fact, and not a thing that has an equation
-WAYS_OUT = {"pytest.skip", "pytest.xfail", "pytest.importorskip"}
+FACT = "fact: "  # prefix of facts in a marker; without it a marker names an equation
+SKIPS = {"pytest.skip", "pytest.xfail", "pytest.importorskip"}
 
 
 @dataclass(frozen=True)
 class Equation:
-    """A formula between double dollars, and whose it is: `GeGLU` in `labml_sd.unet.attention`."""
+    """A formula between double dollars, and what defines it: `GeGLU` of a module."""
 
     module: str
-    name: str  # empty where the module itself shows it
+    name: str  # empty if it is in the docstring of the module
     formula: str
 
     @property
-    def thing(self) -> str:
-        """How a marker names it."""
+    def marker(self) -> str:
+        """Its name in `pytest.mark.holds`."""
         return f"{self.module}.{self.name}".rstrip(".")
 
 
 @dataclass(frozen=True)
 class Test:
-    """A test function; the markers of its class and of its file are its own, too."""
+    """A test function, with its own markers and those of its class and file."""
 
     path: Path
     name: str
     line: int
     holds: tuple[str, ...]
-    marks: frozenset[
-        str
-    ]  # all its markers by name; "skip", too, where its file can skip while it runs
+    marks: frozenset[str]  # names of all markers, and "skip" if its file can skip at run time
     tolerances: tuple[str, ...]
 
     @property
     def sentence(self) -> str:
-        """Its name, read out."""
+        """Its name in words."""
         return words(self.name.rpartition(".")[2])
 
 
 def words(name: str) -> str:
-    """The name of a test, or of a file of them, read out."""
+    """The name of a test or of a test file, in words."""
     return name.removeprefix("test_").replace("_", " ")
 
 
 def equations(package: Package) -> Iterator[Equation]:
-    """Every displayed equation in a docstring or a whole-line comment, in the order of the files."""
+    """Every displayed equation of a docstring or comment, in the order of the files."""
     for module, path in package.files.items():
         source = path.read_text("utf-8")
         if "$$" not in source:
@@ -69,7 +67,7 @@ def equations(package: Package) -> Iterator[Equation]:
 
 
 def facts(path: Path) -> dict[str, str]:
-    """The facts by name."""
+    """Facts by name."""
     return tomllib.loads(path.read_text("utf-8"))
 
 
@@ -83,9 +81,7 @@ def tests_of(path: Path) -> Iterator[Test]:
     tree = ast.parse(path.read_text("utf-8"))
     defined = dict(definitions(tree))
     checks = {name: node for name, node in defined.items() if name.startswith("assert_")}
-    ways_out = {
-        dotted_name(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)
-    } & WAYS_OUT
+    skips = {dotted_name(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)} & SKIPS
     for name, node in defined.items():
         if not node.name.startswith("test_"):
             continue
@@ -103,7 +99,7 @@ def tests_of(path: Path) -> Iterator[Test]:
         held = [
             ast.literal_eval(arg) for mark, args in marks if mark == "holds" for arg in args
         ]
-        found = {mark for mark, _ in marks} | ({"skip"} if ways_out else set())
+        found = {mark for mark, _ in marks} | ({"skip"} if skips else set())
         yield Test(
             path,
             name,
@@ -115,7 +111,7 @@ def tests_of(path: Path) -> Iterator[Test]:
 
 
 def file_marks(tree: ast.Module) -> list[ast.expr]:
-    """What `pytestmark` says."""
+    """The markers in `pytestmark`."""
     given = [
         node.value
         for node in tree.body
@@ -129,9 +125,9 @@ def file_marks(tree: ast.Module) -> list[ast.expr]:
 
 
 def tolerances(node: ast.AST, checks: dict[str, ast.AST]) -> tuple[str, ...]:
-    """By how much numbers may differ: what a test bounds them with, else the numbers of the check it calls.
+    """The tolerances of a test, else those of the check that it calls.
 
-    "0" where bits are compared. None for a test that wants a difference.
+    "0" if it compares bits. Empty for a test that expects a difference.
     """
     compares = [each for each in ast.walk(node) if isinstance(each, ast.Compare)]
     calls = [each for each in ast.walk(node) if isinstance(each, ast.Call)]
@@ -153,7 +149,7 @@ def tolerances(node: ast.AST, checks: dict[str, ast.AST]) -> tuple[str, ...]:
 
 
 def sizes(nodes: list[ast.AST]) -> tuple[str, ...]:
-    """The small numbers among them, in order."""
+    """The constants below 1e-4 among them, in order."""
     numbers = {each.value for each in nodes if isinstance(each, ast.Constant)}
     small = sorted(
         number for number in numbers if isinstance(number, float) and 0 < number < 1e-4

@@ -1,4 +1,4 @@
-"""Sphinx extension: the arrows of the menu have names, for readers who listen to the page."""
+"""Sphinx extension: names for the arrows of the menu, for screen readers."""
 
 from typing import Any
 
@@ -9,13 +9,11 @@ from sphinx.application import Sphinx
 def name_arrows(
     app: Sphinx, page: str, _template: str, context: dict, _tree: nodes.document | None
 ) -> None:
-    """An arrow is called after the link that it stands beside. The theme leaves it without a name."""
+    """Name each arrow after the link beside it; the theme gives it no name."""
     draw = context["generate_toctree_html"]
 
     def with_names(**options: object) -> Any:
-        menu = draw(
-            **options
-        )  # kept by the theme under exactly these arguments, as it keeps its own call
+        menu = draw(**options)  # the theme caches the menu by exactly these arguments
         for arrow in menu.select("a + details > summary"):
             arrow["aria-label"] = arrow.parent.find_previous_sibling("a").get_text()
         return menu
@@ -24,6 +22,6 @@ def name_arrows(
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Called by Sphinx."""
+    """Register the extension with Sphinx."""
     app.connect("html-page-context", name_arrows, priority=900)  # after the theme
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-"""Where a name of the package is defined, and which notebooks use it. Nothing is imported: files are read."""
+"""Where a name of the package is defined, and which notebooks use it; read with `ast`."""
 
 import ast
 import json
@@ -16,20 +16,20 @@ class Package:
         self.files = {self.dotted(path): path for path in sorted(folder.rglob("*.py"))}
 
     def dotted(self, path: Path) -> str:
-        """A file's module."""
+        """The dotted name of a file."""
         parts = path.relative_to(self.folder.parent).with_suffix("").parts
         return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
     @cached_property
     def imports(self) -> dict[str, dict[str, str]]:
-        """Of each module: the names it imports, with what they stand for."""
+        """For each module: local name -> dotted name, for the names it imports."""
         return {
             name: imported(ast.parse(path.read_text("utf-8")))
             for name, path in self.files.items()
         }
 
     def home(self, name: str) -> tuple[str, str]:
-        """The module that defines a name, and the name in it: `labml_sd.unet.unet` and `UNet`."""
+        """The module that defines a name, and its name there: `labml_sd.unet.unet`, `UNet`."""
         module, rest = name, ""
         while module and module not in self.files:
             module, _, last = module.rpartition(".")
@@ -41,7 +41,7 @@ class Package:
         return self.home(f"{origin}.{others}" if others else origin)
 
     def public_names(self, module: str, name: str) -> list[str]:
-        """Under which names a thing may be documented: its own, then those of the packages above."""
+        """The names under which a definition may be documented, the longest first."""
         packages = [module]
         while "." in packages[-1]:
             packages.append(packages[-1].rpartition(".")[0])
@@ -52,7 +52,7 @@ class Package:
         ]
 
     def used_by(self, notebooks: Path) -> dict[str, list[str]]:
-        """Of each module: the notebooks that import it or take something defined in it."""
+        """For each module: the notebooks that import it or use a name defined in it."""
         found = defaultdict(list)
         for path in sorted(notebooks.glob("*.ipynb")):
             for module in self.used(notebook_tree(path)):
@@ -60,7 +60,7 @@ class Package:
         return found
 
     def used(self, tree: ast.AST) -> set[str]:
-        """The modules whose names a program imports, or reaches with dots from what it imports."""
+        """The modules whose names a program imports or reaches by attribute access."""
         names = imported(tree)
         chains = (
             dotted_name(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)
@@ -89,7 +89,7 @@ def imported(tree: ast.AST) -> dict[str, str]:
 
 
 def dotted_name(node: ast.expr) -> str:
-    """`a.b.c` as text; empty where the chain starts from anything but a name."""
+    """`a.b.c` as text; empty if the chain does not start with a name."""
     if isinstance(node, ast.Name):
         return node.id
     inner = dotted_name(node.value) if isinstance(node, ast.Attribute) else ""

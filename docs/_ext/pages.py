@@ -1,4 +1,4 @@
-"""The generated pages: one for each module of the package, one for each file of tests that is spoken of."""
+"""The generated pages: one for each module, and one for each test file that a page names."""
 
 import ast
 import re
@@ -14,36 +14,36 @@ from sphinx import addnodes
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Package(ROOT / "labml_sd")
 FACTS = ROOT / "docs/facts.toml"
-FOLDER = "annotated"  # below the folder of the documentation; made anew from the source
+FOLDER = "annotated"  # below docs/, generated
 
 
 @cache
 def rows_of(module: str) -> list[Row]:
-    """Each file is read once."""
+    """The rows of a module, split once."""
     return split(PACKAGE.files[module].read_text("utf-8"))
 
 
 @cache
 def notebooks_of() -> dict[str, list[str]]:
-    """Of each module: the notebooks that use it."""
+    """For each module: the notebooks that use it."""
     return PACKAGE.used_by(ROOT / "notebooks")
 
 
 @cache
 def tests() -> list[holds.Test]:
-    """All tests of the package."""
+    """All tests, read once."""
     return holds.tests(ROOT / "tests")
 
 
 def title_of(path: Path) -> str:
-    """A file's name as its page's: below the package, or below the checkout."""
+    """The path of a file, relative to the package or to the checkout."""
     return path.relative_to(
         PACKAGE.folder if PACKAGE.folder in path.parents else ROOT
     ).as_posix()
 
 
 def heading(path: Path) -> str:
-    """What stands above a module's page: a package is its folder."""
+    """The heading of a page: for a package the name of its folder."""
     return title_of(path).replace("__init__.py", "") or f"{PACKAGE.folder.name}/"
 
 
@@ -53,12 +53,12 @@ def docname_of(path: Path) -> str:
 
 
 def link(path: Path, text: str = "") -> str:
-    """To the page of a file."""
+    """A link to the page of a file."""
     return f"[`{text or title_of(path)}`](/{docname_of(path)}.md)"
 
 
 def link_to_row(module: str, name: str) -> str:
-    """To the row of the annotated source where a name is defined; to the top of the page without one."""
+    """A link to the row that defines a name; to the top of the page without a name."""
     page = f"/{docname_of(PACKAGE.files[module])}.md"
     return (
         f"[`{name}`]({page}#{name})"
@@ -68,17 +68,17 @@ def link_to_row(module: str, name: str) -> str:
 
 
 def link_to_test(test: holds.Test) -> str:
-    """To its place on the page of its file; its name in words."""
+    """A link to the line of a test, with its name in words."""
     return f"[{test.sentence}](/{docname_of(test.path)}.md#L-{test.line})"
 
 
 def short(path: Path) -> str:
-    """A file's name for a list; a package's ends with a slash."""
+    """A short name for lists; that of a package ends with a slash."""
     return path.name if path.name != "__init__.py" else f"{path.parent.name}/"
 
 
 def reference(kind: str, candidates: list[str], content: nodes.Node) -> nodes.Node:
-    """A link that `resolve` (annotated_source.py) completes; plain text if its target is missing."""
+    """A link completed by `resolve` in annotated_source.py; plain text without a target."""
     pending = addnodes.pending_xref(
         "", content, refdomain="", reftype=kind, refexplicit=True, refwarn=False
     )
@@ -88,7 +88,7 @@ def reference(kind: str, candidates: list[str], content: nodes.Node) -> nodes.No
 
 
 def toctree(paths: list[Path]) -> str:
-    """Files as entries of the menu."""
+    """Entries of the menu."""
     entries = "\n".join(f"{short(path)} </{docname_of(path)}>" for path in paths)
     return f"```{{toctree}}\n:hidden:\n\n{entries}\n```\n" if paths else ""
 
@@ -105,7 +105,7 @@ def children(module: str) -> list[Path]:
 
 
 def keywords(module: str) -> str:
-    """The words inside of names, for the search: CrossAttention is found as cross attention."""
+    """The words inside names, for the search: CrossAttention as cross attention."""
     tree = ast.parse(PACKAGE.files[module].read_text("utf-8"))
     names = [module, *(name for name, _ in definitions(tree))]
     words = re.split(r"(?<=[a-z0-9])(?=[A-Z])|[._]+", ".".join(names))
@@ -115,7 +115,7 @@ def keywords(module: str) -> str:
 
 
 def files_named(text: str, module: str) -> dict[str, list[Path]]:
-    """Words that are files or folders of tests, as seen from a module; a folder stands for its tests."""
+    """Words that name files, or folders of tests, relative to a module, with their files."""
     found = {}
     for word in re.findall(r"[\w/]+(?:\.py|/)", text):
         for base in (PACKAGE.files[module].parent, PACKAGE.folder, ROOT):
@@ -127,17 +127,17 @@ def files_named(text: str, module: str) -> dict[str, list[Path]]:
 
 
 def docstring(path: Path) -> str:
-    """What a file says of itself, whole."""
+    """The docstring of a file."""
     return ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
 
 
 def first_sentence(path: Path) -> str:
-    """What a module says it is."""
+    """The first line of a module's docstring."""
     return markdown(rows_of(PACKAGE.dotted(path))[0].notes[0].text.partition("\n")[0])
 
 
-def tests_spoken_of() -> set[Path]:
-    """Files of tests that a module or a page names, that hold something, or that compare with a peer."""
+def tests_named() -> set[Path]:
+    """Test files that a module or page names, that have a `holds` marker, or parity tests."""
     tables = {module: header(rows_of(module)[0].notes[0].text)[1] for module in PACKAGE.files}
     named = [files_named(table.get("Tests", ""), module) for module, table in tables.items()]
     found = {file for words in named for files in words.values() for file in files}
@@ -151,21 +151,24 @@ def tests_spoken_of() -> set[Path]:
     }
 
 
+def module_page(module: str) -> str:
+    """The source of a module's page."""
+    meta = f'---\nmyst:\n  html_meta:\n    keywords: "{keywords(module)}"\n---\n\n'
+    title = heading(PACKAGE.files[module])
+    return f"{meta}# {title}\n\n```{{annotated-source}} {module}\n```\n"
+
+
+def test_page(path: Path) -> str:
+    """The source of a test file's page; the search omits it, readers search for modules."""
+    name = title_of(path)
+    meta = "---\norphan: true\nnosearch: true\n---\n\n"
+    return f"{meta}# {name}\n\n```{{annotated-file}} {name}\n```\n"
+
+
 def write(docs: Path) -> None:
-    """A page for each module and each file of tests spoken of; what has not changed is left alone."""
-    texts = {}
-    for module, path in PACKAGE.files.items():
-        texts[docname_of(path)] = (
-            f'---\nmyst:\n  html_meta:\n    keywords: "{keywords(module)}"\n---\n\n# {heading(path)}\n\n'
-            f"```{{annotated-source}} {module}\n```\n"
-        )
-    for test in tests_spoken_of():
-        texts[
-            docname_of(test)
-        ] = (  # no word of it in the search: the modules are what is looked for
-            f"---\norphan: true\nnosearch: true\n---\n\n# {title_of(test)}\n\n"
-            f"```{{annotated-file}} {title_of(test)}\n```\n"
-        )
+    """Write a page for each module and each named test file; keep unchanged pages."""
+    texts = {docname_of(path): module_page(module) for module, path in PACKAGE.files.items()}
+    texts |= {docname_of(path): test_page(path) for path in tests_named()}
     for old in (docs / FOLDER).rglob("*.md"):
         if old.relative_to(docs).with_suffix("").as_posix() not in texts:
             old.unlink()

@@ -1,5 +1,6 @@
-"""Sphinx extension: what must be true, what is computed, what is compared; and the tests that hold it."""
+"""Sphinx extension: lists of facts, equations and comparisons, with their tests."""
 
+import re
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 @cache
 def holders() -> dict[str, list[Test]]:
-    """Of each name in a marker: the tests that hold it."""
+    """For each name in a marker: the tests that verify it."""
     found = defaultdict(list)
     for test in pages.tests():
         for name in dict.fromkeys(test.holds):
@@ -25,7 +26,7 @@ def holders() -> dict[str, list[Test]]:
 
 
 def table(widths: str, *rows: tuple[str, ...]) -> str:
-    """As Markdown, the head first; what a cell says in several paragraphs stays in it."""
+    """A table in Markdown, the head first; a cell may have several paragraphs."""
     lines = [f":::{{list-table}}\n:header-rows: 1\n:widths: {widths}\n:class: parity\n"]
     for row in rows:
         first, *others = (cell.replace("\n", "\n    ") for cell in row)
@@ -34,7 +35,7 @@ def table(widths: str, *rows: tuple[str, ...]) -> str:
 
 
 def listed(tests: list[Test]) -> str:
-    """Tests, one below the other; names repeat among those that compare with peers, so their file is told."""
+    """A list of tests; those of tests/parity with their file, because names repeat there."""
     peers = {
         test: f" ({words(test.path.stem)})"
         for test in tests
@@ -44,29 +45,31 @@ def listed(tests: list[Test]) -> str:
 
 
 class TestRole(SphinxRole):
-    """{test}`eta one is ddpm on the same levels`: a test by its name in words, linked to its line."""
+    """{test}`name in words <file>`: a link to a test; the file only if names repeat."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        """A name that no test has, or that two have, is a warning."""
-        named = [test for test in pages.tests() if test.sentence == self.text]
-        text = nodes.inline("", self.text)
+        """Warn if there is no such test, or more than one."""
+        name, file = re.fullmatch(r"(.+?)(?: <(.+)>)?", self.text).groups("")
+        named = [test for test in pages.tests() if test.sentence == name]
+        named = [test for test in named if test.path.as_posix().endswith(f"{file}.py")]
+        text = nodes.inline("", name)
         if len(named) != 1:
             files = ", ".join(pages.title_of(test.path) for test in named) or "no file"
-            message = f"{{test}}: expected one test {self.text!r}, found in {files}"
+            message = f"{{test}}: expected one test {name!r}, found in {files}"
             return [text], [self.inliner.reporter.warning(message, line=self.lineno)]
         target = [pages.docname_of(named[0].path), f"L-{named[0].line}"]
         return [pages.reference("annotated-line", target, text)], []
 
 
 class Generated(SphinxDirective):
-    """Markdown made of the package and its tests."""
+    """Markdown generated from the package and its tests."""
 
     def text(self) -> str:
         """The Markdown."""
         raise NotImplementedError
 
     def run(self) -> list[nodes.Node]:
-        """It is made anew when a file has changed that it may be made from."""
+        """Generated again whenever one of its sources changed."""
         for path in [*PACKAGE.files.values(), *ROOT.glob("tests/**/*.py"), FACTS]:
             self.env.note_dependency(path)
         return self.parse_text_to_nodes(self.text(), allow_section_headings=True)
@@ -76,44 +79,44 @@ class HeldFacts(Generated):
     """```{held-facts}```: every fact with its tests, in the order of the list."""
 
     def text(self) -> str:
-        """A row is a fact."""
+        """One row for each fact."""
         rows = [
             (fact, listed(holders()[FACT + name])) for name, fact in holds.facts(FACTS).items()
         ]
-        return table("50 50", ("fact", "held by"), *rows)
+        return table("50 50", ("fact", "verified by"), *rows)
 
 
 class HeldEquations(Generated):
-    """```{held-equations}```: every displayed equation with its tests, room by room."""
+    """```{held-equations}```: every displayed equation with its tests, by package."""
 
     def text(self) -> str:
-        """A row is a thing with its equations."""
-        rooms: dict[str, dict[str, list[Equation]]] = {}
+        """One row for each definition that displays equations."""
+        packages: dict[str, dict[str, list[Equation]]] = {}
         for each in holds.equations(PACKAGE):
-            room = ".".join(each.module.split(".")[:2])
-            rooms.setdefault(room, {}).setdefault(each.thing, []).append(each)
+            package = ".".join(each.module.split(".")[:2])
+            packages.setdefault(package, {}).setdefault(each.marker, []).append(each)
         return "\n".join(
-            f"### {pages.heading(PACKAGE.files[room])}\n\n"
+            f"### {pages.heading(PACKAGE.files[package])}\n\n"
             + table(
                 "100",
-                ("equation, and the tests that hold it",),
-                *map(self.row, things.values()),
+                ("equation, and the tests that verify it",),
+                *map(self.row, defined.values()),
             )
-            for room, things in rooms.items()
+            for package, defined in packages.items()
         )
 
     def row(self, shown: list[Equation]) -> tuple[str]:
-        """The name, linked to its row of the annotated source, what it computes, and the tests."""
+        """The name, linked to its row of the annotated source, the equations, the tests."""
         parts = [pages.link_to_row(shown[0].module, shown[0].name)]
         parts += [f"$$ {each.formula} $$" for each in shown]
-        return ("\n\n".join([*parts, listed(holders()[shown[0].thing])]),)
+        return ("\n\n".join([*parts, listed(holders()[shown[0].marker])]),)
 
 
 class Comparisons(Generated):
-    """```{comparisons}```: what tests/parity compares with what, test by test, and how closely."""
+    """```{comparisons}```: what tests/parity compares, test by test, with its tolerance."""
 
     def text(self) -> str:
-        """A row is a file, told by its own docstring."""
+        """One row for each file, described by its docstring."""
         rows = [
             (
                 f"{pages.link(path, path.name)}\n\n{markdown(pages.docstring(path))}",
@@ -123,12 +126,12 @@ class Comparisons(Generated):
         ]
         return table(
             "45 55",
-            ("what, and against what", "test by test, with the difference allowed"),
+            ("comparison", "tests, with the difference allowed"),
             *rows,
         )
 
     def closeness(self, path: Path) -> str:
-        """Its tests, each with its tolerance or with the two ends of several."""
+        """The tests of a file, each with its tolerance or the range of several."""
         lines = []
         for test in (test for test in pages.tests() if test.path == path):
             ends = dict.fromkeys(test.tolerances[:1] + test.tolerances[-1:])
@@ -138,7 +141,7 @@ class Comparisons(Generated):
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Called by Sphinx."""
+    """Register the extension with Sphinx."""
     app.add_role("test", TestRole())
     app.add_directive("held-facts", HeldFacts)
     app.add_directive("held-equations", HeldEquations)

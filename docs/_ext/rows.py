@@ -1,20 +1,26 @@
-"""Cut a Python file into rows: notes (docstrings, whole-line comments) and the code that they speak of."""
+"""Split a Python file into rows: notes (docstrings, whole-line comments) and their code."""
 
 import ast
 import io
 import re
 import tokenize
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from inspect import cleandoc
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+# A shape like [b (h w) c]: words of which one is a letter; or [b], if a colon follows.
+SHAPE = re.compile(
+    r"\[(?=[^]]*\b\w\d?\b)[\w*/+().'-]+(?:(?: [\w*/+().'-]+)+\](?![(\[])|\](?=:))"
+)
+DIRECTIVE = re.compile(r"# *(ruff|noqa|mypy|type|fmt|pragma):")  # for tools, not for readers
 FIELDS = re.compile(r"(Maps|Paper|Reference|Tests) {2,}(?=\S)")
 
 
 @dataclass
 class Note:
-    """A docstring or a block of comments: its first and last line in the file, and its text."""
+    """A docstring or a block of comments: first and last line in the file, and text."""
 
     first: int
     last: int
@@ -23,21 +29,18 @@ class Note:
 
 @dataclass
 class Row:
-    """Neighbouring lines of a file, from `first` to `last`: each belongs to a note or to the code."""
+    """The lines `first` to `last` of a file, each part of a note or of the code."""
 
     first: int
     last: int
-    names: list[str] = field(
-        default_factory=list
-    )  # what is defined with a docstring or at the top level
+    names: list[str] = field(default_factory=list)  # of the definitions that start in the row
     notes: list[Note] = field(default_factory=list)
-    code: list[tuple[int, list[str]]] = field(
-        default_factory=list
-    )  # runs of lines: first line, texts
+    # Consecutive lines of code: the number of the first line, and the lines.
+    code: list[tuple[int, list[str]]] = field(default_factory=list)
 
 
 def split(source: str) -> list[Row]:
-    """The rows of a file, in its order, without a gap."""
+    """The rows of a file, in order and without gaps."""
     lines = source.splitlines()
     tree = ast.parse(source)
     notes = sorted([*docstrings(tree, lines), *comments(source)], key=lambda note: note.first)
@@ -69,14 +72,14 @@ def definitions(
 
 
 def first_line(node: ast.stmt) -> int:
-    """Decorators belong to what they decorate."""
+    """The first line of a definition with its decorators."""
     return min(
         [node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))]
     )
 
 
 def docstrings(tree: ast.Module, lines: list[str]) -> list[Note]:
-    """All docstrings that have their lines for themselves."""
+    """All docstrings that share no line with code."""
     found = []
     for node in [tree, *(node for _, node in definitions(tree))]:
         if ast.get_docstring(node, clean=False) is None:
@@ -89,12 +92,14 @@ def docstrings(tree: ast.Module, lines: list[str]) -> list[Note]:
 
 
 def comments(source: str) -> list[Note]:
-    """Blocks of whole-line comments: neighbours with the same indent are one."""
+    """Blocks of whole-line comments: consecutive lines with the same indent are one note."""
     found: list[Note] = []
     column = -1
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         line, indent = token.start
         if token.type != tokenize.COMMENT or token.line[:indent].strip():
+            continue
+        if DIRECTIVE.match(token.string):
             continue
         text = token.string.lstrip("#").removeprefix(" ")
         if found and found[-1].last == line - 1 and column == indent:
@@ -106,7 +111,7 @@ def comments(source: str) -> list[Note]:
 
 
 def row_starts(tree: ast.Module, notes: list[Note]) -> set[int]:
-    """Lines where something new begins: a definition with a note, what follows a definition, a comment."""
+    """Lines where a row starts: a note, a top-level definition, code after a definition."""
     documented = {note.first for note in notes}
     starts = {1, *documented}
     for node in [tree, *(node for _, node in definitions(tree))]:
@@ -115,15 +120,15 @@ def row_starts(tree: ast.Module, notes: list[Note]) -> set[int]:
             if top or isinstance(before, DEFINITIONS):
                 starts.add(first_line(here))
         if node.body[0].lineno in documented:
-            if node is tree:  # the header stands alone, above the columns
+            if node is tree:  # the docstring of the module is shown above the columns
                 starts |= {stop.lineno for stop in tree.body[1:2]}
-            else:  # the signature stands beside its docstring
+            else:  # the signature is shown beside the docstring
                 starts = starts - {node.body[0].lineno} | {first_line(node)}
     return starts
 
 
 def without_comment_above(starts: set[int], notes: list[Note], lines: list[str]) -> list[int]:
-    """The starts in order, less those that go on from a comment: it speaks of what comes below it."""
+    """The starts in order, without those directly below a comment: it describes that code."""
     endings = {note.last for note in notes if lines[note.first - 1].lstrip().startswith("#")}
     kept = []
     for start in sorted(starts):
@@ -136,7 +141,7 @@ def without_comment_above(starts: set[int], notes: list[Note], lines: list[str])
 
 
 def runs(row: Row, lines: list[str]) -> list[tuple[int, list[str]]]:
-    """The lines of a row that are in no note, in pieces of neighbours."""
+    """The lines of a row that are in no note, as runs of consecutive lines."""
     taken = {line for note in row.notes for line in range(note.first, note.last + 1)}
     found: list[tuple[int, list[str]]] = []
     for line in range(row.first, row.last + 1):
@@ -150,7 +155,7 @@ def runs(row: Row, lines: list[str]) -> list[tuple[int, list[str]]]:
 
 
 def header(text: str) -> tuple[str, dict[str, str]]:
-    """A module's docstring, parted: the prose, and the table Maps, Paper, Reference, Tests."""
+    """Split the docstring of a module into prose and the table Maps ... Tests."""
     prose: list[str] = []
     table: dict[str, str] = {}
     for paragraph in text.split("\n\n"):
@@ -163,7 +168,7 @@ def header(text: str) -> tuple[str, dict[str, str]]:
                     table[key] = line[match.end() :]
                 else:
                     table[key] += " " + line.strip()
-        elif re.match(r"\S+ {2,}\S", paragraph):  # columns, aligned by hand
+        elif re.match(r"\S+ {2,}\S", paragraph):  # columns aligned by hand
             prose.append("\n".join(["```text", *lines, "```"]))
         else:
             prose.append(paragraph)
@@ -171,13 +176,19 @@ def header(text: str) -> tuple[str, dict[str, str]]:
 
 
 def markdown(text: str) -> str:
-    """Text as Markdown: what is no markup is escaped (<key>, a*b). Formulas and code stay as they are."""
+    """A note as Markdown: shapes as code, papers as links, `<key>` and a*b escaped."""
+    return in_prose(escaped, in_prose(lambda prose: SHAPE.sub(r"`\g<0>`", prose), text))
+
+
+def in_prose(change: Callable[[str], str], text: str) -> str:
+    """Change what is neither code nor formula."""
     parts = re.split(r"(```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$)", text, flags=re.DOTALL)
-    for index in range(0, len(parts), 2):
-        part = re.sub(r"<(?=[A-Za-z/!?])", r"\\<", parts[index])
-        part = re.sub(r"(?<=\w)\*+(?=\w)", lambda stars: r"\*" * len(stars[0]), part)
-        part = re.sub(r"(?<![-<])->", "→", part).replace("<->", "↔")
-        parts[index] = re.sub(
-            r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", part
-        )
-    return "".join(parts)
+    return "".join(part if index % 2 else change(part) for index, part in enumerate(parts))
+
+
+def escaped(prose: str) -> str:
+    """Prose in which nothing is markup by accident."""
+    prose = re.sub(r"<(?=[A-Za-z/!?])", r"\\<", prose)
+    prose = re.sub(r"(?<=\w)\*+(?=\w)", lambda stars: r"\*" * len(stars[0]), prose)
+    prose = re.sub(r"(?<![-<])->", "→", prose).replace("<->", "↔")
+    return re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", prose)

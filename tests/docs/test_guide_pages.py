@@ -1,8 +1,9 @@
-"""The guide pages of the documentation: what they name and link to is there."""
+"""The guide pages of the documentation: what they name and link to exists."""
 
 import importlib
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import labml_sd
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
-GUIDES = ("glossary", "numbers", "safety", "from_notes", "contributing", "licence")
+GUIDES = ("glossary", "numbers", "safety", "from_notes", "contributing", "licence", "speed")
 each_guide = pytest.mark.parametrize("name", GUIDES)
 
 
@@ -20,21 +21,21 @@ def text_of(name: str) -> str:
 
 
 def target_of(link: str) -> Path:
-    """The file of a link in docs/. What Sphinx copies there, notebooks and source, is looked for at home."""
+    """The file of a link in docs/; for copies (notebooks, source pages) the original."""
     path = link.split("#")[0]
-    if path.startswith("annotated/tests/"):
-        return ROOT / f"{path.removeprefix('annotated/')}.py"
     if path.startswith("annotated/"):
         return ROOT / f"labml_sd/{path.removeprefix('annotated/')}.py"
     return (ROOT if path.startswith("notebooks/") else DOCS) / path
 
 
 def links(text: str) -> list[str]:
-    """Targets of inline links, of link definitions and of pages, without those on other hosts."""
+    """Targets of inline links, link definitions and {doc} roles, without other hosts."""
     found = re.findall(
-        r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)$|\{doc\}`[^<`]+<(\S+)>`", text, re.MULTILINE
+        r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)$|\{doc\}`(?:[^<`]+<)?([^<>`]+)>?`",
+        text,
+        re.MULTILINE,
     )
-    return [link for pair in found if not re.match(r"https?:", link := "".join(pair))]
+    return [link for pair in found if not re.match(r"https?:|#", link := "".join(pair))]
 
 
 def headings(path: Path) -> list[str]:
@@ -53,13 +54,13 @@ def anchor(title: str) -> str:
 
 def notation_names() -> list[str]:
     """The second column of the notation table."""
-    rows = text_of("glossary").split("| sign |")[1].splitlines()[2:]
+    rows = text_of("glossary").split("| symbol |")[1].splitlines()[2:]
     cells = [row.split("|")[2] for row in rows if row.startswith("|")]
     return [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
 
 
 def test_the_guides_are_in_the_list_of_pages():
-    listed = text_of("index").split("```{toctree}")[1].splitlines()
+    listed = text_of("index").splitlines()
     assert [name for name in GUIDES if name not in listed] == []
 
 
@@ -85,19 +86,27 @@ def test_every_link_into_a_page_leads_to_one_of_its_headings(name):
     assert lost == []
 
 
+@cache
+def texts_of_tests() -> dict[str, str]:
+    """The text of every test file."""
+    return {p.as_posix(): p.read_text("utf-8") for p in (ROOT / "tests").rglob("test_*.py")}
+
+
+def files_of(words: str, file: str) -> list[str]:
+    """The test files that define a test, which is given in words."""
+    line = f"def test_{words.replace(' ', '_')}("
+    return [
+        p for p, text in texts_of_tests().items() if line in text and p.endswith(f"{file}.py")
+    ]
+
+
 @each_guide
 def test_every_test_that_is_named_exists(name):
     text = text_of(name)
-    paths = re.findall(r"(?<!annotated/)\btests/[\w/]+\.py", text)
+    paths = re.findall(r"\btests/[\w/]+\.py", text)
     assert [path for path in paths if not (ROOT / path).is_file()] == []
-    named = re.findall(r"\{doc\}`([^<`]+) <(annotated/tests/\S+)>`", text)
-    named += re.findall(r"\[([^\]]+)\]\((\.\./tests/\S+)\)", text)
-    said = [
-        (f"def test_{words.replace(' ', '_')}(", target_of(link))
-        for words, link in named
-        if " " in words
-    ]
-    assert [line for line, path in said if line not in path.read_text(encoding="utf-8")] == []
+    named = re.findall(r"\{test\}`([^<`]+?)(?: <(\S+)>)?`", text)
+    assert [words for words, file in named if len(files_of(words, file)) != 1] == []
 
 
 def test_every_link_label_is_defined_and_used():

@@ -1,4 +1,4 @@
-"""The parity page: every displayed equation and every fact has tests, and they are run."""
+"""The page of facts and equations: each has a test, and the test is run."""
 
 import importlib
 import re
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def holds() -> ModuleType:
-    """docs/_ext/holds.py, which reads files with `ast`."""
+    """docs/_ext/holds.py."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT / "docs" / "_ext")
         return importlib.import_module("holds")
@@ -39,32 +39,32 @@ def held(holding):
     return {name for test in holding for name in test.holds}
 
 
-def test_every_displayed_equation_has_a_test_that_holds_it(equations, held):
+def test_every_displayed_equation_has_a_test(equations, held):
     assert len(equations) >= 50
-    assert [each.thing for each in equations if each.thing not in held] == []
+    assert [each.marker for each in equations if each.marker not in held] == []
 
 
-def test_every_fact_has_a_test_that_holds_it(facts, held):
+def test_every_fact_has_a_test(facts, held):
     assert len(facts) >= 12
     assert [name for name in facts if name not in held] == []
 
 
-def test_whatever_a_test_holds_is_an_equation_or_a_fact(equations, facts, held):
-    assert held - {each.thing for each in equations} - set(facts) == set()
+def test_every_marker_names_an_equation_or_a_fact(equations, facts, held):
+    assert held - {each.marker for each in equations} - set(facts) == set()
 
 
-def test_no_dollars_of_the_package_are_missed(equations):
+def test_every_double_dollar_of_the_package_belongs_to_an_equation(equations):
     texts = [path.read_text("utf-8") for path in (ROOT / "labml_sd").rglob("*.py")]
     assert sum(text.count("$$") for text in texts) == 2 * len(equations)
 
 
-def test_no_test_that_holds_something_is_skipped_or_left_out(holding):
+def test_no_test_with_a_marker_is_skipped_or_deselected(holding):
     options = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["pytest"][
         "ini_options"
     ]
-    left_out = set(re.findall(r"not (\w+)", " ".join(options["addopts"])))
-    assert {"gpu", "full_size"} <= left_out
-    not_run = left_out | {"skip", "skipif", "xfail"}
+    deselected = set(re.findall(r"not (\w+)", " ".join(options["addopts"])))
+    assert {"gpu", "full_size"} <= deselected
+    not_run = deselected | {"skip", "skipif", "xfail"}
     assert [test.name for test in holding if test.marks & not_run] == []
 
 
@@ -114,7 +114,7 @@ def test_the_markers_of_a_function_of_its_class_and_of_its_file_count(example):
     ]
 
 
-def test_a_test_is_linked_to_from_its_first_decorator_and_told_in_words(example):
+def test_a_test_starts_at_its_first_decorator_and_has_a_name_in_words(example):
     assert [(test.line, test.sentence) for test in example] == [(11, "two things"), (24, "one")]
 
 
@@ -122,7 +122,7 @@ def test_a_tolerance_is_that_of_the_test_or_of_the_check_that_it_calls(example):
     assert [test.tolerances for test in example] == [("1e-6",), ("1e-12",)]
 
 
-def test_a_file_that_can_skip_while_it_runs_skips(holds, tmp_path):
+def test_a_file_that_can_skip_at_run_time_counts_as_skipped(holds, tmp_path):
     path = tmp_path / "test_example.py"
     path.write_text(
         f"{EXAMPLE}\ntorchsde = pytest.importorskip('torchsde')\n", encoding="utf-8"
@@ -130,13 +130,14 @@ def test_a_file_that_can_skip_while_it_runs_skips(holds, tmp_path):
     assert all("skip" in test.marks for test in holds.tests_of(path))
 
 
-def test_an_equation_belongs_to_what_is_around_it(holds, tmp_path):
+def test_an_equation_belongs_to_the_innermost_definition(holds, tmp_path):
     (tmp_path / "pkg").mkdir()
-    source = 'class A:\n    """$$ a $$"""\n    def f(self):\n        # $$ b\n        # + c $$\n        pass\n'
+    source = 'class A:\n    """$$ a $$"""\n'
+    source += "    def f(self):\n        # $$ b\n        # + c $$\n        pass\n"
     (tmp_path / "pkg" / "__init__.py").write_text(
         f'"""It.\n\n$$ x $$\n"""\n{source}', encoding="utf-8"
     )
     found = [
-        (each.thing, each.formula) for each in holds.equations(holds.Package(tmp_path / "pkg"))
+        (each.marker, each.formula) for each in holds.equations(holds.Package(tmp_path / "pkg"))
     ]
     assert found == [("pkg", "x"), ("pkg.A", "a"), ("pkg.A.f", "b + c")]

@@ -1,4 +1,4 @@
-"""The Chinese catalogues hold what the pages say now, with formulas, code and links as they are."""
+"""The Chinese catalogues match their pages, with formulas, code and links unchanged."""
 
 import json
 import re
@@ -13,11 +13,11 @@ FILES = {
     path.relative_to(CATALOGUES).with_suffix("").as_posix(): path
     for path in CATALOGUES.rglob("*.po")
 }
-PAGES = sorted(FILES.keys() - {"sphinx"})  # that one holds words of the theme
+PAGES = sorted(FILES.keys() - {"sphinx"})  # which has words of the theme
 
 
 class Entry(NamedTuple):
-    """A piece of a page, and what stands for it."""
+    """A piece of a page and its translation."""
 
     fuzzy: bool
     english: str
@@ -40,7 +40,7 @@ def entries(page: str) -> list[Entry]:
 
 
 def source(page: str) -> str:
-    """The page as its author wrote it, on one line; of a notebook the prose, as docs/conf.py takes it."""
+    """The prose of a page or of a notebook on one line."""
     if page.startswith("notebooks/"):
         cells = json.loads((DOCS.parent / f"{page}.ipynb").read_text("utf-8"))["cells"]
         text = "\n\n".join(
@@ -58,12 +58,13 @@ def source(page: str) -> str:
 
 
 def menu_titles(match: re.Match[str]) -> str:
-    """Of a list of pages: the names that it gives them."""
-    return "\n".join(re.findall(r"^(.+) <.+>$", match[1], re.MULTILINE))
+    """The caption of a list of pages, and the names that it gives them."""
+    titles = re.findall(r"^:caption: (.+)$|^(.+) <.+>$", match[1], re.MULTILINE)
+    return "\n".join(caption or name for caption, name in titles)
 
 
 def marks(text: str) -> list[tuple[str, ...]]:
-    """What a translator leaves alone: roles and their targets, links, formulas, code."""
+    """What a translation must keep: roles and their targets, links, formulas, code."""
     role = r"\{([\w:]+)\}`(?:[^`<]*<)?([^`>]+)>?`"
     found = [("role", *match) for match in re.findall(role, text)]
     text = re.sub(role, "", text)
@@ -76,18 +77,18 @@ def marks(text: str) -> list[tuple[str, ...]]:
     return sorted(found)
 
 
-def test_the_first_pages_a_reader_meets_are_translated() -> None:
+def test_the_first_pages_are_translated() -> None:
     assert {"index", "start", "flow", "glossary", "notebooks/00_tour"} <= set(PAGES)
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_entry_still_stands_in_its_page(page: str) -> None:
+def test_every_entry_is_in_its_page(page: str) -> None:
     text = source(page)
     assert [e.english for e in entries(page) if " ".join(e.english.split()) not in text] == []
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_nothing_of_a_page_is_without_an_entry(page: str) -> None:
+def test_every_part_of_a_page_has_an_entry(page: str) -> None:
     text = source(page)
     for english in sorted(
         (" ".join(e.english.split()) for e in entries(page)), key=len, reverse=True
@@ -97,7 +98,7 @@ def test_nothing_of_a_page_is_without_an_entry(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_entry_is_translated_and_none_is_in_doubt(page: str) -> None:
+def test_every_entry_is_translated_and_none_is_fuzzy(page: str) -> None:
     words = r"[a-z]{2,} [a-z]{2,}"
     for fuzzy, english, chinese in entries(page):
         assert not fuzzy, english

@@ -1,4 +1,4 @@
-"""The built site for its tests: every page parsed, and a browser that opens some. SITE names the folder."""
+"""The built site, in the folder SITE: every page parsed, and a browser that opens some."""
 
 import os
 import re
@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-if (
-    TYPE_CHECKING
-):  # the extra for the documentation brings it; the other tests must be collected without
+if TYPE_CHECKING:  # only the extra [docs] installs it; pytest collects this file without it
     from playwright.sync_api import Browser, ConsoleMessage, Page, Route
 
 FACTS = (Path(__file__).parent / "facts.js").read_text(encoding="utf-8")
 SIZES = {"desktop": (1400, 900), "phone": (390, 844)}
 
-# What is fetched with a page, as against what is opened when it is clicked.
+# Attributes whose target is loaded with the page, not opened by a click.
 LOADING = {
     ("link", "href"),
     ("object", "data"),
@@ -47,21 +45,23 @@ STYLE_URL = re.compile(r"""(?:url\(\s*|@import\s+)["']?([^"')\s]+)""")
 
 @dataclass
 class Parsed:
-    """What a page of HTML says, without a browser."""
+    """The content of an HTML page, read without a browser."""
 
     path: Path
-    name: str  # as seen from the site's folder
+    name: str  # relative to the folder of the site
     language: str = ""
     ids: set[str] = field(default_factory=set)
-    headings: list[int] = field(default_factory=list)  # of the article: the rest is the theme's
+    headings: list[int] = field(
+        default_factory=list
+    )  # of the article, without those of the theme
     links: list[str] = field(default_factory=list)
     loads: list[str] = field(default_factory=list)
     images: list[tuple[str, str]] = field(default_factory=list)  # source, alternative text
-    dollars: list[str] = field(default_factory=list)  # of formulas that have stayed text
+    dollars: list[str] = field(default_factory=list)  # formulas that were not rendered
 
 
 class Reader(HTMLParser):
-    """Fills a Parsed."""
+    """Fill a Parsed."""
 
     def __init__(self, page: Parsed) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ def site() -> Path:
     folder = os.environ.get("SITE", "")
     if not folder or not (Path(folder) / "index.html").is_file():
         pytest.fail(
-            f"SITE={folder!r} holds no index.html: build the site, give its folder.",
+            f"SITE={folder!r} has no index.html: build the site and pass its folder.",
             pytrace=False,
         )
     return Path(folder).resolve()
@@ -119,7 +119,7 @@ def site() -> Path:
 
 @pytest.fixture(scope="session")
 def style_url() -> re.Pattern[str]:
-    """What a style sheet fetches."""
+    """What a style sheet loads."""
     return STYLE_URL
 
 
@@ -133,7 +133,7 @@ def parsed(site: Path) -> dict[Path, Parsed]:
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Serves a folder and says nothing."""
+    """A file server without a log."""
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
@@ -141,7 +141,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="session")
 def address(site: Path) -> Iterator[str]:
-    """The site, served on a free port of this machine."""
+    """The address of the site, served on a free local port."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=site)) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
@@ -150,7 +150,7 @@ def address(site: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator["Browser"]:
-    """The system's Chromium."""
+    """The Chromium of the system."""
     from playwright.sync_api import sync_playwright
 
     names = ("chromium", "chromium-browser", "google-chrome")
@@ -160,7 +160,7 @@ def browser() -> Iterator["Browser"]:
             "No browser: install Chromium (Debian: apt-get install chromium).", pytrace=False
         )
     with sync_playwright() as driver:
-        # As root, and in containers, Chromium's own sandbox cannot start; the pages are ours.
+        # The sandbox of Chromium cannot start as root or in containers; the pages are ours.
         browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser
         browser.close()
@@ -168,7 +168,7 @@ def browser() -> Iterator["Browser"]:
 
 @dataclass
 class Visit:
-    """A page in a browser, and what went wrong while it was opened."""
+    """A page in a browser, with the errors that occurred while it was loading."""
 
     page: "Page"
     errors: list[str] = field(default_factory=list)
@@ -178,7 +178,7 @@ class Visit:
 
 @pytest.fixture(scope="session")
 def visit(browser: "Browser", address: str) -> Callable[..., Visit]:
-    """Opens a page of the site; nothing beyond this machine is let through."""
+    """Open a page of the site; requests to other hosts are blocked."""
 
     def open_page(path: str, size: str = "desktop", scheme: str = "light") -> Visit:
         width, height = SIZES[size]
@@ -225,7 +225,7 @@ CASES = [
 
 @pytest.fixture(scope="session", params=CASES, ids="-".join)
 def seen(request: pytest.FixtureRequest, visit: Callable[..., Visit]) -> Iterator[Visit]:
-    """Each of the pages, on each screen, in light and in dark: opened once, its facts taken."""
+    """Each page on each screen, in light and dark: opened once and measured."""
     name, size, scheme = request.param
     seen = visit(PAGES[name], size, scheme)
     seen.facts = seen.page.evaluate(FACTS)

@@ -1,4 +1,4 @@
-// Runs in a page and returns what the tests look at.
+// Runs in a page and returns what the tests check.
 async () => {
   const article = document.querySelector("article") ?? document.body;
   const say = (element) => {
@@ -7,7 +7,7 @@ async () => {
     return `<${element.tagName.toLowerCase()} class="${element.getAttribute("class") ?? ""}"> "${text}" in #${inside?.id}`;
   };
 
-  // Pictures that wait for the reader to come near are asked for now.
+  // Load lazy images now.
   const images = [...document.images];
   images.forEach((image) => (image.loading = "eager"));
   await Promise.all(images.map((image) => image.decode().catch(() => {})));
@@ -28,7 +28,7 @@ async () => {
   const formulas = [...document.querySelectorAll(".math")];
   const prose = texts(article, (element) => !element.closest("pre, code, script, style, mjx-container, .math"));
 
-  // Contrast, as WCAG 2 counts it.
+  // Contrast by the formula of WCAG 2.
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = 1;
   const context = canvas.getContext("2d", { willReadFrequently: true });
@@ -76,7 +76,7 @@ async () => {
       pale.set(colours, `${ratio.toFixed(2)}: ${colours}: ${say(element)}`);
   }
 
-  // What sticks out on the right, unless a box of its own scrolls or cuts it.
+  // Elements wider than the screen, unless their box scrolls or clips them.
   const width = document.documentElement.clientWidth;
   const boxed = (element) =>
     element && element !== document.body &&

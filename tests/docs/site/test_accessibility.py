@@ -1,4 +1,4 @@
-"""The built site for a reader who listens, or who has no mouse."""
+"""The built site with a screen reader and with the keyboard alone."""
 
 from itertools import pairwise
 
@@ -19,7 +19,7 @@ NAMED = {
 }
 
 
-def test_every_page_has_one_first_heading_and_leaves_out_no_level(parsed):
+def test_every_page_has_one_first_heading_and_skips_no_level(parsed):
     found = []
     for page in parsed.values():
         levels = page.headings
@@ -35,7 +35,7 @@ def test_every_page_names_its_language(parsed):
     assert {page.language for page in pages if not page.name.startswith("zh_CN/")} == {"en"}
 
 
-def test_whatever_can_be_pressed_has_a_name(seen):
+def test_every_control_has_a_name(seen):
     client = seen.page.context.new_cdp_session(seen.page)
     nodes = client.send("Accessibility.getFullAXTree")["nodes"]
     nameless = [
@@ -51,7 +51,7 @@ def test_whatever_can_be_pressed_has_a_name(seen):
 
 
 def tab_to(page, selector: str, presses: int = 15) -> None:
-    """Tab by Tab from where the focus is, to something that is seen on the screen and marked."""
+    """Press Tab until an element has the focus; it must be visible and marked."""
     from playwright.sync_api import expect
 
     for _ in range(presses):
@@ -75,7 +75,7 @@ def test_the_first_tab_is_a_link_past_the_menu(visit, size):
 
 
 @each_size
-def test_the_search_is_reached_and_used_with_the_keyboard(visit, size):
+def test_the_search_works_with_the_keyboard(visit, size):
     page = visit("index.html", size).page
     tab_to(page, ".search-button__button")
     page.keyboard.press("Enter")
@@ -86,7 +86,7 @@ def test_the_search_is_reached_and_used_with_the_keyboard(visit, size):
 
 
 @each_size
-def test_the_menu_is_reached_and_used_with_the_keyboard(visit, size):
+def test_the_menu_works_with_the_keyboard(visit, size):
     page = visit("index.html", size).page
     if size == "phone":
         tab_to(page, ".primary-toggle")

@@ -1,4 +1,4 @@
-"""Every page of the built site, without a browser: links lead somewhere, nothing is fetched elsewhere."""
+"""Every page of the built site, without a browser: links, and requests to other hosts."""
 
 import os
 import re
@@ -15,13 +15,13 @@ ELSEWHERE = re.compile(r"(?:[a-z]+:)?//", re.IGNORECASE)
 
 @cache
 def target_of(folder: Path, path: str) -> Path | None:
-    """The file that a link of a page in this folder leads to."""
+    """The target of a link of a page in this folder, if it exists."""
     target = Path(os.path.normpath(folder / unquote(path)))
     return target if target.is_file() else None
 
 
 def lost(page, parsed) -> list[str]:
-    """Links of a page that lead to no file, or into a page that lacks the anchor."""
+    """Links of a page to a missing file or a missing anchor."""
     found = []
     for url in sorted({*page.links, *page.loads}):
         parts = urlsplit(url)
@@ -39,7 +39,7 @@ def test_every_link_leads_to_a_file_and_to_an_anchor_in_it(parsed):
     assert not found, "\n".join(found)
 
 
-def test_no_page_fetches_anything_from_another_host(parsed):
+def test_no_page_loads_anything_from_another_host(parsed):
     found = [
         f"{page.name}: {url}"
         for page in parsed.values()
@@ -49,7 +49,7 @@ def test_no_page_fetches_anything_from_another_host(parsed):
     assert not found, "\n".join(found)
 
 
-def test_no_style_sheet_fetches_anything_from_another_host(site, style_url):
+def test_no_style_sheet_loads_anything_from_another_host(site, style_url):
     sheets = {sheet: sheet.read_text(encoding="utf-8") for sheet in site.rglob("*.css")}
     urls = [
         (sheet.name, url) for sheet, text in sheets.items() for url in style_url.findall(text)
@@ -73,13 +73,13 @@ def test_no_page_shows_the_dollars_of_a_formula(parsed):
     assert not found, "\n".join(found)
 
 
-def test_each_page_is_there_in_both_languages(parsed):
+def test_each_page_exists_in_both_languages(parsed):
     names = {page.name for page in parsed.values()}
     chinese = {name.removeprefix("zh_CN/") for name in names if name.startswith("zh_CN/")}
     english = {name for name in names if not name.startswith("zh_CN/")}
     assert chinese == english
 
 
-def test_the_badge_of_colab_is_the_sites_own(parsed, site):
+def test_the_colab_badge_is_part_of_the_site(parsed, site):
     page = parsed[site / "notebooks/06_attention.html"]
     assert any(src.endswith("colab.svg") for src, _ in page.images)

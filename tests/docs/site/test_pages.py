@@ -1,4 +1,4 @@
-"""Pages of the built site in a browser: one of each kind, on a desktop and a phone, light and dark."""
+"""One page of each kind in a browser, on a desktop and a phone, in light and dark."""
 
 import re
 
@@ -7,11 +7,11 @@ import pytest
 pytestmark = pytest.mark.site
 
 
-def test_the_colours_are_those_that_the_reader_prefers(seen, request):
+def test_the_theme_follows_the_preference_of_the_reader(seen, request):
     assert seen.facts["theme"] == request.node.callspec.params["seen"][2]
 
 
-def test_nothing_goes_wrong_and_nothing_is_fetched_elsewhere(seen):
+def test_there_are_no_errors_and_no_requests_to_other_hosts(seen):
     found = [*seen.errors, *seen.foreign]
     assert not found, "\n".join(found)
 
@@ -21,7 +21,7 @@ def test_every_formula_is_rendered(seen):
     assert not found, "\n".join(found)
 
 
-def test_every_picture_is_there_and_has_an_alternative_text(seen):
+def test_every_picture_is_loaded_and_has_an_alternative_text(seen):
     found = [*seen.facts["missing"], *seen.facts["unnamed"]]
     assert not found, "\n".join(found)
 
@@ -31,7 +31,7 @@ def test_the_page_is_no_wider_than_the_screen(seen):
     assert not found, "\n".join(found)
 
 
-def test_text_and_code_stand_out_from_their_ground(seen):
+def test_text_and_code_have_enough_contrast(seen):
     found = seen.facts["pale"]
     assert not found, "\n".join(found)
 
@@ -39,7 +39,7 @@ def test_text_and_code_stand_out_from_their_ground(seen):
 @pytest.mark.parametrize(
     "path", ["annotated/unet/attention.html", "notebooks/06_attention.html"]
 )
-def test_the_pages_above_have_formulas_and_pictures_at_all(visit, path):
+def test_the_tested_pages_contain_formulas_and_pictures(visit, path):
     page = visit(path).page
     kind = "mjx-container" if path.startswith("annotated") else "article img"
     page.wait_for_selector(kind, state="attached")
@@ -65,7 +65,9 @@ def test_the_search_for_cross_attention_finds_the_annotated_page_first(visit):
 @pytest.mark.parametrize(
     ("target", "shows"), [("start.html", "labml-sd txt2img"), ("flow.html", "img.flow")]
 )
-def test_run_it_and_how_it_works_are_one_click_from_the_start_page(visit, size, target, shows):
+def test_first_steps_and_explanation_are_one_click_from_the_start_page(
+    visit, size, target, shows
+):
     page = visit("index.html", size).page
     page.locator(f"article a[href='{target}']").first.click()
     page.wait_for_url(f"**/{target}")
