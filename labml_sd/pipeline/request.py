@@ -154,7 +154,7 @@ def check_size(config: ModelConfig, settings: Settings) -> tuple[int, int]:
         if side % multiple:
             below = max(multiple, side // multiple * multiple)
             nearest = f"the nearest that work are {below} and {below + multiple}"
-            raise GenerationError(f"{name} {side} is not a multiple of {multiple}: {nearest}")
+            raise GenerationError(f"{name} {side} is no multiple of {multiple}: {nearest}")
     return tall, wide
 
 

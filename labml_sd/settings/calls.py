@@ -38,8 +38,10 @@ def check_settings(given: Mapping[str, object]) -> Settings:
 def _unknown(name: str, known: Mapping[str, Setting]) -> str:
     if name == "strength":
         return "strength is a setting of img2img and inpaint: leave it out of txt2img"
-    names = [*known, "strength", "on_step", "progress"]
-    nearest = get_close_matches(name[:50], names, n=1, cutoff=0.0)[0]
+    names = {other: other for other in (*known, "strength", "on_step", "progress")}
+    for setting, about in known.items():  # what other programs call it: num_inference_steps
+        names |= {flag.strip("-").replace("-", "_"): setting for flag in about.flags}
+    nearest = names[get_close_matches(name[:50], names, n=1, cutoff=0.0)[0]]
     there_are = f"There are {', '.join(known)}"
     return f"unknown setting {quoted(name)}, did you mean {nearest!r}? {there_are}"
 

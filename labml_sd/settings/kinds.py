@@ -27,7 +27,7 @@ class Kind:
     check: Callable[[str, object], Any]
 
 
-def whole(low: int, high: float = math.inf) -> Kind:
+def whole(low: int, high: float | int = math.inf) -> Kind:
     """Whole numbers from `low` to `high`."""
     limits = f", at least {low}" if high == math.inf else f" from {low} to {high}"
 
@@ -39,7 +39,7 @@ def whole(low: int, high: float = math.inf) -> Kind:
     return Kind(int, "N", check)
 
 
-def number(expected: str, low: float = -math.inf, high: float = math.inf) -> Kind:
+def number(expected: str, low: float | int = -math.inf, high: float | int = math.inf) -> Kind:
     """Finite numbers from `low` to `high`; `expected` says so in the error."""
 
     def check(name: str, value: object) -> float:

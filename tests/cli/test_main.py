@@ -15,9 +15,9 @@ from labml_sd.cli import draw as cli_draw
 from labml_sd.cli import main as cli
 from labml_sd.cli import show as cli_show
 from labml_sd.errors import ImageError
-from labml_sd.images.parameters import GenerationParameters, attach, read_parameters
 from labml_sd.images.reading import read_picture
 from labml_sd.images.tensors import MAX_PIXELS, save_images
+from labml_sd.pipeline.parameters import GenerationParameters, attach, read_parameters
 
 
 @pytest.fixture
@@ -343,7 +343,10 @@ def test_only_txt2img_pictures_are_drawn_again(shell, photo):
 
 def test_drawn_again_by_another_file_of_the_same_name_is_warned_of(shell):
     drawn = GenerationParameters(
-        prompt="a house", seed=1, steps=1, model="tiny", model_hash="0123456789"
+        prompt="a house",
+        settings={"seed": 1, "steps": 1},
+        model="tiny",
+        model_hash="0123456789",
     )
     save_images([attach(Image.new("RGB", (8, 8)), drawn)], ".")
     code, _, err = shell("txt2img", "--from-image", "00000.png")
@@ -453,7 +456,10 @@ def test_a_name_does_not_command_the_terminal(shell, name):
 
 def test_nor_does_a_strangers_hash_of_a_model(shell):
     drawn = GenerationParameters(
-        prompt="a house", seed=1, steps=1, model="tiny", model_hash="\x1b[31m"
+        prompt="a house",
+        settings={"seed": 1, "steps": 1},
+        model="tiny",
+        model_hash="\x1b[31m",
     )
     save_images([attach(Image.new("RGB", (8, 8)), drawn)], ".")
     code, _, (told,) = shell("txt2img", "--from-image", "00000.png")
@@ -530,7 +536,7 @@ def test_the_program_draws_with_a_saved_model_and_inspects_it(model, tmp_path):
     save_model(model, tmp_path / "m", layout="diffusers")
 
     def program(*arguments):
-        command = [sys.executable, "-m", "labml_sd.cli.main", *arguments]
+        command = [sys.executable, "-m", "labml_sd", *arguments]
         where = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
         return subprocess.run(
             command, cwd=tmp_path, env=where, capture_output=True, text=True, check=False

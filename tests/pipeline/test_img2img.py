@@ -5,9 +5,9 @@ import torch
 from PIL import Image
 
 from labml_sd.errors import GenerationError, ImageError
-from labml_sd.images.parameters import read_parameters
 from labml_sd.images.tensors import load_img, pad_to_multiple, to_pil
 from labml_sd.pipeline import img2img
+from labml_sd.pipeline.parameters import read_parameters
 
 QUICK = {"steps": 4, "progress": False}
 
@@ -162,8 +162,8 @@ def test_guidance_noise_and_variation_count_here_too_and_are_recorded(model, pho
         ("missing.png", {}, ImageError, "does not exist"),
         (Image.new("RGB", (0, 4)), {}, ImageError, "empty"),
         (Image.new("RGB", (4, 4)), {"strength": 1.5}, GenerationError, "strength is 1.5"),
-        (Image.new("RGB", (4, 4)), {"height": 0}, GenerationError, "height 0"),
-        (Image.new("RGB", (4, 4)), {"width": -4}, GenerationError, "width -4"),
+        (Image.new("RGB", (4, 4)), {"height": 0}, GenerationError, "height is 0"),
+        (Image.new("RGB", (4, 4)), {"width": -4}, GenerationError, "width is -4"),
     ],
 )
 def test_a_wrong_argument_is_one_line(model, image, options, error, message):

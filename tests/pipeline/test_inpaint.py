@@ -4,9 +4,9 @@ import torch
 from PIL import Image
 
 from labml_sd.errors import ImageError
-from labml_sd.images.parameters import read_parameters
 from labml_sd.images.tensors import load_img, pad_to_multiple
 from labml_sd.pipeline import img2img, inpaint
+from labml_sd.pipeline.parameters import read_parameters
 
 QUICK = {"steps": 3, "progress": False}
 

@@ -14,9 +14,9 @@ from PIL import Image
 import labml_sd
 from labml_sd.checkpoint import load_model, save_model
 from labml_sd.images import writing as image_writing
-from labml_sd.images.parameters import GenerationParameters, attach, read_parameters
 from labml_sd.images.tensors import save_images
 from labml_sd.pipeline import img2img, inpaint, txt2img
+from labml_sd.pipeline.parameters import GenerationParameters, attach, read_parameters
 
 PACKAGE = str(Path(labml_sd.__file__).parent)
 QUICK = {"steps": 3, "progress": False}
@@ -108,7 +108,7 @@ def test_ctrl_c_while_a_model_loads_leaves_nothing_that_hinders_the_next_load(mo
 
 
 def pictures():
-    parameters = GenerationParameters(prompt="a house", seed=1, steps=1)
+    parameters = GenerationParameters(prompt="a house", settings={"seed": 1, "steps": 1})
     return [attach(Image.new("RGB", (8, 8), colour), parameters) for colour in ("red", "blue")]
 
 
@@ -130,7 +130,7 @@ def test_ctrl_c_at_any_line_of_saving_leaves_whole_pictures_and_nothing_else(
     n_found, n = [], 0
     while True:
         n, folder = n + 1, tmp_path / str(n)
-        stopped = CtrlC(n, file="image_writing.py").during(
+        stopped = CtrlC(n, file="images/writing.py").during(
             partial(save_images, pictures(), folder)
         )
         names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []

@@ -3,23 +3,14 @@ import pytest
 from labml_sd.errors import GenerationError, PromptError
 from labml_sd.pipeline.request import check_size, make_request, sampler_name
 from labml_sd.sampler import DDIM, SAMPLERS, Guidance, Variation, get_sampler
-
-GOOD = {
-    "prompt": "a house",
-    "negative_prompt": "",
-    "sampler": "dpmpp_2m",
-    "steps": 4,
-    "guidance_scale": None,
-    "seed": 7,
-    "n_images": 1,
-}
+from labml_sd.settings import check_settings
 
 
-def request(model, **changes):
-    return make_request(model.config, model.schedule, **{**GOOD, **changes})
+def request(model, prompt="a house", strength=1.0, **changes):
+    return make_request(model, prompt, {"steps": 4, "seed": 7} | changes, strength=strength)
 
 
-def test_pictures_of_one_prompt_stand_together_and_seeds_count_on(model):
+def test_pictures_of_one_prompt_stand_together_and_count_their_seeds(model):
     made = request(model, prompt=["a", "b"], negative_prompt=["x", "y"], n_images=2)
     assert made.prompts == ("a", "a", "b", "b")
     assert made.negative_prompts == ("x", "x", "y", "y")
@@ -38,7 +29,7 @@ def test_without_a_guidance_scale_the_models_own_is_used(model):
     assert request(model).guidance == Guidance(model.config.guidance_scale)
 
 
-def test_guidance_is_put_together_from_its_three_arguments(model):
+def test_guidance_is_made_from_three_settings(model):
     made = request(model, guidance_scale=5, guidance_rescale=0.7, guidance_interval=[0.3, 4])
     assert made.guidance == Guidance(5.0, low=0.3, high=4.0, rescale=0.7)
 
@@ -73,98 +64,138 @@ def test_variations_of_one_picture_share_its_seed_and_count_the_other(model):
 
 
 @pytest.mark.parametrize("seed", [None, 100])
-def test_at_variation_strength_0_seeds_count_as_ever(model, seed):
+def test_at_variation_strength_0_seeds_count_as_without(model, seed):
     made = request(model, n_images=3, variation_seed=seed, variation_strength=0)
     assert (made.seeds, made.variation) == ((7, 8, 9), None)
 
 
-@pytest.mark.parametrize(
-    "changes, error, message",
-    [
-        ({"compat": "comfy"}, GenerationError, "compat is 'comfy'; choose one of compvis"),
-        (
-            {"compat": "compvis"},
-            GenerationError,
-            "compvis has no sampler 'dpmpp_2m'.* diffusers, a1111",
-        ),
-        ({"compat": "compvis", "sampler": DDIM()}, GenerationError, "needs a sampler's name"),
-        ({"compat": "compvis", "sampler": "dimm"}, GenerationError, "did you mean 'ddim'"),
-        ({"guidance_rescale": None}, GenerationError, "guidance_rescale is None"),
-        ({"guidance_rescale": 1.5}, GenerationError, "guidance_rescale is 1.5"),
-        ({"guidance_interval": 3}, GenerationError, "guidance_interval is 3: give two"),
-        (
-            {"guidance_interval": (1, 2, 3)},
-            GenerationError,
-            "guidance_interval is .*: give two",
-        ),
-        ({"guidance_interval": (0, "5")}, GenerationError, "guidance_interval is .*: give two"),
-        (
-            {"guidance_interval": (0, float("inf"))},
-            GenerationError,
-            "guidance_interval is .*: give two",
-        ),
-        ({"guidance_interval": (5, 1)}, GenerationError, "guidance_interval is 5.0 to 1.0"),
-        ({"variation_strength": 0.5}, GenerationError, "without a variation_seed: give one"),
-        ({"variation_strength": 2}, GenerationError, "variation_strength is 2"),
-        ({"variation_seed": -1}, GenerationError, "variation_seed is -1"),
-        (
-            {"variation_seed": 2**63 - 1, "variation_strength": 1, "n_images": 2},
-            GenerationError,
-            "variation_seed is 9223372036854775808",
-        ),
-        ({"noise": "gpu"}, GenerationError, "noise is 'gpu'; choose one of cpu, cuda"),
-        ({"prompt": None}, PromptError, "prompt is of type NoneType"),
-        ({"prompt": b"a house"}, PromptError, "prompt is of type bytes"),
-        ({"prompt": []}, PromptError, "empty list"),
-        ({"prompt": ["a", 3]}, PromptError, "item of type int"),
-        ({"negative_prompt": None}, PromptError, "negative_prompt is of type NoneType"),
-        (
-            {"prompt": ["a", "b"], "negative_prompt": ["x"]},
-            PromptError,
-            "1 negative prompts for 2 prompts",
-        ),
-        ({"n_images": 0}, GenerationError, "n_images is 0"),
-        ({"n_images": 1.5}, GenerationError, "n_images is 1.5"),
-        ({"steps": 0}, GenerationError, "steps is 0"),
-        ({"steps": -3}, GenerationError, "steps is -3"),
-        ({"steps": 1001}, GenerationError, "steps is 1001"),
-        ({"steps": "20"}, GenerationError, "steps is '20'"),
-        ({"sampler": "dpmpp_2n"}, GenerationError, "did you mean 'dpmpp_2m'"),
-        ({"sampler": 3}, GenerationError, "sampler is 3"),
-        ({"guidance_scale": float("nan")}, GenerationError, "guidance_scale is nan"),
-        ({"guidance_scale": "7"}, GenerationError, "guidance_scale is '7'"),
-        ({"seed": -1}, GenerationError, "seed is -1"),
-        ({"seed": 0.5}, GenerationError, "seed is 0.5"),
-        ({"seed": 2**63 - 1, "n_images": 2}, GenerationError, "seed is 9223372036854775808"),
-        ({"strength": 1.5}, GenerationError, "strength is 1.5"),
-        ({"strength": -0.1}, GenerationError, "strength is -0.1"),
-        ({"strength": float("nan")}, GenerationError, "strength is nan"),
-    ],
-)
-def test_a_wrong_argument_is_one_line_that_names_it(model, changes, error, message):
-    with pytest.raises(error, match=message) as caught:
+def test_each_picture_has_settings_of_its_own(model):
+    made = request(
+        model, prompt=["a", "b"], negative_prompt=["x", "y"], sampler=DDIM(), n_images=2
+    )
+    one = made.settings_of(2)
+    assert (one.negative_prompt, one.seed, one.n_images, one.sampler) == ("y", 9, 1, "ddim")
+    assert one.guidance_scale == model.config.guidance_scale
+
+
+def test_a_variation_has_settings_of_its_own(model):
+    made = request(model, n_images=3, variation_seed=100, variation_strength=0.25)
+    one = made.settings_of(1)
+    assert (one.seed, one.variation_seed, one.variation_strength) == (7, 101, 0.25)
+
+
+SEED = "give a whole number from 0 to 9223372036854775807"
+PAIR = "guidance_interval is .*: give two noise levels sigma, the lower first"
+WRONG = {
+    "a tool that does not exist": ({"compat": "comfy"}, "compat is 'comfy'.* compvis"),
+    "a sampler the tool lacks": (
+        {"compat": "compvis"},
+        "compvis has no sampler 'dpmpp_2m'.* diffusers, a1111",
+    ),
+    "a tool and a sampler object": (
+        {"compat": "compvis", "sampler": DDIM()},
+        "needs a sampler's name",
+    ),
+    "a tool and a wrong name": (
+        {"compat": "compvis", "sampler": "dimm"},
+        "did you mean 'ddim'",
+    ),
+    "no rescale": ({"guidance_rescale": None}, "guidance_rescale is None: give a number"),
+    "rescale above 1": ({"guidance_rescale": 1.5}, "guidance_rescale is 1.5: .* from 0"),
+    "one level": ({"guidance_interval": 3}, PAIR),
+    "three levels": ({"guidance_interval": (1, 2, 3)}, PAIR),
+    "a text as level": ({"guidance_interval": (0, "5")}, PAIR),
+    "an infinite level": ({"guidance_interval": (0, float("inf"))}, PAIR),
+    "the higher level first": ({"guidance_interval": (5, 1)}, "interval is 5.0 to 1.0"),
+    "no variation seed": (
+        {"variation_strength": 0.5},
+        "variation_strength is 0.5 without a variation_seed: give one",
+    ),
+    "variation above 1": ({"variation_strength": 2}, "variation_strength is 2: .* from 0"),
+    "a negative variation seed": ({"variation_seed": -1}, f"variation_seed is -1: {SEED}"),
+    "a last variation seed that is too large": (
+        {"variation_seed": 2**63 - 1, "variation_strength": 1, "n_images": 2},
+        "variation_seed is 9223372036854775808",
+    ),
+    "unknown noise": ({"noise": "gpu"}, "noise is 'gpu'; choose one of cpu, cuda"),
+    "no pictures": ({"n_images": 0}, "n_images is 0: give a whole number, at least 1"),
+    "half a picture": ({"n_images": 1.5}, "n_images is 1.5"),
+    "too many pictures": ({"n_images": 10_001}, "n_images is 10001: .* 10,000 .* at most"),
+    "no steps": ({"steps": 0}, "steps is 0"),
+    "negative steps": ({"steps": -3}, "steps is -3"),
+    "more steps than were trained": ({"steps": 1001}, "steps is 1001; .* from 1 to 1000"),
+    "steps as a text": ({"steps": "20"}, "steps is '20': give a whole number, at least 1"),
+    "a sampler misspelled": ({"sampler": "dpmpp_2n"}, "did you mean 'dpmpp_2m'"),
+    "a number as sampler": ({"sampler": 3}, "sampler is 3"),
+    "a scale that is not a number": ({"guidance_scale": float("nan")}, "scale is nan: give"),
+    "a scale as a text": ({"guidance_scale": "7"}, "guidance_scale is '7'"),
+    "a negative seed": ({"seed": -1}, f"seed is -1: {SEED}"),
+    "a seed that is not whole": ({"seed": 0.5}, "seed is 0.5"),
+    "a last seed that is too large": (
+        {"seed": 2**63 - 1, "n_images": 2},
+        "seed is 9223372036854775808",
+    ),
+    "strength above 1": ({"strength": 1.5}, "strength is 1.5"),
+    "strength below 0": ({"strength": -0.1}, "strength is -0.1"),
+    "strength that is not a number": ({"strength": float("nan")}, "strength is nan"),
+    "no height": ({"height": 0}, "height is 0: give a whole number, at least 1"),
+    "a negative width": ({"width": -16}, "width is -16"),
+    "a width that is not whole": ({"width": 16.0}, "width is 16.0"),
+    "a width of True": ({"width": True}, "width is True"),
+    "a setting that does not exist": ({"stepz": 3}, "'stepz', did you mean 'steps'"),
+}
+
+
+@pytest.mark.parametrize("changes, message", WRONG.values(), ids=WRONG)
+def test_a_wrong_setting_is_one_line_that_names_it(model, changes, message):
+    with pytest.raises(GenerationError, match=message) as caught:
         request(model, **changes)
     assert "\n" not in str(caught.value)
 
 
+WRONG_TEXTS = {
+    "no prompt": ({"prompt": None}, "prompt is of type NoneType"),
+    "bytes": ({"prompt": b"a house"}, "prompt is of type bytes"),
+    "an empty list": ({"prompt": []}, "empty list"),
+    "a number in the list": ({"prompt": ["a", 3]}, "item of type int"),
+    "no negative prompt": ({"negative_prompt": None}, "negative_prompt is of type NoneType"),
+    "fewer negative prompts": (
+        {"prompt": ["a", "b"], "negative_prompt": ["x"]},
+        "1 negative prompts for 2 prompts",
+    ),
+}
+
+
+@pytest.mark.parametrize("changes, message", WRONG_TEXTS.values(), ids=WRONG_TEXTS)
+def test_a_wrong_prompt_is_one_line_that_names_it(model, changes, message):
+    with pytest.raises(PromptError, match=message) as caught:
+        request(model, **changes)
+    assert "\n" not in str(caught.value)
+
+
+def size(model, **sides):
+    return check_size(model.config, check_settings(sides))
+
+
 def test_sizes_left_out_are_the_models_own(model):
-    assert check_size(model.config, None, 48) == (32, 48)
+    assert size(model, width=48) == (32, 48)
+    assert size(model, height=48) == (48, 32)
 
 
 @pytest.mark.parametrize(
-    "size, nearest", [(1, "16 and 32"), (15, "16 and 32"), (40, "32 and 48"), (33, "32 and 48")]
+    "width, nearest",
+    [(1, "16 and 32"), (15, "16 and 32"), (40, "32 and 48"), (33, "32 and 48")],
 )
-def test_a_size_that_does_not_fit_names_the_two_nearest(model, size, nearest):
-    with pytest.raises(
-        GenerationError, match=f"width {size} is no multiple of 16: .* {nearest}"
-    ):
-        check_size(model.config, None, size)
+def test_a_size_that_does_not_fit_names_the_two_nearest(model, width, nearest):
+    message = f"width {width} is no multiple of 16: .* {nearest}"
+    with pytest.raises(GenerationError, match=message):
+        size(model, width=width)
 
 
-@pytest.mark.parametrize("size", [0, -16, 16.0, True, 16 * 10**6])
-def test_a_size_that_cannot_be_is_refused(model, size):
-    with pytest.raises(GenerationError):
-        check_size(model.config, size, 16)
+@pytest.mark.parametrize("width", [16 * 10**6, 10**5000], ids=["16 million", "5000 digits"])
+def test_a_size_that_is_too_large_is_refused(model, width):
+    with pytest.raises(GenerationError, match="is too large: at most 16,777,216 pixels"):
+        size(model, width=width)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from labml_sd.errors import GenerationError, PromptError
-from labml_sd.images.parameters import read_parameters
 from labml_sd.images.tensors import save_images
 from labml_sd.pipeline import txt2img
+from labml_sd.pipeline.parameters import read_parameters
 from labml_sd.sampler import DDIM, SAMPLERS
 
 QUICK = {"steps": 3, "progress": False}

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from labml_sd.errors import PromptError
-from labml_sd.images.parameters import GenerationParameters, parse_json, parse_text
+from labml_sd.pipeline.parameters import GenerationParameters, parse_json, parse_text
 from labml_sd.text_encoder.tokenizer import load_tokenizer, tokenize
 
 BUNDLED = Path(__file__).parents[2] / "labml_sd/models/tiny/tokenizer"
@@ -85,13 +85,22 @@ def failure(tokenizer: Any, prompt: str) -> str:
         if warned and (len(warned) > 1 or len(words) < 75 or not warned[0].isprintable()):
             return "a needless warning, or one of several lines"
         drawn = GenerationParameters(
-            prompt=prompt, negative_prompt=prompt, steps=2, seed=7, width=8, height=8
+            prompt=prompt,
+            settings={
+                "negative_prompt": prompt,
+                "steps": 2,
+                "seed": 7,
+                "width": 8,
+                "height": 8,
+            },
         )
         back = parse_json(drawn.to_json())
         joined = prompt.encode("utf-16-le", "surrogatepass").decode(
             "utf-16-le", "surrogatepass"
         )
-        if back != replace(drawn, prompt=joined, negative_prompt=joined):
+        if back != replace(
+            drawn, prompt=joined, settings={**drawn.settings, "negative_prompt": joined}
+        ):
             return "another prompt was read back"
         if joined != prompt and tokens(tokenizer, joined)[0] != row:
             return "the prompt read back has other tokens"
