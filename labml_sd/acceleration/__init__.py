@@ -1,19 +1,23 @@
-"""Room: the networks once more, sooner. Nothing here computes anything new.
+"""Acceleration: the same networks with faster layers. Nothing here computes anything new.
 
-attention.py    attention in bfloat16 on AMX, by a kernel in C (attention.c)
-layers.py       convolution and linear layer, weights laid out for the machine once
-winograd.py     a 3x3 convolution with a quarter of the multiplications
-transformer.py  the spatial transformer on tokens that stay where they are
-unet.py         the U-Net for a whole run: what does not change from level to level is computed once
-upsampling.py   a repeated map convolved without being repeated
-bands.py        a map's rows, made when they are asked for
-autoencoder.py  encoder and decoder in bands, exactly
-text_encoder.py the text transformer
-compiled.py     the plain U-Net through torch.compile, and as one CUDA graph
-road.py         which road a model takes
+accelerate.py    accelerate(network): the wiring as it is, its layers exchanged for packed ones
+packed.py        when a packed layer may take the place of a plain one
+copies.py        packed copies of weights, kept while the weights stay the same
+fingerprint.py   tells whether a weight has changed
 
-Read `text_encoder/`, `unet/` and `autoencoder/` to learn; read this room to see what speed
-costs in lines.
+layers.py        convolution and linear layer with packed weights
+winograd.py      a 3x3 convolution with a quarter of the multiplications
+upsampling.py    up-sampling and a convolution in one step
+attention.py     attention in bfloat16 on AMX, by a kernel in C (attention.c)
+
+unet_blocks.py   packed ResBlock, up- and down-sampling
+transformer.py   packed spatial transformer
+text_encoder.py  packed layer of the text transformer
+row_tiling.py    feature maps computed some rows at a time
+autoencoder.py   encoder and decoder in row tiles
+compiled.py      the U-Net through torch.compile, and as a CUDA graph
+
+To learn how the networks work, read `text_encoder/`, `unet/` and `autoencoder/`.
 """
 
 from labml_sd.acceleration.accelerate import accelerate, accelerated

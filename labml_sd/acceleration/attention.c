@@ -16,7 +16,7 @@ attention, arXiv:2205.14135). Three more things keep the work between two produc
 - The sum below the line is the product with one more column of v, which holds ones.
 - A weight becomes a bfloat16, so its power of two need not be better than that.
 
-attention.py compiles this file and calls `attend`; tests/fast/test_attention.py holds it to the
+attention.py compiles this file and calls `attend`; tests/acceleration/test_attention.py holds it to the
 formula. */
 
 #ifdef TILES_IN_C

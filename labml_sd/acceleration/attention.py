@@ -1,17 +1,19 @@
-r"""Attention in bfloat16 on a processor with AMX, by a kernel of our own: attention.c beside this file.
+r"""Attention in bfloat16 on a processor with AMX, by a kernel in C: attention.c.
 
-Why one more kernel? Self-attention is 15% of the arithmetic of SD v1 at 512x512, but with
-PyTorch's kernel more than a third of the time of a step. That kernel subtracts from every score
-$s_j$ the largest one met so far, and rescales what it has whenever a larger one comes. But any
-reference $r$ gives the same,
+Self-attention is 15% of the arithmetic of SD v1 at 512x512, but with PyTorch's kernel more than
+a third of the time of a step. That kernel subtracts from every score $s_j$ the largest one so
+far, and rescales its sums whenever a larger one comes. But any reference $r$ gives the same
+result,
 
-$$ o = \frac{\sum_j 2^{s_j - r}\, v_j}{\sum_j 2^{s_j - r}}, \qquad s_j = \frac{q \cdot k_j}{\sqrt d \ln 2} $$
+$$ o = \frac{\sum_j 2^{s_j - r}\, v_j}{\sum_j 2^{s_j - r}}, \qquad
+   s_j = \frac{q \cdot k_j}{\sqrt d \ln 2} $$
 
 and attention.c takes one that is near enough. With that, and with scores that never leave the
-nearest cache, it needs half the time.
+first-level cache, it takes half the time.
 
-It is compiled when a large model draws for the first time, in a third of a second, by the C
-compiler of the machine (`CC`, or `cc`). Where there is none, or no AMX, PyTorch's kernel runs.
+The kernel is compiled at the first call that can use it, in a third of a second, by the C
+compiler of the machine (`CC`, or `cc`). Without a compiler or without AMX, PyTorch's kernel
+runs.
 
 Maps       q [b heads n d], k and v [b heads m d]  ->  [b heads n d]
 Paper      Dao et al. 2022, arXiv:2205.14135; Milakov and Gimelshein 2018, arXiv:1805.02867
@@ -35,12 +37,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SOURCE = Path(__file__).with_suffix(".c")
-OPTIONS = (
-    "-O3",
-    "-shared",
-    "-fPIC",
-    "-fopenmp",
-)  # the threads are PyTorch's: its OpenMP is loaded already
+# The threads are PyTorch's: its OpenMP library is already loaded.
+OPTIONS = ("-O3", "-shared", "-fPIC", "-fopenmp")
 AMX = ("-mamx-tile", "-mamx-bf16", "-mavx512bf16", "-mavx512dq")
 FEWEST_QUERIES = 256  # below, PyTorch's kernel is as fast
 Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -51,13 +49,13 @@ def attention(
     k: Float[Tensor, "b heads m d"],
     v: Float[Tensor, "b heads m d"],
 ) -> Float[Tensor, "b heads n d"]:
-    r"""$\mathrm{softmax}(q k^T / \sqrt d)\, v$, by whichever kernel is faster here."""
+    r"""$\mathrm{softmax}(q k^T / \sqrt d)\, v$, by the kernel that is faster here."""
     kernel = own_kernel() if suits(q, k, v) else None
     return F.scaled_dot_product_attention(q, k, v) if kernel is None else kernel(q, k, v)
 
 
 def suits(q: Tensor, k: Tensor, v: Tensor) -> bool:
-    """Whether the kernel can read these, and is faster for so many queries. It has no gradient."""
+    """Whether our kernel can compute this, and is faster. It has no gradient."""
     given = (q, k, v)
     return (
         all(
@@ -73,7 +71,7 @@ def suits(q: Tensor, k: Tensor, v: Tensor) -> bool:
 
 @cache
 def own_kernel() -> Kernel | None:
-    """Compiled at the first call; None where it cannot run. Warns where it could but does not compile."""
+    """Compiled at the first call; None without AMX or a compiler. Warns if compiling fails."""
     compiler = c_compiler()
     if compiler is None or not has_amx():
         return None
@@ -85,15 +83,13 @@ def own_kernel() -> Kernel | None:
     else:
         if len(openmp_runtimes()) == 1:
             return kernel
-        problem = (
-            "brings another OpenMP than PyTorch's, and their threads would fight over the cores"
-        )
-    warnings.warn(f"attention takes PyTorch's kernel, for {compiler} {problem}", stacklevel=2)
+        problem = "brings another OpenMP than PyTorch's; their threads would compete for cores"
+    warnings.warn(f"attention uses PyTorch's kernel: {compiler} {problem}", stacklevel=2)
     return None
 
 
 def which_kernel() -> str:
-    """In words: whose kernel attention in bfloat16 takes on this CPU, and why."""
+    """In words: which kernel computes attention in bfloat16 on this CPU, and why."""
     if not has_amx():
         return "PyTorch's (no AMX)"
     if not c_compiler():
@@ -108,14 +104,14 @@ def c_compiler() -> str | None:
 
 @cache
 def has_amx() -> bool:
-    """Whether the processor has tiles for bfloat16, and the system lets this process use them."""
+    """Whether the processor has AMX for bfloat16, and the system lets this process use it."""
     if sys.platform != "linux" or not torch.cpu.get_capabilities().get("amx_bf16"):
         return False
     return torch.cpu._init_amx()
 
 
 def openmp_runtimes() -> set[str]:
-    """The files of OpenMP that this process has loaded, on Linux."""
+    """The OpenMP libraries that this process has loaded, on Linux."""
     maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
     loaded = {line.split()[-1] for line in maps.splitlines()}
     return {
@@ -124,13 +120,13 @@ def openmp_runtimes() -> set[str]:
 
 
 class Rows(Structure):
-    """A tensor [batch head token d] as attention.c wants it: where it starts, and its strides in numbers."""
+    """A tensor [batch head token d] for attention.c: its address, its strides in numbers."""
 
     _fields_ = (("data", c_void_p), ("batch", c_int64), ("head", c_int64), ("token", c_int64))
 
 
 def compiled(compiler: str, *options: str) -> Kernel:
-    """attention.c as a function. Nothing stays on the disk: a loaded library needs its file no more."""
+    """attention.c as a function. The library's file is deleted once it is loaded."""
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "attention.so"
         command = [compiler, *OPTIONS, *options, str(SOURCE), "-lm", "-o", str(library)]
@@ -139,9 +135,8 @@ def compiled(compiler: str, *options: str) -> Kernel:
 
     def kernel(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         (b, heads, n, d), m = q.shape, k.shape[2]
-        out = q.new_empty(b, n, heads, d).transpose(
-            1, 2
-        )  # so that the tokens' heads lie side by side
+        # the heads of a token are neighbours in memory
+        out = q.new_empty(b, n, heads, d).transpose(1, 2)
         rows = [byref(Rows(x.data_ptr(), *x.stride()[:3])) for x in (q, k, v, out)]
         if attend(*rows, (c_int64 * 5)(b, heads, n, m, d), c_float(d**-0.5)):
             raise MemoryError("attention found no memory for its tiles")

@@ -1,61 +1,61 @@
-r"""The plain U-Net through torch.compile, and on CUDA as one graph of all its kernels.
+r"""The U-Net through torch.compile, and on CUDA as one graph of all its kernels.
 
-A step of SD v1 is some 600 small kernels. At batch 1 a fast GPU waits for Python to start them.
-Compiling fuses many of them; a CUDA graph starts all that are left with one call.
+A step of SD v1 is some 600 small kernels. At batch size 1 a fast GPU waits for Python to start
+them. Compiling fuses many of them; a CUDA graph starts all that remain with one call.
 
-Only the blocks that repeat are compiled (*regional* compilation): equal blocks share one
-translation, so it takes a tenth of the time that the whole network would.
+Only the blocks that repeat are compiled (regional compilation): equal blocks share one
+compilation, so it takes a tenth of the time of the whole network.
 
-Maps       UNet -> the same UNet, compiled; prompts -> (x, t) -> eps
+Maps       as in labml_sd/unet/unet.py
 Tests      tests/acceleration/test_compiled.py
 """
 
-import weakref
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, Num
+from torch import Tensor, nn
 
-from labml_sd.acceleration.unet import Prompted
+from labml_sd.acceleration.layers import channels_last
+from labml_sd.acceleration.packed import Packed, is_alike, new
+from labml_sd.unet import NO_RESIDUALS, UNet, UNetResiduals
 from labml_sd.unet.blocks import ResBlock
 from labml_sd.unet.spatial_transformer import BasicTransformerBlock
-from labml_sd.unet.unet import UNet
 
 REPEATED = (ResBlock, BasicTransformerBlock)
-COMPILED = ("_compiled_call_impl",)  # what `Module.compile` leaves on a module
-Replay = Callable[[Tensor, float, Tensor], Tensor]
-TRANSLATIONS = (
-    1024  # of one function: enough for dozens of sizes. Beyond it the plain function runs
-)
-WARM_UPS = (
-    3  # a graph records kernels, so nothing may be compiled or tuned any more while it does
-)
+COMPILED = "_compiled_call_impl"  # what `Module.compile` sets on a module
+MAY_DIFFER = frozenset({COMPILED, "training"})
+RECOMPILES = 1024  # of one function: enough for dozens of picture sizes
+WARM_UPS = 3  # a graph records kernels: nothing may be compiled or tuned while it does
+Replay = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def compile_unet(unet: UNet, backend: str | Callable[..., Any] = "inductor") -> None:
-    """Have the repeated blocks translated at their first call. Weights may be changed afterwards.
+    """Have the repeated blocks compiled at their first call. Weights may be changed afterwards.
 
-    PyTorch stops after 8 translations of one function. SD v1's ResBlocks have 14 shapes, and
+    PyTorch stops after 8 compilations of one function. SD v1's ResBlocks have 14 shapes, and
     each size of picture or batch has its own, so the limit of the process is raised.
     """
-    from torch._dynamo import config  # takes a second; only who compiles should wait for it
+    from torch._dynamo import config  # takes a second to import
 
-    config.recompile_limit = max(config.recompile_limit, TRANSLATIONS)
-    config.accumulated_recompile_limit = max(config.accumulated_recompile_limit, TRANSLATIONS)
+    config.recompile_limit = max(config.recompile_limit, RECOMPILES)
+    config.accumulated_recompile_limit = max(config.accumulated_recompile_limit, RECOMPILES)
     for module in unet.modules():
         if isinstance(module, REPEATED):
             module.compile(backend=backend, dynamic=False)
 
 
-def is_compiled(unet: UNet) -> bool:
+def is_compiled(unet: nn.Module) -> bool:
     """Whether `compile_unet` was called on it."""
-    return any(name in vars(m) for m in unet.modules() for name in COMPILED)
+    return any(COMPILED in vars(module) for module in unet.modules())
 
 
-def recorded(run: Callable[[], Tensor]) -> tuple[torch.cuda.CUDAGraph, Tensor]:
-    """A graph of what `run` does, and the tensor that every replay writes its answer into."""
+def record(run: Callable[[], Tensor]) -> tuple[torch.cuda.CUDAGraph, Tensor]:
+    """A graph of what `run` does, and the tensor that every replay writes its result into."""
     new_stream: Callable[[], torch.cuda.Stream] = torch.cuda.Stream
     aside = new_stream()
     aside.wait_stream(torch.cuda.current_stream())
@@ -69,45 +69,62 @@ def recorded(run: Callable[[], Tensor]) -> tuple[torch.cuda.CUDAGraph, Tensor]:
     return graph, out
 
 
-class GraphedUNet:
-    """A U-Net recorded as CUDA graphs, one for each size of batch and picture.
+@dataclass
+class Graphs:
+    """The graphs of a U-Net, one for each shape of its inputs, and where its weights were."""
 
-    A graph reads and writes the memory it was recorded with. So inputs are copied in and the
-    answer is copied out, and weights that are moved elsewhere afterwards are not seen.
+    weights: list[tuple[Any, ...]]
+    replays: dict[tuple[Any, ...], Replay] = field(default_factory=dict)
+    lock: Any = field(default_factory=Lock)
+
+
+_graphs: WeakKeyDictionary[nn.Module, Graphs] = WeakKeyDictionary()
+
+
+class GraphedUNet(Packed, UNet):
+    """A compiled `UNet` that replays CUDA graphs, for as long as the plain one lives.
+
+    A graph reads and writes the memory that it was recorded with. So inputs are copied in and
+    the result is copied out, and new graphs are recorded when weights have moved.
     """
 
-    def __init__(self, unet: UNet) -> None:
-        # road.py keeps this for as long as the U-Net lives, not the other way round
-        self.unet = weakref.ref(unet)
-        self.graphs: dict[tuple[torch.Size, torch.Size, torch.dtype], Replay] = {}
+    def __init__(self, plain: UNet) -> None:
+        super().__init__(plain)
+        weights = [(w.data_ptr(), w.dtype, w.shape, w.stride()) for w in self.weights]
+        if plain not in _graphs or _graphs[plain].weights != weights:
+            _graphs[plain] = Graphs(weights)
+        self.graphs = _graphs[plain]
 
-    def prompted(self, cond: Float[Tensor, "rows n d_cond"]) -> Prompted:
-        """Bind the prompts of a run. x may have as many rows as `cond`, or half as many."""
+    @classmethod
+    def fits(cls, plain: UNet) -> bool:
+        """On CUDA, and compiled, with nothing else that tells it from a new one."""
+        on_cuda = next(plain.parameters()).is_cuda
+        template = new(UNet, plain.config)
+        return on_cuda and is_compiled(plain) and is_alike(plain, template, but=MAY_DIFFER)
 
-        def eps(x: Float[Tensor, "b c h w"], t: float) -> Float[Tensor, "rows c2 h w"]:
-            key = (x.shape, cond.shape, cond.dtype)
-            if key not in self.graphs:
-                self.graphs[key] = self._record(x, cond)
-            return self.graphs[key](x, t, cond)
+    def forward(
+        self,
+        x: Float[Tensor, "b c h w"],
+        t: Num[Tensor, "#b"],
+        cond: Float[Tensor, "rows n d_cond"],
+        residuals: UNetResiduals = NO_RESIDUALS,
+    ) -> Float[Tensor, "rows c2 h w"]:
+        """As `UNet.forward`; with residuals without a graph."""
+        if residuals is not NO_RESIDUALS:
+            return self.plain(x, t, cond, residuals)
+        key = (x.shape, t.shape, cond.shape, cond.dtype)
+        with self.graphs.lock:
+            if key not in self.graphs.replays:
+                self.graphs.replays[key] = self._record(x, t, cond)
+            return self.graphs.replays[key](x, t, cond)
 
-        return eps
+    def _record(self, x: Tensor, t: Tensor, cond: Tensor) -> Replay:
+        inputs = (channels_last(x).clone(), t.float().clone(), cond.clone())
+        graph, out = record(lambda: self.plain(*inputs))
 
-    def _record(self, x: Tensor, cond: Tensor) -> Replay:
-        x_in, cond_in = x.clone(), cond.clone()
-        t_in = torch.zeros(cond.shape[0], device=x.device)
-
-        def run() -> Tensor:
-            unet = self.unet()
-            assert unet is not None, "whoever asks holds the model"
-            both = torch.cat([x_in] * (cond.shape[0] // x.shape[0]))
-            return unet(both.contiguous(memory_format=torch.channels_last), t_in, cond_in)
-
-        graph, out = recorded(run)
-
-        def replay(x: Tensor, t: float, cond: Tensor) -> Tensor:
-            x_in.copy_(x)
-            t_in.fill_(t)
-            cond_in.copy_(cond)
+        def replay(*given: Tensor) -> Tensor:
+            for into, value in zip(inputs, given, strict=True):
+                into.copy_(value)
             graph.replay()
             return out.clone()
 

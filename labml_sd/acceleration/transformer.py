@@ -1,137 +1,173 @@
-r"""The spatial transformer once more, over tokens that stay where they are.
+r"""Packed form of the spatial transformer.
 
-In channels-last memory a map [b c h w] *is* its tokens [b hw c]: nothing is copied between the
-two, and a 1x1 convolution is a product over tokens.
+In channels-last memory a map [b c h w] is its tokens [b hw c]: nothing is copied between the
+two, and a 1x1 convolution is a linear layer over tokens. Queries, keys and values of
+self-attention are one product. Keys and values of a prompt are computed once, and kept as long
+as the tensor of the prompt lives. The wide middle of the feed-forward is computed for some rows
+at a time.
 
-Maps       x [b c h w], keys and values of the prompts  ->  [k*b c h w]
-Reference  labml_sd/unet/spatial_transformer.py and attention.py
+Maps       x [b c h w], cond [rows n d_cond]  ->  [rows c h w]
+Reference  labml_sd/unet/spatial_transformer.py and attention.py; where results differ by more
+           than rounding, those files are right
 Tests      tests/acceleration/test_transformer.py
 """
+
+from collections.abc import MutableMapping
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from labml_sd.acceleration.attention import attention
-from labml_sd.acceleration.layers import Dense, DenseWith, of_kind
-from labml_sd.unet.attention import CrossAttention, FeedForward, GeGLU
+from labml_sd.acceleration.copies import Weights
+from labml_sd.acceleration.layers import PackedLinear, as_tokens, channels_last
+from labml_sd.acceleration.packed import Packed, is_ordinary, is_written, new
+from labml_sd.unet.attention import ATTENTION, CrossAttention, FeedForward, GeGLU
+from labml_sd.unet.rows import repeat_rows
 from labml_sd.unet.spatial_transformer import BasicTransformerBlock, SpatialTransformer
 
-COLUMN_BYTES = (
-    4096  # of the feed-forward's middle: products of fewer rows do not keep a processor busy
-)
+# of the feed-forward's middle: products of fewer rows do not keep a processor busy
+COLUMN_BYTES = 4096
 KeysAndValues = tuple[
     Float[Tensor, "rows heads m d_head"], Float[Tensor, "rows heads m d_head"]
 ]
+OfPrompts = MutableMapping[Tensor, tuple[int, list[KeysAndValues]]]
 
 
-def for_each(x: Float[Tensor, "b *rest"], rows: int) -> Float[Tensor, "rows *rest"]:
-    """Repeat the whole batch until there is a row for each prompt; x itself where there is."""
-    return x if x.shape[0] == rows else torch.cat([x] * (rows // x.shape[0]))
+def linear(layer: nn.Module) -> PackedLinear:
+    """Packed form of a linear layer or a 1x1 convolution."""
+    assert isinstance(layer, nn.Linear | nn.Conv2d)
+    weights = Weights(layer.weight.flatten(1), owner=layer.weight)
+    return PackedLinear(weights, layer.bias)
 
 
 def heads(x: Float[Tensor, "b n d"], n_heads: int) -> Float[Tensor, "b heads n d_head"]:
-    """A view; the kernel reads it where it is."""
+    """A view."""
     return x.view(*x.shape[:2], n_heads, -1).transpose(1, 2)
 
 
-class FastAttention:
-    """`CrossAttention`: to itself with one product for all three, or to keys and values already there."""
+class PackedAttention:
+    """`CrossAttention`, and the sum after it."""
 
-    def __init__(self, attention: CrossAttention, *, to_itself: bool) -> None:
-        self.n_heads = attention.n_heads
-        self.to_k, self.to_v = attention.to_k, attention.to_v
-        q, k, v = (layer.weight for layer in (attention.to_q, attention.to_k, attention.to_v))
-        self.project = Dense(torch.cat([q, k, v]) if to_itself else q)
-        out = of_kind(nn.Linear, attention.to_out[0])
-        self.to_out = DenseWith(out.weight, out.bias)
+    def __init__(self, plain: CrossAttention, *, to_itself: bool) -> None:
+        self.n_heads = plain.n_heads
+        self.to_k, self.to_v = plain.to_k, plain.to_v
+        names = ("to_q", "to_k", "to_v") if to_itself else ("to_q",)
+        weights = [getattr(plain, name).weight for name in names]
+        self.project = PackedLinear(Weights(*weights, name=" ".join(names)))
+        self.to_out = linear(plain.to_out[0])
 
     def keys_and_values(self, cond: Float[Tensor, "rows m d_cond"]) -> KeysAndValues:
-        """Of the prompts."""
+        """Of the prompts, split into heads."""
         return heads(self.to_k(cond), self.n_heads), heads(self.to_v(cond), self.n_heads)
 
-    def __call__(
+    def plus(
         self,
         x: Float[Tensor, "b n d"],
-        onto: Float[Tensor, "rows n d"],
+        y: Float[Tensor, "rows n d"],
         given: KeysAndValues | None = None,
     ) -> Float[Tensor, "rows n d"]:
-        """Added to `onto`: a row for each of what is given; to itself where nothing is."""
+        """`y + attention(x)`, to the keys and values given, or without them self-attention."""
         if given is None:
             q, k, v = (heads(part, self.n_heads) for part in self.project(x).chunk(3, dim=-1))
         else:
             k, v = given
-            q = for_each(heads(self.project(x), self.n_heads), k.shape[0])
-        return self.to_out.onto(attention(q, k, v).transpose(1, 2).flatten(2), onto)
+            q = repeat_rows(heads(self.project(x), self.n_heads), len(k))
+        attended = attention(q, k, v).transpose(1, 2).flatten(2)  # [rows n d]
+        return self.to_out.plus(attended, y)
 
 
-class FastFeedForward:
-    """`FeedForward`, some rows at a time on a CPU.
+class PackedFeedForward:
+    """`FeedForward`, and the sum after it; some rows at a time on a CPU.
 
-    All rows at once, its middle is the largest tensor of the U-Net: too large for the cache,
-    and on Linux so large that its memory goes back to the system after every call and is zeroed
-    anew for the next.
+    Its middle, for all rows, would be the largest tensor of the U-Net: too large for the cache,
+    and so large that on Linux its memory goes back to the system after every call, which fills
+    it with zeros for the next.
     """
 
-    def __init__(self, layer: FeedForward) -> None:
-        proj, out = of_kind(GeGLU, layer.net[0]).proj, of_kind(nn.Linear, layer.net[2])
-        (value, gate), (value_bias, gate_bias) = proj.weight.chunk(2), proj.bias.chunk(2)
-        self.value, self.gate = DenseWith(value, value_bias), Dense(gate, gate_bias)
-        self.out = DenseWith(out.weight, out.bias)
-        self.rows = COLUMN_BYTES // value.element_size()
+    def __init__(self, plain: FeedForward) -> None:
+        geglu = plain.net[0]
+        assert isinstance(geglu, GeGLU)
+        weight = geglu.proj.weight
+        self.value, self.gate = (
+            PackedLinear(Weights(part, owner=weight, name=name), bias)
+            for name, part, bias in zip(
+                ("value", "gate"), weight.chunk(2), geglu.proj.bias.chunk(2), strict=True
+            )
+        )
+        self.out = linear(plain.net[2])
+        self.rows = COLUMN_BYTES // weight.element_size()
 
-    def __call__(
-        self, x: Float[Tensor, "b n d"], onto: Float[Tensor, "b n d"]
+    def plus(
+        self, x: Float[Tensor, "b n d"], y: Float[Tensor, "b n d"]
     ) -> Float[Tensor, "b n d"]:
-        """Value times GELU of the gate, then narrow again, and added to `onto`."""
-        x, y = (tokens.view(1, -1, tokens.shape[2]) for tokens in (x, onto))
-        n = self.rows if x.device.type == "cpu" else x.shape[1]
-        for some, sum_ in zip(torch.split(x, n, dim=1), torch.split(y, n, dim=1), strict=True):
-            self.out.onto(self.value.times(some, self.gate(some, gelu=True)), sum_)
-        return onto
+        """`y + ff(x)`."""
+        rows = x.shape[0] * x.shape[1]
+        n = min(self.rows, rows) if x.is_cpu else rows
+        x_parts, y_parts = (torch.split(v.reshape(1, rows, -1), n, dim=1) for v in (x, y))
+        parts = [self._some(*pair) for pair in zip(x_parts, y_parts, strict=True)]
+        return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).view(y.shape)
+
+    def _some(self, x: Tensor, y: Tensor) -> Float[Tensor, "1 n d"]:
+        """Of some rows."""
+        middle = self.value.times(x, self.gate(x, gelu=True))  # [1 n 4d]
+        return self.out.plus(middle, y)
 
 
-class FastTransformerBlock:
-    """`BasicTransformerBlock`. The first to meet the prompts makes a row for each of them."""
+class PackedTransformerBlock:
+    """`BasicTransformerBlock`."""
 
-    def __init__(self, block: BasicTransformerBlock) -> None:
-        self.norms = (block.norm1, block.norm2, block.norm3)
-        self.attn1 = FastAttention(block.attn1, to_itself=True)
-        self.attn2 = FastAttention(block.attn2, to_itself=False)
-        self.ff = FastFeedForward(block.ff)
+    def __init__(self, plain: nn.Module) -> None:
+        assert isinstance(plain, BasicTransformerBlock)
+        self.norms = (plain.norm1, plain.norm2, plain.norm3)
+        self.attn1 = PackedAttention(plain.attn1, to_itself=True)
+        self.attn2 = PackedAttention(plain.attn2, to_itself=False)
+        self.ff = PackedFeedForward(plain.ff)
 
     def __call__(
         self, x: Float[Tensor, "b n d"], given: KeysAndValues
     ) -> Float[Tensor, "rows n d"]:
-        """Each sum is written over x, where x has a row for each prompt."""
-        x = self.attn1(self.norms[0](x), x)
-        x = self.attn2(self.norms[1](x), for_each(x, given[0].shape[0]), given)
-        return self.ff(self.norms[2](x), x)
+        """The queries of the prompts are computed before x is repeated for each prompt."""
+        x = self.attn1.plus(self.norms[0](x), x)
+        x = self.attn2.plus(self.norms[1](x), repeat_rows(x, len(given[0])), given)
+        return self.ff.plus(self.norms[2](x), x)
 
 
-class FastTransformer:
+class PackedSpatialTransformer(Packed, SpatialTransformer):
     """`SpatialTransformer`."""
 
-    def __init__(self, block: SpatialTransformer) -> None:
-        self.norm = block.norm
-        self.proj_in = Dense(block.proj_in.weight.flatten(1), block.proj_in.bias)
-        self.proj_out = DenseWith(block.proj_out.weight.flatten(1), block.proj_out.bias)
-        self.blocks = [
-            FastTransformerBlock(of_kind(BasicTransformerBlock, inner))
-            for inner in block.transformer_blocks
-        ]
+    def __init__(self, plain: SpatialTransformer) -> None:
+        super().__init__(plain)
+        self.project_in, self.project_out = linear(plain.proj_in), linear(plain.proj_out)
+        self.blocks = [PackedTransformerBlock(block) for block in plain.transformer_blocks]
+        # cond -> (its version, keys and values for each block)
+        self.of_prompts: OfPrompts = WeakTensorKeyDictionary()
+
+    @classmethod
+    def fits(cls, plain: SpatialTransformer) -> bool:
+        """Any width and number of blocks, if "flash" is what the table of attentions had."""
+        n_layers = len(plain.transformer_blocks)
+        template = new(SpatialTransformer, 1, 1, n_heads=1, n_layers=n_layers, norm_groups=1)
+        flash = is_written(ATTENTION["flash"], CrossAttention.__module__, "flash_attention")
+        return flash and is_ordinary(plain, template)
 
     def keys_and_values(self, cond: Float[Tensor, "rows m d_cond"]) -> list[KeysAndValues]:
-        """Of each block."""
-        return [block.attn2.keys_and_values(cond) for block in self.blocks]
+        """Of each block. Computed again if the same tensor comes with other contents."""
+        version = 0 if cond.is_inference() else cond._version
+        found = self.of_prompts.get(cond)
+        if found is None or found[0] != version:
+            found = (version, [block.attn2.keys_and_values(cond) for block in self.blocks])
+            self.of_prompts[cond] = found
+        return found[1]
 
-    def __call__(
-        self, x: Float[Tensor, "b c h w"], given: list[KeysAndValues]
+    def forward(
+        self, x: Float[Tensor, "b c h w"], cond: Float[Tensor, "rows m d_cond"]
     ) -> Float[Tensor, "rows c h w"]:
-        """Tokens in, tokens out; x comes in channels-last memory, and the result may be written over it."""
-        tokens = self.proj_in(self.norm(x).permute(0, 2, 3, 1).flatten(1, 2))
-        for block, keys_and_values in zip(self.blocks, given, strict=True):
-            tokens = block(tokens, keys_and_values)
-        y = for_each(x, len(tokens))
-        self.proj_out.onto(tokens, y.permute(0, 2, 3, 1).view(tokens.shape))
-        return y
+        """Feature map to tokens, transformer blocks, tokens to feature map."""
+        x = channels_last(x)
+        tokens = self.project_in(as_tokens(self.norm(x)))  # [b hw c]
+        for block, given in zip(self.blocks, self.keys_and_values(cond), strict=True):
+            tokens = block(tokens, given)  # [rows hw c]
+        y = self.project_out.plus(tokens, as_tokens(repeat_rows(x, len(tokens))))
+        return y.view(len(y), *x.shape[2:], -1).permute(0, 3, 1, 2)

@@ -1,25 +1,26 @@
-r"""A 3x3 convolution with a quarter of the multiplications: Winograd's way, as exact as the direct one.
+r"""A 3x3 convolution with a quarter of the multiplications: Winograd's algorithm.
 
-A convolution reads every number nine times, and each time it multiplies anew. Do neighbouring
-results share work? Four results of a row, three weights: twelve products. They are coefficients
-of a product of polynomials, and such a product is known once it is known at six points: six
-products will do. On a tile of 4x4 results it is 36 instead of 144. What the weights are worth
-at the points is computed once, what the map is worth there are a few sums, and each point is
-one matrix product over all tiles and channels:
+A convolution reads every number nine times, and multiplies each time. Neighbouring results can
+share some of that work. Four results of a row with three weights take twelve products. They are
+coefficients of a product of polynomials, and such a product is determined by its values at six
+points, so six products are enough. For a tile of 4x4 results that is 36 products instead of
+144. The values of the weights at the points are computed once, those of the map are a few sums,
+and each point is one matrix product over all tiles and channels:
 
 $$ Y = A^T \big[ (G\, g\, G^T) \odot (B^T d\, B) \big] A $$
 
-with a tile's map $d$ [6 6], the weights $g$ [3 3] and the results $Y$ [4 4]. The points decide
-how much is lost to rounding. Those of the paper, 0, 1, -1, 2, -2 and infinity, lose three times
-what a direct sum loses; with 5/8 and 3/2 in place of 1 and 2 it is no more than that. In half
-precision it would be too much even so.
+with a tile of the map $d$ [6 6], the weights $g$ [3 3] and the results $Y$ [4 4]. The choice of
+points decides how much is lost to rounding. The points of the paper, 0, 1, -1, 2, -2 and
+infinity, lose three times as much as a direct sum; with 5/8 and 3/2 in place of 1 and 2 the
+loss is no larger than that of a direct sum. In half precision it would be too large even so.
 
 The layers of the U-Net at 32x32 and 64x64 cells, and those of the autoencoder, take a third to
-three quarters of the time of the direct way; where channels are few, moving numbers about would
-cost more than is saved.
+three quarters of the time of the direct algorithm. With few channels, moving numbers costs more
+than is saved.
 
-Maps       x [b c h w]  ->  [b c' h' w']
-Paper      Lavin and Gray 2015, arXiv:1509.09308, eq. 8; Barabasz et al. 2018, arXiv:1803.10986, on points
+Maps       x [b c h w]  ->  [b c2 h2 w2]
+Paper      Lavin and Gray 2015, arXiv:1509.09308, eq. 8
+           Barabasz et al. 2018, arXiv:1803.10986, on the choice of points
 Tests      tests/acceleration/test_winograd.py
 """
 
@@ -33,18 +34,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 POINTS = {2: (1.0,), 4: (5 / 8, 3 / 2)}
-"""Side of a tile -> the points p, exact in float32; -p comes with each, and 0 and infinity with all."""
+"""Side of a tile -> points p, exact in float32. -p comes with each; 0 and infinity with all."""
 
-MOST_WEIGHTS = (
-    9 * 1280 * 640
-)  # tiles of 4 take four times the memory of the weights, those of 2 not twice
-BLOCK_BYTES = 12 * 2**20  # what some tiles are worth at all points: it should stay in the cache
-FEWEST_RESULTS, FEWEST_CHANNELS = 256, 96  # below, the direct way is as fast
+# Tiles of 4 take four times the memory of the weights, those of 2 less than twice.
+MOST_WEIGHTS = 9 * 1280 * 640
+BLOCK_BYTES = 12 * 2**20  # values of some tiles at all points; should stay in the cache
+FEWEST_RESULTS, FEWEST_CHANNELS = 256, 96  # below, the direct algorithm is as fast
 Terms = Sequence[tuple[float, Tensor]]
 
 
 def weights_at_points(tile: int) -> Float[Tensor, "points 3"]:
-    r"""$G$, in float64: what each of three weights counts at a point.
+    r"""$G$, in float64: the factor of each of three weights at each point.
 
     $$ G_{pk} = \frac{p^k}{\prod_{q \ne p} (p - q)}, \qquad G_\infty = (0, 0, 1) $$
     """
@@ -54,7 +54,7 @@ def weights_at_points(tile: int) -> Float[Tensor, "points 3"]:
 
 
 def polynomial(roots: Sequence[float]) -> list[float]:
-    """Coefficients of the product of `x^2 - p^2` over the roots, the highest power of x^2 first."""
+    """Coefficients of the product of `x^2 - p^2` over the roots, highest power of x^2 first."""
     found = [1.0]
     for p in roots:
         found = [a - p * p * b for a, b in zip([*found, 0.0], [0.0, *found], strict=True)]
@@ -62,7 +62,7 @@ def polynomial(roots: Sequence[float]) -> list[float]:
 
 
 def add_up(terms: Terms, out: Tensor | None = None) -> Tensor:
-    """The sum of factor times map."""
+    """The sum of factor times map, over the terms."""
     (factor, total), *others = terms
     if factor == 1 and others:
         (factor, second), *others = others
@@ -75,7 +75,7 @@ def add_up(terms: Terms, out: Tensor | None = None) -> Tensor:
 
 
 def to_points(tile: int, d: Sequence[Tensor], out: Sequence[Tensor]) -> None:
-    """$B^T d$ along one side: a point and its negative share their even and their odd powers."""
+    """$B^T d$ along one side; a point and its negative share the even and the odd powers."""
     pairs = POINTS[tile]
     every = polynomial(pairs)
     add_up(list(zip(every, d[-2::-2], strict=True)), out[0])
@@ -89,7 +89,7 @@ def to_points(tile: int, d: Sequence[Tensor], out: Sequence[Tensor]) -> None:
 
 
 def from_points(tile: int, values: Sequence[Tensor], out: Sequence[Tensor]) -> None:
-    r"""$A^T$ along one side: $y_k = \sum_p p^k m_p$, and infinity counts in the last alone."""
+    r"""$A^T$ along one side: $y_k = \sum_p p^k m_p$; infinity counts in the last only."""
     pairs = list(zip(values[1:-1:2], values[2:-1:2], strict=True))
     both = [a + b for a, b in pairs], [a - b for a, b in pairs]
     for k, y in enumerate(out):
@@ -108,7 +108,7 @@ def tile_of(weight: Float[Tensor, "c2 c 3 3"]) -> int:
 def pays(
     weight: Float[Tensor, "c2 c kh kw"], stride: Sequence[int], x: Float[Tensor, "b c h w"]
 ) -> bool:
-    """Whether a convolution without dilation and groups can go this way, and is faster for it."""
+    """Whether this algorithm can do a convolution (no dilation, no groups), and is faster."""
     exact = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
     if not exact or tuple(weight.shape[2:]) != (3, 3) or tuple(stride) != (1, 1):
         return False
@@ -125,9 +125,8 @@ class Winograd:
         points = weights_at_points(self.tile)
         both_sides = torch.kron(points, points).to(weight)  # [points*points 9]
         nine = weight.detach().flatten(2).flatten(0, 1)  # [c2*c 9]
-        self.weight = (both_sides @ nine.t()).view(
-            -1, *weight.shape[:2]
-        )  # a matrix for each point
+        # [points*points c2 c]: a matrix for each point
+        self.weight = (both_sides @ nine.t()).view(-1, *weight.shape[:2])
 
     def __call__(
         self,
@@ -135,7 +134,7 @@ class Winograd:
         bias: Float[Tensor, " c2"] | None,
         padding: Sequence[int],
     ) -> Float[Tensor, "b c2 h2 w2"]:
-        """Convolve some tiles at a time. `padding`: rows of zeros above and below, columns at both sides."""
+        """Convolve some tiles at a time. `padding`: zeros above and below, and at the sides."""
         b, c2 = len(x), self.weight.shape[1]
         h, w = (side + 2 * pad - 2 for side, pad in zip(x.shape[2:], padding, strict=True))
         high, wide = ceil(h / self.tile), ceil(w / self.tile)
@@ -158,11 +157,9 @@ class Winograd:
         wide: int,
         padding: Sequence[int],
     ) -> Float[Tensor, "b h2 w2 c"]:
-        """What some rows of tiles read, with zeros where it lies beyond the map."""
-        first, sides = (
-            self.tile * top - padding[0],
-            self.tile * wide + 2 - x.shape[3] - padding[1],
-        )
+        """What some rows of tiles read, with zeros outside the map."""
+        first = self.tile * top - padding[0]
+        sides = self.tile * wide + 2 - x.shape[3] - padding[1]
         end = first + self.tile * rows + 2
         above, below = max(-first, 0), max(end - x.shape[2], 0)
         some = x[:, :, first + above : end - below]
@@ -171,7 +168,7 @@ class Winograd:
     def _some(
         self, x: Float[Tensor, "b h2 w2 c"], y: Float[Tensor, "b high tile wide tile c2"]
     ) -> None:
-        """Fill some rows of tiles: to the points along either side, a product at each, and back."""
+        """Fill some rows of tiles: transform to points, multiply at each, transform back."""
         tile, points = self.tile, self.tile + 2
         b, high, _, wide, _, c2 = y.shape
         c = x.shape[-1]
