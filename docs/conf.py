@@ -103,6 +103,20 @@ def display_formula(match: re.Match[str]) -> str:
     return f"\n\n.. math:: {' '.join(match[1].split())}\n\n"
 
 
+def readable_defaults(
+    _app: Sphinx,
+    _what: str,
+    _name: str,
+    _obj: object,
+    _opt: object,
+    signature: str,
+    returns: str,
+) -> tuple[str, str]:
+    """Default factories of dataclasses as `...`, without which a signature cannot be parsed."""
+    return signature and signature.replace("<factory>", "..."), returns
+
+
 def setup(app: Sphinx) -> None:
-    """Register the hook; it must run before those for maths and napoleon."""
+    """Register the hooks; `prepare` must run before those of maths and napoleon."""
     app.connect("autodoc-process-docstring", prepare, priority=400)
+    app.connect("autodoc-process-signature", readable_defaults)
