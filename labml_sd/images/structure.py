@@ -38,7 +38,8 @@ def check_structure(file: BinaryIO, name: str, max_pixels: int) -> None:
         )
     head = file.read(8)
     if head == _PNG and not _has_few_chunks(file):
-        raise _overloaded(name, f"more than {MAX_CHUNKS:,} PNG chunks")
+        limits = f"{MAX_CHUNKS:,} PNG chunks or {MAX_BESIDE:,} bytes"
+        raise _overloaded(name, f"more than {limits} beside its pixels")
     if head.startswith(_JPEG):
         if not _has_short_header(file):
             limits = f"{MAX_SEGMENTS:,} JPEG segments or {MAX_BESIDE:,} bytes"
@@ -49,18 +50,26 @@ def check_structure(file: BinaryIO, name: str, max_pixels: int) -> None:
 
 
 def _has_few_chunks(file: BinaryIO) -> bool:
-    """Count the chunks of a PNG as far as the file goes: length, kind, content, checksum."""
+    """Go from chunk to chunk of a PNG, as far as the file goes.
+
+    A chunk is its length, its kind, its content and a checksum.
+    """
     file.seek(len(_PNG))
+    beside = 0
     for _ in range(MAX_CHUNKS):
         head = file.read(8)
-        if len(head) < 8 or head[4:] == b"IEND":
+        length, kind = int.from_bytes(head[:4]), head[4:]
+        beside += 0 if kind in (b"IDAT", b"fdAT") else length  # pixels, of a later frame too
+        if beside > MAX_BESIDE:
+            return False
+        if len(head) < 8 or kind == b"IEND":
             return True
-        file.seek(int.from_bytes(head[:4]) + 4, os.SEEK_CUR)
+        file.seek(length + 4, os.SEEK_CUR)
     return False
 
 
 def _has_short_header(file: BinaryIO) -> bool:
-    """Count the segments of a JPEG up to its pixels; a byte between segments counts as one."""
+    """Go from segment to segment of a JPEG up to its pixels, or byte by byte between them."""
     file.seek(2)
     for _ in range(MAX_SEGMENTS):
         marker = file.read(2)

@@ -411,7 +411,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "a chunk that says 2 GiB": (
         lambda: header(8, 8) + struct.pack(">I", 2**31 - 1) + b"prVt",
-        "damaged",
+        "holds more",
     ),
 }
 

@@ -42,12 +42,15 @@ def segment(marker: int, body: bytes = b"") -> bytes:
 EMPTY = {kind: chunk(kind, b"") for kind in (b"prVt", b"tEXt", b"IDAT")}
 EXIF = segment(0xE1, b"Exif\0\0" + bytes(65_000))
 SCAN = segment(0xDA, b"\1\1\0\0\0\0") + bytes(4)
-CHUNKS, SEGMENTS = "65,536 PNG chunks", "4,096 JPEG segments or 16,777,216 bytes"
+CHUNKS = "65,536 PNG chunks or 16,777,216 bytes beside"
+SEGMENTS = "4,096 JPEG segments or 16,777,216 bytes before"
 
 REFUSED = {
     "chunks before the pixels": (lambda: png(EMPTY[b"prVt"] * 2**16), CHUNKS),
     "chunks after the pixels": (lambda: png(after=EMPTY[b"tEXt"] * 2**16), CHUNKS),
     "empty pieces of pixels": (lambda: png(EMPTY[b"IDAT"] * 2**16), CHUNKS),
+    "a large chunk": (lambda: png(struct.pack(">I", 2**24) + b"prVt"), CHUNKS),
+    "large chunks": (lambda: png(chunk(b"prVt", bytes(2**20)) * 16), CHUNKS),
     "segments": (lambda: jpeg(segment(0xE5) * 4096), SEGMENTS),
     "filling": (lambda: jpeg(b"\xff" * 5000), SEGMENTS),
     "bytes between segments": (lambda: jpeg(segment(0xE5) + bytes(5000)), SEGMENTS),
@@ -124,6 +127,7 @@ def test_a_file_larger_than_its_pixels_can_be_is_refused_unread(data, tmp_path):
 
 
 def test_pillow_limits_what_text_chunks_hold(tmp_path):
-    (tmp_path / "a.png").write_bytes(png(chunk(b"tEXt", b"k\0" + bytes(2**20)) * 65))
+    text = b"k\0\0" + zlib.compress(bytes(2**20))
+    (tmp_path / "a.png").write_bytes(png(chunk(b"zTXt", text) * 65))
     with pytest.raises(ImageError, match="is damaged or cut short"):
         read_picture(tmp_path / "a.png")
