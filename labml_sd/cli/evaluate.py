@@ -10,7 +10,7 @@ from labml_sd.checkpoint import load_model
 from labml_sd.errors import GenerationError
 from labml_sd.evaluation.card import write_card
 from labml_sd.evaluation.clip_score import load_clip
-from labml_sd.evaluation.draw_and_read import Settings
+from labml_sd.evaluation.draw_and_read import SamplingSettings
 from labml_sd.evaluation.measure import PARTS, Measurement, measure
 from labml_sd.evaluation.probe import train_probe
 from labml_sd.evaluation.results import read_results
@@ -69,7 +69,7 @@ def run_evaluation(args: argparse.Namespace) -> None:
         if (folder / "clip.pt").exists()
         else None
     )
-    settings = Settings(
+    settings = SamplingSettings(
         steps=20 if args.steps is None else args.steps,
         sampler=args.sampler,
         guidance_scale=args.guidance_scale,

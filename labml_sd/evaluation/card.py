@@ -1,4 +1,4 @@
-r"""The model card: a text with every figure put in from the run's folder and from the evaluation.
+r"""The model card: a template filled with the numbers of a training run and its evaluation.
 
 Maps       a model, the folder of its run  ->  MODEL_CARD.md
 Tests      tests/evaluation/test_card.py
@@ -22,20 +22,23 @@ from labml_sd.training.run import read_state
 from labml_sd.training.stages import CONFIG, STAGES, assemble
 
 CARD = "MODEL_CARD.md"
-NOTES = "notes.md"  # in the run's folder: what else is to be known of the run, in the words of who ran it
+NOTES = "notes.md"  # in the run's folder: remarks on the run, written by hand
 TEMPLATE = Path(__file__).with_name("model_card.md")
-N_LAST = 10  # entries of the curve that "at the end" is a mean of
-WEAK = 0.9  # attributes below this are named as weak
+N_LAST = 10  # last entries of a curve, which are averaged for "at the end"
+WEAK = 0.9  # attributes that are right less often are listed
 
 
 def write_card(source: str, recipe: Recipe, run: Path) -> Path:
-    """Write the card into a model's folder. CheckpointError when the run lacks results, or is of another."""
+    """Write the card into a model's folder.
+
+    Raises CheckpointError if the run has no results, or made another model.
+    """
     folder, model, results = measured_folder(source, run, "a model card")
     if (run / CONFIG).exists() and fingerprint(assemble(recipe, run).half()) != results[
         "model"
     ]["weights"]:
         raise CheckpointError(
-            f"{run}: its checkpoints make other weights than {folder}; give its run"
+            f"{run}: its checkpoints make other weights than {folder}; give its own run"
         )
     if "accuracy" not in results["parts"]:
         raise CheckpointError(
@@ -48,13 +51,10 @@ def write_card(source: str, recipe: Recipe, run: Path) -> Path:
 def card_text(
     model: LatentDiffusion, folder: Path, recipe: Recipe, run: Path, results: dict[str, Any]
 ) -> str:
-    """Fill the template."""
+    """The filled template."""
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and p.suffix != ".md")
-    states = {
-        stage: read_state(run / f"{stage}.pt")
-        for stage in STAGES
-        if (run / f"{stage}.pt").exists()
-    }
+    paths = {stage: run / f"{stage}.pt" for stage in STAGES}
+    states = {stage: read_state(path) for stage, path in paths.items() if path.exists()}
     facts = {
         "name": model.config.name,
         "size": model.config.image_size,
@@ -118,7 +118,7 @@ def _count(network: nn.Module) -> int:
 
 
 def _stages(states: dict[str, dict[str, Any]]) -> str:
-    """Steps, time and last values of each stage."""
+    """Steps, time and final losses of each stage."""
     rows = []
     for stage, state in states.items():
         last = state["curve"][-N_LAST:]
@@ -127,15 +127,8 @@ def _stages(states: dict[str, dict[str, Any]]) -> str:
         rows.append(
             [stage, f"{state['step']:,}", _duration(state.get("seconds")), ", ".join(ends)]
         )
-    return table(
-        [
-            "stage",
-            "steps",
-            "time",
-            f"at the end (mean of the last {N_LAST} entries of its curve)",
-        ],
-        rows,
-    )
+    last_values = f"at the end (mean of the last {N_LAST} entries of its curve)"
+    return table(["stage", "steps", "time", last_values], rows)
 
 
 def _duration(seconds: float | None) -> str:
@@ -143,44 +136,40 @@ def _duration(seconds: float | None) -> str:
 
 
 def _training(recipe: Recipe, states: dict[str, dict[str, Any]]) -> str:
-    """The command, the machines, the hours, as far as the run recorded them."""
+    """The command, the devices and the hours, as far as the run recorded them."""
     seeds = {state["seed"] for state in states.values() if "seed" in state}
     seed = f" --seed {seeds.pop()}" if len(seeds) == 1 else ""
     lines = [f"`labml-sd train --recipe {recipe.name}{seed}`"]
-    machines = dict.fromkeys(m for state in states.values() for m in state.get("machines", []))
-    if machines:
-        lines.append(f"on {'; '.join(machines)}")
-    if states and all("seconds" in state for state in states.values()):
-        lines.append(
-            f"{sum(state['seconds'] for state in states.values()) / 3600:.1f} hours in all"
-        )
+    devices = dict.fromkeys(d for state in states.values() for d in state.get("machines", []))
+    if devices:
+        lines.append(f"on {'; '.join(devices)}")
+    seconds = [state["seconds"] for state in states.values() if "seconds" in state]
+    if seconds and len(seconds) == len(states):
+        lines.append(f"{sum(seconds) / 3600:.1f} hours in total")
     return ", ".join(lines) + "."
 
 
 def _notes(run: Path) -> str:
-    """What was written about the run by hand, as a paragraph of its own, or nothing."""
+    """The remarks on the run as a paragraph, or nothing."""
     path = run / NOTES
     return "\n" + path.read_text(encoding="utf-8").strip() + "\n" if path.exists() else ""
 
 
 def _evaluation(results: dict[str, Any]) -> str:
-    """Which part of those shown was measured where, and how long it took."""
+    """The device and the time of each part of the evaluation."""
     shown = {name: part for name, part in results["parts"].items() if name not in SAMPLER_PARTS}
     rows = [[name, part["machine"], _duration(part["seconds"])] for name, part in shown.items()]
     return table(["part", "measured on", "time"], rows)
 
 
 def _weak(groups: dict[str, Any]) -> str:
-    """What is right less often than `WEAK`."""
+    """The attributes that are right less often than `WEAK`, by group."""
     lines = []
     for group, shares in groups.items():
-        low = {
-            n: s["mean"]
-            for n, s in shares.items()
-            if s["mean"] < WEAK and n not in ("mean", "whole")
-        }
-        named = (
-            ", ".join(f"{name} ({100 * mean:.0f}%)" for name, mean in low.items()) or "nothing"
-        )
-        lines.append(f"- {group}: {named}")
+        weak = [
+            f"{name} ({100 * s['mean']:.0f}%)"
+            for name, s in shares.items()
+            if s["mean"] < WEAK and name not in ("mean", "whole")
+        ]
+        lines.append(f"- {group}: {', '.join(weak) or 'none'}")
     return "\n".join(lines)

@@ -1,11 +1,12 @@
-r"""The CLIP score: how well pictures fit their captions, by both towers of the CLIP that was trained here.
+r"""The CLIP score: how well pictures fit their captions, measured with a trained CLIP.
 
-Maps       captions, images  ->  directions [n d]; two sets of directions  ->  mean cosines
-Paper      Hessel et al. 2021, arXiv:2104.08718, section 3 (without their factor of 2.5 and their cut at 0)
+Maps       captions, images  ->  embeddings [n d]; two sets of embeddings  ->  mean cosines
+Paper      Hessel et al. 2021, arXiv:2104.08718, section 3 (without the factor 2.5 and the
+           clipping at 0)
 Tests      tests/evaluation/test_clip_score.py
 
-The text tower is the one that learnt beside the image tower, in `clip.pt`. A model's own text
-encoder has no projection into the common space, and may come from another run.
+Both towers come from `clip.pt` of a training run. A model's own text encoder is not used: it
+has no projection into the shared space, and may come from another run.
 """
 
 from collections.abc import Sequence
@@ -27,21 +28,21 @@ from labml_sd.training.tasks.clip import Clip
 CHUNK = 64  # captions encoded at a time
 
 
-class ClipReader:
-    """A trained CLIP with its tokenizer: it gives captions and pictures their directions, on the CPU."""
+class ClipScorer:
+    """A trained CLIP with its tokenizer: captions and pictures to embeddings on the CPU."""
 
     def __init__(self, clip: Clip, tokenizer: Any, config: TextEncoderConfig) -> None:
         self.clip = clip.eval().requires_grad_(False)
         self.tokenizer, self.config = tokenizer, config
 
     @torch.inference_mode()
-    def of_images(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
-        """Directions of pictures in [-1, 1], of the size CLIP was trained on."""
+    def embed_images(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
+        """Unit vectors of pictures in [-1, 1], of the size that CLIP was trained on."""
         return self.clip.embed_image(images.float().to(self.clip.logit_scale.device)).cpu()
 
     @torch.inference_mode()
-    def of_captions(self, captions: Sequence[str]) -> Float[Tensor, "n d"]:
-        """Directions of captions."""
+    def embed_captions(self, captions: Sequence[str]) -> Float[Tensor, "n d"]:
+        """Unit vectors of captions."""
         text, device = self.config, self.clip.logit_scale.device
         parts = []
         for first in range(0, len(captions), CHUNK):
@@ -53,12 +54,12 @@ class ClipReader:
         return torch.cat(parts)
 
 
-def load_clip(folder: Path, recipe: Recipe, device: torch.device) -> ClipReader:
-    """The CLIP of a training run. CheckpointError when the folder has none, or one of another recipe."""
+def load_clip(folder: Path, recipe: Recipe, device: torch.device) -> ClipScorer:
+    """The CLIP of a training run. CheckpointError if missing or of another recipe."""
     path = folder / "clip.pt"
     if not path.exists():
         raise CheckpointError(
-            f"{path}: no such file; the CLIP score needs a training run, give its --outdir"
+            f"{path}: no such file; the CLIP score needs a training run: give its --outdir"
         )
     tokenizer = load_tokenizer(folder / TOKENIZER)
     config = with_vocabulary(recipe.model, len(tokenizer))
@@ -67,20 +68,21 @@ def load_clip(folder: Path, recipe: Recipe, device: torch.device) -> ClipReader:
         load_average(clip, folder, "clip")
     except RuntimeError as error:
         raise CheckpointError(
-            f"{path}: of another size than recipe {recipe.name!r}; give the --recipe that made it"
+            f"{path}: its shapes are not those of recipe {recipe.name!r}; give the --recipe "
+            "that it was trained with"
         ) from error
-    return ClipReader(clip.to(device), tokenizer, config.text_encoder)
+    return ClipScorer(clip.to(device), tokenizer, config.text_encoder)
 
 
 def clip_scores(
     captions: Float[Tensor, "n d"], images: Float[Tensor, "n d"]
 ) -> dict[str, float]:
-    r"""Mean cosine of each picture with its caption, and with its neighbour's caption.
+    r"""Mean cosine of each picture with its own caption, and with the next picture's caption.
 
     $$ \text{own} = \frac{1}{n} \sum_i \cos(c_i, v_i), \qquad
        \text{other} = \frac{1}{n} \sum_i \cos(c_{i+1}, v_i) $$
 
-    The directions have length 1, and caption n + 1 is caption 1. `error` is the standard error
+    The embeddings have length 1, and caption n + 1 is caption 1. `error` is the standard error
     of `own`.
     """
     captions, images = captions.double(), images.double()

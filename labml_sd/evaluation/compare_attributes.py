@@ -1,6 +1,7 @@
-r"""Which of the attributes asked for are right, and how sure the share of them is.
+r"""Compares the scene asked for with the scene read from a picture, attribute by attribute.
 
-Maps       the scene asked for, the scene seen  ->  0 to 1 for each attribute; many of them  ->  shares
+Maps       two scenes  ->  0 to 1 for each attribute
+           many pairs of scenes  ->  shares with confidence intervals
 Paper      Wilson 1927, doi:10.1080/01621459.1927.10502953 (the interval)
 Tests      tests/evaluation/test_compare_attributes.py
 """
@@ -18,31 +19,31 @@ ROWS = (*ATTRIBUTES, "binding", "mean", "whole")
 
 @dataclass(frozen=True)
 class Share:
-    """A mean over `n` pictures of a number from 0 to 1."""
+    """The mean over `n` pictures of a number from 0 to 1."""
 
     mean: float
     n: int
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Where the true share lies, with 95% confidence.
+        """The 95% confidence interval.
 
-        The numbers may lie between 0 and 1. They then scatter less than zeros and ones of the
-        same mean, so the interval is too wide rather than too narrow.
+        It is conservative for numbers other than 0 and 1: their variance is smaller than that
+        of zeros and ones of the same mean.
         """
         return wilson(self.mean, self.n)
 
     def as_data(self) -> dict[str, float]:
-        """For a JSON file."""
+        """As a dictionary for JSON."""
         low, high = self.interval
         return {"mean": self.mean, "low": low, "high": high, "n": self.n}
 
 
-Shares = dict[str, Share]  # by row; a row that nothing was judged on is missing
+Shares = dict[str, Share]  # by row; rows without any value are missing
 
 
 def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
-    r"""Wilson's score interval for a share $p$ of `n` trials; `z` = 1.96 for 95%. It never leaves [0, 1].
+    r"""Wilson's score interval within [0, 1] for a share $p$ of `n` trials; `z` = 1.96 is 95%.
 
     $$ \frac{1}{1 + z^2/n} \left( p + \frac{z^2}{2n}
        \pm z \sqrt{\frac{p(1-p)}{n} + \frac{z^2}{4n^2}} \right) $$
@@ -55,11 +56,11 @@ def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
     return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
-def counterparts(asked: Scene, seen: Scene) -> tuple[SceneObject | None, ...]:
-    """For every object asked for, the one seen that stands for it, or None.
+def match_objects(asked: Scene, seen: Scene) -> tuple[SceneObject | None, ...]:
+    """For each object asked for, the object in `seen` that it is matched with, or None.
 
-    It has the same kind or the same place, and stands for one only. Of all ways to pair them,
-    the one with the most right kinds counts, then places, then colours and sizes.
+    Matched objects have the same kind or the same place, and each is matched once. Of all
+    matchings, the one with the most right kinds is taken, then places, then colours and sizes.
     """
     n = len(asked.objects)
 
@@ -79,15 +80,15 @@ def counterparts(asked: Scene, seen: Scene) -> tuple[SceneObject | None, ...]:
     return max(filter(allowed, permutations([*seen.objects, *[None] * n], n)), key=agreement)
 
 
-def judge(asked: Scene, seen: Scene) -> dict[str, float]:
-    """Which rows of the report are right, from 0 to 1: of two objects one can be right and one wrong."""
+def compare_attributes(asked: Scene, seen: Scene) -> dict[str, float]:
+    """For each row of the report, how much is right: 0.5 if one of two objects is."""
     right = {
         "sky": float(asked.sky == seen.sky),
         "ground": float(asked.ground == seen.ground),
         "light": float(asked.light == seen.light),
         "count": float(len(asked.objects) == len(seen.objects)),
     }
-    pairs = list(zip(asked.objects, counterparts(asked, seen), strict=True))
+    pairs = list(zip(asked.objects, match_objects(asked, seen), strict=True))
     for name in ("kind", "colour", "place", "size"):
         if pairs:
             right[name] = sum(
@@ -97,11 +98,9 @@ def judge(asked: Scene, seen: Scene) -> dict[str, float]:
         "mean": sum(right.values()) / len(right),
         "whole": float(min(right.values()) == 1.0),
     }
-    kinds, colours = (
-        {thing.kind for thing in asked.objects},
-        {thing.colour for thing in asked.objects},
-    )
-    if len(kinds) == len(colours) == 2:  # only then can a colour go to the wrong object
+    kinds = {item.kind for item in asked.objects}
+    colours = {item.colour for item in asked.objects}
+    if len(kinds) == len(colours) == 2:  # otherwise colours cannot be on the wrong object
         summary["binding"] = float(right["kind"] == right["colour"] == 1.0)
     return right | summary
 
@@ -112,7 +111,7 @@ def share(values: Sequence[float | bool]) -> Share:
 
 
 def tally(asked: list[Scene], seen: list[Scene]) -> Shares:
-    """The mean of each row over the pictures it was judged on."""
-    judged = [judge(a, s) for a, s in zip(asked, seen, strict=True)]
-    values = {name: [right[name] for right in judged if name in right] for name in ROWS}
+    """The mean of each row over the pictures that have it."""
+    compared = [compare_attributes(a, s) for a, s in zip(asked, seen, strict=True)]
+    values = {name: [right[name] for right in compared if name in right] for name in ROWS}
     return {name: share(v) for name, v in values.items() if v}

@@ -39,7 +39,7 @@ SPACINGS = (*CURVES, "quadratic", "exponential")  # all that start at the highes
 EVALUATIONS = (5, 7, 10, 14, 20, 28, 40, 60, 100)
 COMPARED_AT = 20  # evaluations, for the spacings without a curve
 EXACT, EXACT_STEPS = "dpmpp_2m", 999  # through every level of the schedule
-CHECK = "unipc"  # with half as many steps: its distance to EXACT bounds the error of EXACT
+CHECK = "unipc"  # with half as many steps: its distance to EXACT shows how exact EXACT is
 
 
 def levels_to_zero(

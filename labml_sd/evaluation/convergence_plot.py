@@ -1,4 +1,4 @@
-r"""The distance to the exact solution over the network evaluations, a line for each sampler.
+r"""Plots the distance to the exact solution over the network evaluations, by sampler.
 
 Maps       rows of {sampler, spacing, evaluations, rms}  ->  PNG
 Tests      tests/evaluation/test_convergence_plot.py
@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# Colours that everybody tells apart, and a mark of its own for each besides.
-LOOKS = {
+# Colours that colour-blind readers can tell apart, and a different marker for each sampler.
+STYLES = {
     "ddim": ("#000000", "o", "-"),
-    "euler": ("#E69F00", "x", "--"),  # DDIM in other words: drawn over its line
+    "euler": ("#E69F00", "x", "--"),  # equals DDIM, so its line is dashed
     "plms": ("#009E73", "s", "-"),
     "lms": ("#56B4E9", "D", "-"),
     "heun": ("#CC79A7", "^", "-"),
@@ -24,36 +24,31 @@ TICKS = (5, 10, 20, 50, 100)
 
 
 def draw_convergence(rows: list[dict[str, Any]], spacings: Sequence[str], path: Path) -> None:
-    """Draw a log-log plot for each spacing. Without matplotlib there is a warning and no picture."""
+    """Write a log-log plot for each spacing. Only warns without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        warnings.warn(
-            "no plot of the samplers; for one: pip install 'labml_sd[train]'", stacklevel=2
+        message = (
+            "the errors are not plotted: matplotlib is missing; pip install 'labml_sd[train]'"
         )
+        warnings.warn(message, stacklevel=2)
         return
     figure = Figure(figsize=(5 * len(spacings), 5), dpi=120, layout="constrained")
     plots = figure.subplots(1, len(spacings), sharey=True, squeeze=False)[0]
     for spacing, axes in zip(spacings, plots, strict=True):
-        for name, (colour, mark, line) in LOOKS.items():
-            of_both = [r for r in rows if (r["sampler"], r["spacing"]) == (name, spacing)]
-            if of_both:
-                n_asked, distances = zip(
-                    *sorted((r["evaluations"], r["rms"]) for r in of_both), strict=True
-                )
-                axes.plot(
-                    n_asked,
-                    distances,
-                    line,
-                    color=colour,
-                    marker=mark,
-                    markersize=7,
-                    label=name,
-                )
+        for name, (colour, marker, line) in STYLES.items():
+            points = sorted(
+                (row["evaluations"], row["rms"])
+                for row in rows
+                if (row["sampler"], row["spacing"]) == (name, spacing)
+            )
+            if points:
+                style = {"color": colour, "marker": marker, "linestyle": line}
+                axes.plot(*zip(*points, strict=True), **style, markersize=7, label=name)
         axes.set(
             xscale="log",
             yscale="log",
-            xlabel="evaluations of the network",
+            xlabel="network evaluations",
             title=f"spacing {spacing}",
         )
         axes.set_xticks(TICKS, [str(n) for n in TICKS])

@@ -1,6 +1,6 @@
-r"""How much pictures of one prompt differ in what the prompt leaves open.
+r"""How much pictures of one prompt differ in what the prompt does not specify.
 
-Maps       what was read off pictures of short prompts  ->  mean distance, entropy of each open attribute
+Maps       readings of pictures of short prompts  ->  mean distance, entropy of each attribute
 Tests      tests/evaluation/test_diversity.py
 """
 
@@ -13,17 +13,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from labml_sd.evaluation.draw_and_read import SEED, Seen
+from labml_sd.evaluation.draw_and_read import SEED
 from labml_sd.evaluation.frechet import Axes
+from labml_sd.evaluation.probe import Readings
 from labml_sd.tiny.scenes import KINDS, Scene
 
 OPEN_PROMPTS = tuple(f"a {kind}" for kind in KINDS)
-"""They name a kind and nothing else."""
+"""Prompts that only name a kind."""
 OPEN = ("sky", "ground", "light", "colour", "place", "size")
 
 
 def pairwise_distance(points: Float[Tensor, "n d"]) -> float:
-    r"""Mean distance between two different points of a set of two or more.
+    r"""Mean distance between two different points of a set of at least two.
 
     $$ D = \frac{2}{n(n-1)} \sum_{i<j} |y_i - y_j| $$
     """
@@ -31,11 +32,11 @@ def pairwise_distance(points: Float[Tensor, "n d"]) -> float:
 
 
 def entropy(values: Sequence[str]) -> float:
-    r"""Bits of one value, from how often each occurs: 0 when all are alike, $\log_2 k$ for k equally often.
+    r"""Entropy of the distribution of values, in bits: $\log_2 k$ for k equally frequent ones.
 
     $$ H = -\sum_v p_v \log_2 p_v $$
 
-    Too low for few values: compare it only between equally many.
+    Biased downwards for few values: compare it only between sets of equal size.
     """
     return math.fsum(
         -n / len(values) * math.log2(n / len(values)) for n in Counter(values).values()
@@ -43,7 +44,7 @@ def entropy(values: Sequence[str]) -> float:
 
 
 def open_scenes(n: int) -> list[Scene]:
-    """`n` scenes drawn by code for each open prompt, prompt after prompt: what full diversity looks like."""
+    """For each open prompt, `n` scenes with that kind: the diversity of the training data."""
     scenes: list[Scene] = []
     for kind in KINDS:
         fitting = (
@@ -55,11 +56,11 @@ def open_scenes(n: int) -> list[Scene]:
     return scenes
 
 
-def diversity(seen: Seen, axes: Axes) -> dict[str, float]:
-    """Of pictures of the open prompts, equally many of each: distance, entropies in bits, and their mean.
+def diversity(seen: Readings, axes: Axes) -> dict[str, float]:
+    """Mean distance, mean entropy and the entropy of each attribute, averaged over the prompts.
 
-    Every number is a mean over the prompts. The distance is on `axes`, in their standard
-    deviations.
+    `seen` are readings of pictures of the open prompts, equally many for each, in order. The
+    distance is between features projected on `axes`, in units of their standard deviations.
     """
     n = len(seen.scenes) // len(OPEN_PROMPTS)
     points = torch.split(axes(seen.features), n)
@@ -77,10 +78,10 @@ def diversity(seen: Seen, axes: Axes) -> dict[str, float]:
 
 
 def open_attributes(scene: Scene, kind: str) -> dict[str, str]:
-    """The values of `OPEN`; those of the object are read off one of that kind, else they are "missing"."""
-    thing = next((vars(t) for t in scene.objects if t.kind == kind), {})
+    """The values of `OPEN`; those of an object are "missing" if none has that kind."""
+    item = next((vars(o) for o in scene.objects if o.kind == kind), {})
     flat = {"sky": scene.sky, "ground": scene.ground, "light": scene.light or "none"}
-    return flat | {name: thing.get(name, "missing") for name in OPEN[3:]}
+    return flat | {name: item.get(name, "missing") for name in OPEN[3:]}
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -1,11 +1,12 @@
-r"""Two edits measured: a negative prompt takes its object away, and image to image keeps less with strength.
+r"""Measures negative prompts and image to image.
 
-Maps       model, probe  ->  shares of pictures, with and without; a row for each strength
+Maps       model, probe  ->  shares of pictures with and without a negative prompt
+           model, probe  ->  for each strength how much is kept and how much follows the prompt
 Tests      tests/evaluation/test_edits.py
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import count, pairwise
 from typing import Any
 
@@ -14,9 +15,16 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from labml_sd.evaluation.compare_attributes import judge, share
-from labml_sd.evaluation.draw_and_read import SEED, Settings, as_images, drawn, read, rendered
-from labml_sd.evaluation.probe import Probe, look
+from labml_sd.evaluation.compare_attributes import compare_attributes, share
+from labml_sd.evaluation.draw_and_read import (
+    SEED,
+    SamplingSettings,
+    as_images,
+    draw_scenes,
+    generate,
+    read_batches,
+)
+from labml_sd.evaluation.probe import Probe, read_images
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline import img2img
 from labml_sd.tiny.drawing import draw_scene
@@ -24,30 +32,24 @@ from labml_sd.tiny.scenes import Light, Scene, Sky
 
 LIGHTS: dict[Sky, Light] = {"night": "moon", "day": "sun"}
 STRENGTHS = tuple(i / 10 for i in range(1, 11))
-CHANGED = (
-    "sky",
-    "ground",
-    "light",
-    "kind",
-    "colour",
-    "place",
-    "size",
-)  # all that two scenes can differ in
-_OTHERS = (
-    "sky",
-    "ground",
-    "kind",
-    "colour",
-)  # what a negative prompt about the light shall leave alone
+# All attributes in which two scenes of one object can differ.
+CHANGED = ("sky", "ground", "light", "kind", "colour", "place", "size")
+# The attributes that a negative prompt about the light should not change.
+_OTHERS = ("sky", "ground", "kind", "colour")
 
 
 def negative_prompts(
-    model: LatentDiffusion, probe: Probe, settings: Settings, n: int, *, progress: bool = True
+    model: LatentDiffusion,
+    probe: Probe,
+    settings: SamplingSettings,
+    n: int,
+    *,
+    progress: bool = True,
 ) -> dict[str, Any]:
-    """For each light, `n` prompts that leave it out, drawn without and with it as the negative prompt.
+    """For sun and moon, `n` prompts that do not mention it, without and with a negative prompt.
 
-    `shown` is the share of pictures with that light, `others` that of what was asked for. The
-    noise of both is the same.
+    `shown` is the share of pictures with that light, `others` the share of the other attributes
+    that are right. Both sets of pictures start from the same noise.
     """
     data: dict[str, Any] = {"n_prompts": n}
     with tqdm(
@@ -58,28 +60,23 @@ def negative_prompts(
                 replace(Scene.sample(SEED, i, n_objects=1), sky=sky, light=None)
                 for i in range(n)
             ]
-            captions = [
-                scene.caption() for scene in scenes
-            ]  # the canonical one is silent about no light
+            captions = [scene.caption() for scene in scenes]  # says nothing about the light
             row = {}
             for name, negative in (("without", ""), ("with", f"the {light}")):
-                pictures = drawn(
-                    model, captions, settings, negative_prompt=negative, told=bar.update
+                pictures = generate(
+                    model, captions, settings, negative_prompt=negative, on_progress=bar.update
                 )
-                seen = read(probe, pictures).scenes
-                right = [judge(a, s) for a, s in zip(scenes, seen, strict=True)]
+                seen = read_batches(probe, pictures).scenes
                 row[name] = {
                     "shown": share([s.light == light for s in seen]).as_data(),
-                    "others": share(
-                        [sum(r[o] for o in _OTHERS) / len(_OTHERS) for r in right]
-                    ).as_data(),
+                    "others": share(_agreement(scenes, seen, _OTHERS)).as_data(),
                 }
             data[light] = row
     return data
 
 
-def unlike(scene: Scene, number: int) -> Scene:
-    """A scene that differs from `scene`, a scene of one object, in everything that has a name."""
+def contradicting_scene(scene: Scene, number: int) -> Scene:
+    """A scene that differs from `scene`, which has one object, in every attribute."""
     for index in count(number * 10_000):
         other = Scene.sample(SEED + 2, index, n_objects=1)
         pairs = zip(scene.attributes().values(), other.attributes().values(), strict=True)
@@ -89,16 +86,21 @@ def unlike(scene: Scene, number: int) -> Scene:
 
 
 def strengths(
-    model: LatentDiffusion, probe: Probe, settings: Settings, n: int, *, progress: bool = True
+    model: LatentDiffusion,
+    probe: Probe,
+    settings: SamplingSettings,
+    n: int,
+    *,
+    progress: bool = True,
 ) -> dict[str, Any]:
-    """`n` drawn scenes, each made into one that is unlike it, at every strength.
+    """Edit `n` drawn scenes at every strength, with prompts that contradict all of the scene.
 
-    `kept` is the share of the source's attributes that are still there, `shown` that of the
-    prompt's, and `rms` how far the pixels moved, in grey levels.
+    `kept` is the share of the scene's attributes that remain, `shown` the share of the prompt's
+    attributes, `rms` the change of the pixels in grey levels.
     """
     sources = [Scene.sample(SEED, i, n_objects=1) for i in range(n)]
-    targets = [unlike(scene, i) for i, scene in enumerate(sources)]
-    before = torch.cat(list(rendered(sources, model.config.image_size)))
+    targets = [contradicting_scene(scene, i) for i, scene in enumerate(sources)]
+    before = torch.cat(list(draw_scenes(sources, model.config.image_size)))
     rows = []
     with tqdm(
         total=n * len(STRENGTHS), desc="strengths", disable=not progress, dynamic_ncols=True
@@ -107,34 +109,41 @@ def strengths(
             pictures = []
             for i, (source, target) in enumerate(zip(sources, targets, strict=True)):
                 pictures += img2img(
-                    model, target.caption(full=True), draw_scene(source, model.config.image_size),
-                    strength=strength, seed=i, steps=settings.steps, sampler=settings.sampler,
-                    guidance_scale=settings.guidance_scale, progress=False,
-                )  # fmt: skip
+                    model,
+                    target.caption(full=True),
+                    draw_scene(source, model.config.image_size),
+                    strength=strength,
+                    seed=i,
+                    progress=False,
+                    **asdict(settings),
+                )
                 bar.update()
             after = as_images(pictures)
-            seen = look(probe, after).scenes
+            seen = read_images(probe, after).scenes
             rows.append({
                 "strength": strength,
-                "kept": share(_agreement(sources, seen)).as_data(),
-                "shown": share(_agreement(targets, seen)).as_data(),
+                "kept": share(_agreement(sources, seen, CHANGED)).as_data(),
+                "shown": share(_agreement(targets, seen, CHANGED)).as_data(),
                 "rms": rms(before, after),
             })  # fmt: skip
     return {"n_pictures": n, "rows": rows, "setbacks": setbacks(rows)}
 
 
-def _agreement(asked: Sequence[Scene], seen: Sequence[Scene]) -> list[float]:
-    judged = [judge(a, s) for a, s in zip(asked, seen, strict=True)]
-    return [sum(right[name] for name in CHANGED) / len(CHANGED) for right in judged]
+def _agreement(
+    asked: Sequence[Scene], seen: Sequence[Scene], attributes: Sequence[str]
+) -> list[float]:
+    """For each pair of scenes, the share of the attributes that are right."""
+    compared = [compare_attributes(a, s) for a, s in zip(asked, seen, strict=True)]
+    return [sum(right[name] for name in attributes) / len(attributes) for right in compared]
 
 
 def rms(x: Float[Tensor, "n 3 h w"], y: Float[Tensor, "n 3 h w"]) -> float:
-    r"""$127.5 \sqrt{\mathrm{mean}\,(x - y)^2}$: the difference of pictures in grey levels."""
+    r"""Root mean square difference in grey levels: $127.5 \sqrt{\mathrm{mean}\,(x - y)^2}$."""
     return 127.5 * float((x - y).double().square().mean().sqrt())
 
 
 def setbacks(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """How far each column of the strengths' table ever goes the wrong way; 0 where it is monotonic."""
+    """For each column of the table of strengths its largest step in the wrong direction."""
     return {
         "kept": setback([row["kept"]["mean"] for row in rows], rising=False),
         "shown": setback([row["shown"]["mean"] for row in rows], rising=True),
@@ -143,7 +152,7 @@ def setbacks(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 
 def setback(values: Sequence[float], *, rising: bool) -> float:
-    r"""The largest step in the wrong direction, for values that should rise or fall.
+    r"""The largest step in the wrong direction, 0 for values that rise or fall monotonically.
 
     $$ \max(0, \max_i\, \pm (v_i - v_{i+1})) $$
     """

@@ -1,63 +1,65 @@
-r"""Does the picture show what the prompt says? Measured by the probe, over many prompts.
+r"""Measures whether pictures show what their prompts say.
 
-Maps       model, probe (, CLIP)  ->  share of right attributes, CLIP score, PSNR, Frechet distance
+Maps       model, probe (, CLIP)  ->  shares of right attributes, CLIP score, PSNR, Frechet
+           distance
 Tests      tests/evaluation/test_evaluate.py
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from tqdm.auto import tqdm
 
-from labml_sd.evaluation.clip_score import ClipReader, clip_scores
+from labml_sd.evaluation.clip_score import ClipScorer, clip_scores
 from labml_sd.evaluation.compare_attributes import Shares, tally
 from labml_sd.evaluation.draw_and_read import (
     GROUPS,
     SEED,
-    Seen,
-    Settings,
-    drawn,
+    SamplingSettings,
+    draw_scenes,
     eight_bit,
-    read,
-    rendered,
-    scenes_of,
+    generate,
+    read_batches,
+    sample_scenes,
 )
 from labml_sd.evaluation.dtypes import psnr
 from labml_sd.evaluation.frechet import Axes, frechet_distance, principal_axes
-from labml_sd.evaluation.probe import Probe
+from labml_sd.evaluation.probe import Probe, Readings
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.tiny.scenes import Scene
 
-N_AXES = 16  # of the probe's 256 features' space: a thousand pictures fix 16 means and 136 covariances well
-N_FOR_AXES = 1024  # scenes that the axes are measured on
+N_AXES = 16  # of the probe's 256 features: 1,000 pictures determine 16 means, 136 covariances
+N_FOR_AXES = 1024  # scenes from which the axes are computed
 
 
 def scene_axes(probe: Probe, size: int) -> Axes:
-    """The axes in which drawn scenes differ most, to the probe. The same for every model."""
+    """The principal axes of the probe's features of drawn scenes, the same for every model."""
     scenes = [
         Scene.sample(SEED + 3, index, n_objects=1 + index % 2) for index in range(N_FOR_AXES)
     ]
-    return principal_axes(read(probe, rendered(scenes, size)).features, N_AXES)
+    return principal_axes(read_batches(probe, draw_scenes(scenes, size)).features, N_AXES)
 
 
 def evaluate(
     model: LatentDiffusion,
     probe: Probe,
     axes: Axes,
-    settings: Settings,
+    settings: SamplingSettings,
     *,
     n_prompts: int,
-    clip: ClipReader | None = None,
+    clip: ClipScorer | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Draw `n_prompts` of every group, read the pictures, and compare. `probe` is trained.
+    """Generate pictures of `n_prompts` prompts of each group, read them, and compare.
 
-    A function of its arguments: scenes and noise are fixed. Raises GenerationError for
-    impossible settings.
+    Deterministic: scenes and noise are fixed. Raises GenerationError for invalid settings.
     """
     size = model.config.image_size
-    asked = {g: scenes_of(SEED, n_prompts, *kind) for g, kind in GROUPS.items()}
+    asked = {g: sample_scenes(SEED, n_prompts, *kind) for g, kind in GROUPS.items()}
     captions = {
         g: [scene.caption(full=True) for scene in scenes] for g, scenes in asked.items()
     }
@@ -66,10 +68,10 @@ def evaluate(
     )
     with bar:
         seen = {
-            g: read(probe, drawn(model, c, settings, told=bar.update), clip)
+            g: read_batches(probe, generate(model, c, settings, on_progress=bar.update), clip)
             for g, c in captions.items()
         }
-    by_code = {g: read(probe, rendered(asked[g], size), clip) for g in GROUPS}
+    by_code = {g: read_batches(probe, draw_scenes(asked[g], size), clip) for g in GROUPS}
     return {
         "n_prompts": n_prompts,
         "groups": {g: _data(tally(asked[g], seen[g].scenes)) for g in GROUPS},
@@ -80,18 +82,27 @@ def evaluate(
 
 
 def frechet(
-    probe: Probe, axes: Axes, seen: dict[str, Seen], by_code: dict[str, Seen], n: int, size: int
+    probe: Probe,
+    axes: Axes,
+    seen: dict[str, Readings],
+    by_code: dict[str, Readings],
+    n: int,
+    size: int,
 ) -> dict[str, Any]:
-    """Pictures of the usual prompts against as many other drawn scenes; `floor`: drawn scenes instead."""
-    usual = {g: kind for g, kind in GROUPS.items() if kind[0] == "train"}
+    """Distance of the pictures of the training split to as many other scenes drawn by code.
+
+    `floor` is the same distance for scenes drawn by code in place of the model's pictures.
+    """
+    trained = {g: kind for g, kind in GROUPS.items() if kind[0] == "train"}
     others = [
-        read(probe, rendered(scenes_of(SEED + 1, n, *kind), size)).features
-        for kind in usual.values()
+        read_batches(probe, draw_scenes(sample_scenes(SEED + 1, n, *kind), size)).features
+        for kind in trained.values()
     ]
     reference = axes(torch.cat(others))
 
-    def distance(what: dict[str, Seen]) -> float:
-        return frechet_distance(axes(torch.cat([what[g].features for g in usual])), reference)
+    def distance(readings: dict[str, Readings]) -> float:
+        features = torch.cat([readings[g].features for g in trained])
+        return frechet_distance(axes(features), reference)
 
     return {
         "distance": distance(seen),
@@ -102,40 +113,44 @@ def frechet(
 
 
 def round_trip(model: LatentDiffusion, probe: Probe, n: int) -> dict[str, Any]:
-    """The probe on `n` fresh scenes, on their round trips through the autoencoder, and the PSNR in dB.
+    """What the autoencoder preserves of `n` scenes: attributes before and after, and PSNR.
 
-    `psnr` is the mean of the pictures' own, `psnr_pooled` that of their mean square error,
-    which is lower.
+    `psnr` is the mean of the PSNRs in dB, `psnr_pooled` the PSNR of the mean square error of
+    all pictures, which is lower.
     """
     scenes = [Scene.sample(SEED, index) for index in range(n)]
-    before, after, decibels = [], [], []
-    for images in rendered(scenes, model.config.image_size):
-        with torch.inference_mode():
-            decoded = eight_bit(model.decode_latent(model.encode_image(images)).cpu())
-        before += read(probe, [images]).scenes
-        after += read(probe, [decoded]).scenes
-        decibels += [psnr(a, b) for a, b in zip(decoded, images, strict=True)]
+    decibels: list[float] = []
+
+    def reconstructed() -> Iterator[Float[Tensor, "b 3 h w"]]:
+        for images in draw_scenes(scenes, model.config.image_size):
+            with torch.inference_mode():
+                decoded = eight_bit(model.decode_latent(model.encode_image(images)).cpu())
+            decibels.extend(psnr(a, b) for a, b in zip(decoded, images, strict=True))
+            yield decoded
+
+    before = read_batches(probe, draw_scenes(scenes, model.config.image_size))
+    after = read_batches(probe, reconstructed())
     return {
-        "drawn by code": _data(tally(scenes, before)),
-        "after the autoencoder": _data(tally(scenes, after)),
+        "drawn by code": _data(tally(scenes, before.scenes)),
+        "after the autoencoder": _data(tally(scenes, after.scenes)),
         "psnr": math.fsum(decibels) / n,
         "psnr_pooled": -10 * math.log10(math.fsum(10 ** (-d / 10) for d in decibels) / n),
     }
 
 
 def _clip(
-    clip: ClipReader,
+    clip: ClipScorer,
     captions: dict[str, list[str]],
-    seen: dict[str, Seen],
-    by_code: dict[str, Seen],
+    seen: dict[str, Readings],
+    by_code: dict[str, Readings],
 ) -> dict[str, Any]:
     """The scores of each group's pictures, and of the same scenes drawn by code."""
     scores = {}
-    for group, words in captions.items():
-        directions = clip.of_captions(words)
-        drawn_by = {"model": seen[group].directions, "code": by_code[group].directions}
+    for group, texts in captions.items():
+        embedded = clip.embed_captions(texts)
+        images = {"model": seen[group].clip, "code": by_code[group].clip}
         scores[group] = {
-            who: clip_scores(directions, d) for who, d in drawn_by.items() if d is not None
+            source: clip_scores(embedded, x) for source, x in images.items() if x is not None
         }
     return scores
 

@@ -1,4 +1,4 @@
-r"""The evaluation in parts, each kept as soon as it is measured.
+r"""Runs the parts of the evaluation and saves each as soon as it is measured.
 
 Maps       model, probe (, CLIP)  ->  evaluation.json and evaluation.md in the run's folder
 Tests      tests/evaluation/test_measure.py
@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from labml_sd.evaluation.clip_score import ClipReader
+from labml_sd.evaluation.clip_score import ClipScorer
 from labml_sd.evaluation.convergence import CURVES, convergence
 from labml_sd.evaluation.convergence_plot import draw_convergence
-from labml_sd.evaluation.draw_and_read import Settings
+from labml_sd.evaluation.draw_and_read import SamplingSettings
 from labml_sd.evaluation.dtypes import dtypes, in_dtype
 from labml_sd.evaluation.edits import negative_prompts, strengths
 from labml_sd.evaluation.evaluate import evaluate, scene_axes
@@ -23,10 +23,10 @@ from labml_sd.evaluation.probe import Probe
 from labml_sd.evaluation.repainting import repainting
 from labml_sd.evaluation.report import markdown
 from labml_sd.evaluation.results import (
-    Rows,
-    kept_rows,
-    machine,
+    RowCache,
+    describe_device,
     results_of,
+    row_cache,
     write_results,
     write_text,
 )
@@ -41,93 +41,74 @@ PLOT = "sampler_error.png"  # of the part convergence
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """All that the parts need. `n_prompts` is for each kind of prompt; dearer parts take a share of it."""
+    """What all parts need. `n_prompts` is for each group; expensive parts use a share of it."""
 
     model: LatentDiffusion
     probe: Probe
-    settings: Settings
+    settings: SamplingSettings
     n_prompts: int = 500
-    clip: ClipReader | None = None
-    full_precision: bool = False  # no bfloat16 for sweeps and edits, even where it is fast
+    clip: ClipScorer | None = None
+    full_precision: bool = False  # no bfloat16 for sweeps and edits
     progress: bool = True
-    rows: Rows = field(default_factory=Rows)  # of a part that was not finished
+    rows: RowCache = field(default_factory=RowCache)  # rows of an unfinished part
 
     @property
-    def quick(self) -> LatentDiffusion:
-        """The model for sweeps and edits: in bfloat16 where this machine multiplies that faster."""
+    def fast_model(self) -> LatentDiffusion:
+        """The model in bfloat16 where that is faster, unless `full_precision`."""
         narrow = fast_bfloat16(self.model.device) and not self.full_precision
         return in_dtype(self.model, torch.bfloat16) if narrow else self.model
 
     def share(self, divisor: int, at_least: int = 1) -> int:
-        """A share of the prompts."""
+        """A share of `n_prompts`."""
         return max(at_least, self.n_prompts // divisor)
 
 
 def accuracy(m: Measurement) -> dict[str, Any]:
-    """What the model shows of what it is asked for."""
+    """How often pictures show what their prompts say."""
     axes = scene_axes(m.probe, m.model.config.image_size)
     return evaluate(
-        m.model,
-        m.probe,
-        axes,
-        m.settings,
-        n_prompts=m.n_prompts,
-        clip=m.clip,
-        progress=m.progress,
-    ) | _drawn_in(m.model)
+        m.model, m.probe, axes, m.settings,
+        n_prompts=m.n_prompts, clip=m.clip, progress=m.progress,
+    )  # fmt: skip
 
 
 def sweep(m: Measurement) -> dict[str, Any]:
-    """Guidance, steps, samplers."""
-    model, axes = m.quick, scene_axes(m.probe, m.model.config.image_size)
+    """Accuracy and diversity by guidance scale, steps and sampler."""
+    axes = scene_axes(m.probe, m.model.config.image_size)
     return sweeps(
-        model,
-        m.probe,
-        axes,
-        m.settings,
-        n_prompts=m.share(5),
-        n_open=m.share(62, 2),
-        progress=m.progress,
-    ) | _drawn_in(model)
+        m.model, m.probe, axes, m.settings,
+        n_prompts=m.share(5), n_open=m.share(62, 2), progress=m.progress,
+    )  # fmt: skip
 
 
 def edits(m: Measurement) -> dict[str, Any]:
     """Negative prompts, image to image, in-painting."""
-    model = m.quick
+    about, progress = (m.model, m.probe, m.settings), m.progress
     return {
-        "negative": negative_prompts(
-            model, m.probe, m.settings, m.share(5), progress=m.progress
-        ),
-        "strength": strengths(model, m.probe, m.settings, m.share(10), progress=m.progress),
-        "inpaint": repainting(model, m.probe, m.settings, m.share(5), progress=m.progress),
-    } | _drawn_in(model)
+        "negative": negative_prompts(*about, m.share(5), progress=progress),
+        "strength": strengths(*about, m.share(10), progress=progress),
+        "inpaint": repainting(*about, m.share(5), progress=progress),
+    }
 
 
 def precision(m: Measurement) -> dict[str, Any]:
-    """The narrow types against float32."""
-    return dtypes(m.model, m.settings, m.share(31), progress=m.progress) | _drawn_in(m.model)
+    """float16 and bfloat16 against float32."""
+    return dtypes(m.model, m.settings, m.share(31), progress=m.progress)
 
 
 def samplers(m: Measurement) -> dict[str, Any]:
-    """Every sampler at several step counts, and what is there for guidance besides its scale."""
-    model, axes = m.quick, scene_axes(m.probe, m.model.config.image_size)
+    """Every sampler at several step counts, and the variants of guidance."""
+    axes = scene_axes(m.probe, m.model.config.image_size)
     return sampler_grid(
-        model,
-        m.probe,
-        axes,
-        m.rows,
-        n_prompts=m.share(25),
-        n_open=m.share(125, 2),
-        progress=m.progress,
-    ) | _drawn_in(model)
+        m.model, m.probe, axes, m.rows,
+        n_prompts=m.share(25), n_open=m.share(125, 2), progress=m.progress,
+    )  # fmt: skip
 
 
 def converge(m: Measurement) -> dict[str, Any]:
-    """Samplers that draw no noise against the exact solution; in the model's own type."""
-    prompts = m.share(156, 2)
-    return convergence(
-        m.model, _scale(m), m.rows, n_prompts=prompts, progress=m.progress
-    ) | _drawn_in(m.model)
+    """Deterministic samplers against the exact solution."""
+    n_prompts = m.share(156, 2)
+    return convergence(m.model, _scale(m), m.rows, n_prompts=n_prompts, progress=m.progress)
 
 
 PARTS: dict[str, Callable[[Measurement], dict[str, Any]]] = {
@@ -138,13 +119,14 @@ PARTS: dict[str, Callable[[Measurement], dict[str, Any]]] = {
     "samplers": samplers,
     "convergence": converge,
 }
+IN_FAST_DTYPE = ("sweeps", "edits", "samplers")  # measured with `fast_model`
 
 
 def measure(m: Measurement, parts: Sequence[str], folder: Path) -> str:
-    """Measure the parts one after the other; return the report of all that the folder has of this model.
+    """Measure the parts in order; return the report of everything measured of this model.
 
-    Both files are written after every part, whole: Ctrl-C loses the part it interrupts, and
-    nothing else. Of the parts `samplers` and `convergence` it loses only the setting in hand.
+    Both files are written after every part, so Ctrl-C loses only the current part, or of the
+    parts `samplers` and `convergence` only the current setting.
     """
     results = results_of(folder, m.model)
     usual = {
@@ -154,8 +136,13 @@ def measure(m: Measurement, parts: Sequence[str], folder: Path) -> str:
     }
     for name in parts:
         started = time.monotonic()
-        part = PARTS[name](replace(m, rows=kept_rows(folder, results, name)))
-        about = {"settings": usual, "machine": machine(m.model.device)}
+        model = m.fast_model if name in IN_FAST_DTYPE else m.model
+        part = PARTS[name](replace(m, model=model, rows=row_cache(folder, results, name)))
+        about = {
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "settings": usual,
+            "machine": describe_device(m.model.device),
+        }
         part |= about | {"seconds": time.monotonic() - started}
         unfinished = {k: v for k, v in results.get("unfinished", {}).items() if k != name}
         results = results | {"parts": results["parts"] | {name: part}, "unfinished": unfinished}
@@ -167,13 +154,6 @@ def measure(m: Measurement, parts: Sequence[str], folder: Path) -> str:
 
 
 def _scale(m: Measurement) -> float:
-    """The scale that is used."""
-    return (
-        m.model.config.guidance_scale
-        if m.settings.guidance_scale is None
-        else m.settings.guidance_scale
-    )
-
-
-def _drawn_in(model: LatentDiffusion) -> dict[str, str]:
-    return {"dtype": str(model.dtype).removeprefix("torch.")}
+    """The guidance scale of the settings, or else the model's default."""
+    scale = m.settings.guidance_scale
+    return m.model.config.guidance_scale if scale is None else scale

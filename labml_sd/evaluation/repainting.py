@@ -1,12 +1,13 @@
-r"""In-painting measured: an object is masked, and another is asked for in its place.
+r"""Measures in-painting: an object is masked, and the prompt asks for another in its place.
 
-Maps       model, probe  ->  share of cases with the new kind, with its colour; the jump across the border
+Maps       model, probe  ->  shares of pictures with the new kind and its colour
+           model, probe  ->  the jump of the pixels across the border of the mask
 Tests      tests/evaluation/test_repainting.py
 """
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import count, islice
 from typing import Any
 
@@ -17,8 +18,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from labml_sd.evaluation.compare_attributes import share
-from labml_sd.evaluation.draw_and_read import SEED, Settings, as_images, eight_bit
-from labml_sd.evaluation.probe import Probe, look
+from labml_sd.evaluation.draw_and_read import SEED, SamplingSettings, as_images, eight_bit
+from labml_sd.evaluation.probe import Probe, read_images
 from labml_sd.images.tensors import mask_to_tensor
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline import inpaint
@@ -27,13 +28,13 @@ from labml_sd.tiny.scenes import COLOURS, HELD_OUT, Kind, Scene
 from labml_sd.training.data import scene_image
 
 ON_LAND: tuple[Kind, ...] = ("house", "tree", "car", "cat")
-"""They stand in the same spot. A balloon does not, and a boat has nothing to change places with."""
+"""Kinds that can replace one another: a balloon is higher up, and only a boat is on the sea."""
 MARGIN = 2  # pixels around both objects
 
 
 @dataclass(frozen=True)
 class Case:
-    """A scene of one object, the same scene with another object there, and the box that holds both."""
+    """A scene of one object, the scene with another object, and a mask around both objects."""
 
     source: Scene
     target: Scene
@@ -41,23 +42,21 @@ class Case:
 
 
 def cases(size: int) -> Iterator[Case]:
-    """An endless row of cases, on pictures of `size` pixels."""
+    """Endless different cases, for pictures of `size` pixels."""
     for index in count():
         source = Scene.sample(SEED, index, n_objects=1)
-        (thing,) = source.objects
-        if thing.kind not in ON_LAND:
+        (old,) = source.objects
+        if old.kind not in ON_LAND:
             continue
         rng = random.Random(f"repaint {index}")
-        pairs = [
-            (k, c) for k in ON_LAND for c in COLOURS if k != thing.kind and c != thing.colour
-        ]
+        pairs = [(k, c) for k in ON_LAND for c in COLOURS if k != old.kind and c != old.colour]
         kind, colour = rng.choice([pair for pair in pairs if pair not in HELD_OUT])
-        target = replace(source, objects=(replace(thing, kind=kind, colour=colour),))
+        target = replace(source, objects=(replace(old, kind=kind, colour=colour),))
         yield Case(source, target, box_mask(draw_scene(source, size), draw_scene(target, size)))
 
 
 def box_mask(before: Image.Image, after: Image.Image) -> Image.Image:
-    """White in the smallest box with every pixel in which two pictures differ, and in a margin around it."""
+    """White in the box around all pixels in which two pictures differ, with a margin."""
     box = ImageChops.difference(before, after).getbbox()
     mask = Image.new("L", before.size, 0)
     if box is not None:
@@ -69,11 +68,11 @@ def box_mask(before: Image.Image, after: Image.Image) -> Image.Image:
 
 
 def border_jump(image: Float[Tensor, "3 h w"], inside: Bool[Tensor, "h w"]) -> float:
-    r"""Mean difference between neighbours of which one is inside and one is outside, in grey levels.
+    r"""Mean difference of neighbouring pixels across the border of a mask, in grey levels.
 
     $$ J = \frac{127.5}{|B|} \sum_{(p, q) \in B} \tfrac{1}{3} |x_p - x_q|_1 $$
 
-    B: all pairs of pixels side by side, or one above the other, across the border of the mask.
+    B: all horizontal and vertical pairs of neighbours of which one is inside the mask.
     """
     across = (image.diff(dim=2).abs().mean(dim=0), inside[:, 1:] != inside[:, :-1])
     down = (image.diff(dim=1).abs().mean(dim=0), inside[1:] != inside[:-1])
@@ -82,56 +81,58 @@ def border_jump(image: Float[Tensor, "3 h w"], inside: Bool[Tensor, "h w"]) -> f
 
 
 def repainting(
-    model: LatentDiffusion, probe: Probe, settings: Settings, n: int, *, progress: bool = True
+    model: LatentDiffusion,
+    probe: Probe,
+    settings: SamplingSettings,
+    n: int,
+    *,
+    progress: bool = True,
 ) -> dict[str, Any]:
-    """`n` cases: is the new kind there, is its colour, and how much does the border of the mask show?
+    """The shares of `n` cases with the new kind and its colour, and the jump at the border.
 
-    `masked` is the share of the picture that is painted anew; `seams` says what `seam` holds.
+    `masked` is the share of the picture that is repainted; for `seam` see `seams`.
     """
     size = model.config.image_size
-    todo = list(islice(cases(size), n))
+    measured = list(islice(cases(size), n))
     pictures: list[Image.Image] = []
-    for i, case in enumerate(
-        tqdm(todo, desc="in-painting", disable=not progress, dynamic_ncols=True)
-    ):
+    bar = tqdm(measured, desc="in-painting", disable=not progress, dynamic_ncols=True)
+    for seed, case in enumerate(bar):
+        prompt, image = case.target.caption(full=True), draw_scene(case.source, size)
         pictures += inpaint(
-            model, case.target.caption(full=True), draw_scene(case.source, size), case.mask, seed=i,
-            steps=settings.steps, sampler=settings.sampler, guidance_scale=settings.guidance_scale,
-            progress=False,
-        )  # fmt: skip
+            model, prompt, image, case.mask, seed=seed, progress=False, **asdict(settings)
+        )
     images = as_images(pictures)
-    seen = look(probe, images).scenes
-    wanted = [case.target.objects[0] for case in todo]
-    found = [
-        next((t for t in s.objects if t.place == w.place), None)
-        for s, w in zip(seen, wanted, strict=True)
+    pairs = [
+        (target, next((o for o in scene.objects if o.place == target.place), None))
+        for case, scene in zip(measured, read_images(probe, images).scenes, strict=True)
+        for target in case.target.objects
     ]
-    pairs = list(zip(wanted, found, strict=True))
-    kind = [f is not None and f.kind == w.kind for w, f in pairs]
-    colour = [f is not None and f.colour == w.colour for w, f in pairs]
-    inside = [mask_to_tensor(case.mask)[0, 0] > 0 for case in todo]
+    kind = [found is not None and found.kind == target.kind for target, found in pairs]
+    colour = [found is not None and found.colour == target.colour for target, found in pairs]
+    inside = [mask_to_tensor(case.mask)[0, 0] > 0 for case in measured]
     return {
         "n_cases": n,
         "kind": share(kind).as_data(),
         "colour": share(colour).as_data(),
         "both": share([k and c for k, c in zip(kind, colour, strict=True)]).as_data(),
         "masked": float(torch.stack(inside).double().mean()),
-        "seam": seams(model, todo, images),
+        "seam": seams(model, measured, images),
     }
 
 
 @torch.inference_mode()
 def seams(
-    model: LatentDiffusion, todo: Sequence[Case], painted: Float[Tensor, "n 3 h w"]
+    model: LatentDiffusion, measured: Sequence[Case], painted: Float[Tensor, "n 3 h w"]
 ) -> dict[str, float]:
-    """The mean `border_jump` of pictures, of the target drawn by code, and of its round trip in the mask.
+    """The mean `border_jump` of the pictures, of the targets, and of their reconstructions.
 
-    Outside the mask all three are the source. So the round trip shows how much of the seam the
-    autoencoder makes, which the U-Net cannot help.
+    `painted`: the in-painted pictures. `drawn by code`: the targets. `round trip`: the targets,
+    inside the mask reconstructed by the autoencoder, which shows its share of the seam. Outside
+    the mask all three equal the source.
     """
     size = painted.shape[-1]
-    drawn = torch.stack([scene_image(case.target, size) for case in todo])
-    inside = torch.stack([mask_to_tensor(case.mask)[0, 0] > 0 for case in todo])
+    drawn = torch.stack([scene_image(case.target, size) for case in measured])
+    inside = torch.stack([mask_to_tensor(case.mask)[0, 0] > 0 for case in measured])
     decoded = [
         eight_bit(model.decode_latent(model.encode_image(image[None])).float().cpu())
         for image in drawn
@@ -139,6 +140,7 @@ def seams(
     pasted = torch.where(inside[:, None], torch.cat(decoded), drawn)
     sets = {"painted": painted, "round trip": pasted, "drawn by code": drawn}
     return {
-        name: sum(border_jump(x, m) for x, m in zip(images, inside, strict=True)) / len(todo)
+        name: sum(border_jump(x, m) for x, m in zip(images, inside, strict=True))
+        / len(measured)
         for name, images in sets.items()
     }

@@ -1,4 +1,4 @@
-r"""The results of an evaluation as a Markdown text.
+r"""The results of an evaluation as Markdown.
 
 Maps       the dictionary of evaluation.json  ->  Markdown
 Tests      tests/evaluation/test_report.py
@@ -25,24 +25,24 @@ Json = dict[str, Any]
 
 
 def markdown(results: Json) -> str:
-    """Everything that was measured, a section for each part."""
+    """The whole report, a section for each part that was measured."""
     model = results["model"]
     sections = [
-        f"# What {model['name']} shows of what it is asked for",
+        f"# Evaluation of the {model['name']} model",
         f"Weights {model['weights']}.",
     ]
     return "\n\n".join([*sections, *body(results), *sampler_sections(results)]) + "\n"
 
 
 def body(results: Json) -> list[str]:
-    """The sections of the model card, without a title."""
+    """The sections that the model card contains too."""
     makers = {"accuracy": accuracy, "sweeps": sweeps, "edits": edits, "precision": precision}
     return sections_of(makers, results["parts"])
 
 
 def accuracy(part: Json) -> list[str]:
-    """Attributes, the autoencoder, the distance, the CLIP score."""
-    trip, far = part["autoencoder"], part["frechet"]
+    """Attributes, autoencoder, Frechet distance, CLIP score."""
+    n, trip, frechet = part["n_prompts"], part["autoencoder"], part["frechet"]
     columns = part["groups"] | {
         name: trip[name] for name in ("drawn by code", "after the autoencoder")
     }
@@ -50,15 +50,14 @@ def accuracy(part: Json) -> list[str]:
         [name, *(percent(shares.get(name)) for shares in columns.values())] for name in ROWS
     ]
     return [
-        "## How often it is right",
-        f"{part['n_prompts']} prompts of each kind (scenes of seed {SEED}), {_settings(part)}.",
+        "## Accuracy by attribute",
+        f"{n} prompts of each kind (scenes of seed {SEED}), {_settings(part)}.",
         table(["", *columns], rows),
         ACCURACY,
-        f"Autoencoder: PSNR {trip['psnr']:.2f} dB, the mean over {part['n_prompts']} fresh scenes; "
-        f"{trip['psnr_pooled']:.2f} dB of their mean square error.",
-        f"Fréchet distance: {far['distance']:.3f}; drawn scenes instead of the model's pictures: "
-        f"{far['floor']:.3f}. "
-        + FRECHET.format(n_axes=far["n_axes"], n_pictures=far["n_pictures"]),
+        f"Autoencoder: PSNR {trip['psnr']:.2f} dB, the mean over {n} new scenes; "
+        f"{trip['psnr_pooled']:.2f} dB from their mean square error.",
+        f"Fréchet distance: {frechet['distance']:.3f}, for scenes drawn by code "
+        f"{frechet['floor']:.3f}. {FRECHET.format(**frechet)}",
         *_clip(part["clip"]),
     ]
 
@@ -66,11 +65,11 @@ def accuracy(part: Json) -> list[str]:
 def _clip(scores: Json | None) -> list[str]:
     if scores is None:
         return [NO_CLIP]
-    head = ["CLIP score", "its own caption", "another caption"]
+    head = ["CLIP score", "own caption", "another caption"]
     rows = []
     for group, by in scores.items():
-        for who, name in (("model", group), ("code", f"{group}, drawn by code")):
-            s = by[who]
+        for source, name in (("model", group), ("code", f"{group}, drawn by code")):
+            s = by[source]
             rows.append(
                 [name, f"{s['own']:.3f} ± {1.96 * s['error']:.3f}", f"{s['other']:.3f}"]
             )
@@ -78,7 +77,7 @@ def _clip(scores: Json | None) -> list[str]:
 
 
 def sweeps(part: Json) -> list[str]:
-    """A table for each thing that is varied."""
+    """A table for each setting that is varied."""
     texts = ["## Guidance, steps and samplers"]
     varied = {"guidance": "guidance_scale", "steps": "steps", "sampler": "sampler"}
     for name, key in varied.items():
@@ -90,20 +89,16 @@ def sweeps(part: Json) -> list[str]:
         if name == "guidance":
             head += ["distance", "entropy, bits"]
             rows = [
-                [*row, *_diverse(data)]
+                [*row, *_diversity(data)]
                 for row, data in zip(rows, part["rows"][name], strict=True)
             ]
-            rows.append(["drawn by code", "-", "-", *_diverse(part["drawn by code"])])
+            rows.append(["drawn by code", "-", "-", *_diversity(part["drawn by code"])])
         texts.append(table(head, rows))
-    counts = {
-        "n_prompts": part["n_prompts"],
-        "n_open": part["n_open"],
-        "settings": _settings(part),
-    }
-    return [*texts, SWEEPS.format(**counts)]
+    about = {name: part[name] for name in ("n_prompts", "n_open")}
+    return [*texts, SWEEPS.format(**about, settings=_settings(part))]
 
 
-def _diverse(row: Json) -> list[str]:
+def _diversity(row: Json) -> list[str]:
     return [f"{row['distance']:.2f}", f"{row['entropy']:.2f}"]
 
 
@@ -112,7 +107,7 @@ def _value(value: object) -> str:
 
 
 def edits(part: Json) -> list[str]:
-    """Negative prompts, strengths, in-painting."""
+    """Negative prompts, image to image, in-painting."""
     return [
         "## Edits",
         f"With {_settings(part)}.",
@@ -124,70 +119,46 @@ def edits(part: Json) -> list[str]:
 
 def _negative(data: Json) -> list[str]:
     rows = [
-        [
-            f"the {light}",
-            name,
-            percent(data[light][name]["shown"]),
-            percent(data[light][name]["others"]),
-        ]
+        [f"the {light}", name, percent(row["shown"]), percent(row["others"])]
         for light in data
         if light != "n_prompts"
         for name in ("without", "with")
+        for row in [data[light][name]]
     ]
-    head = ["negative prompt", "", "pictures that show it", "all else as asked"]
+    head = ["negative prompt", "", "pictures that show it", "other attributes right"]
     return ["### Negative prompt", table(head, rows), NEGATIVE.format(n=data["n_prompts"])]
 
 
 def _strength(data: Json) -> list[str]:
     rows = [
-        [
-            f"{row['strength']:g}",
-            percent(row["kept"]),
-            percent(row["shown"]),
-            f"{row['rms']:.1f}",
-        ]
-        for row in data["rows"]
+        [f"{s['strength']:g}", percent(s["kept"]), percent(s["shown"]), f"{s['rms']:.1f}"]
+        for s in data["rows"]
     ]
-    head = [
-        "strength",
-        "of the picture kept",
-        "of the prompt shown",
-        "pixels moved (RMS, grey levels)",
-    ]
-    back = data["setbacks"]
-    told = {name: f"{100 * back[name]:.1f}" for name in ("kept", "shown")} | {
-        "rms": f"{back['rms']:.1f}"
-    }
-    return [
-        "### Image to image",
-        table(head, rows),
-        STRENGTH.format(n=data["n_pictures"], **told),
-    ]
+    head = ["strength", "picture kept", "prompt shown", "change (RMS, grey levels)"]
+    points = {name: f"{100 * data['setbacks'][name]:.1f}" for name in ("kept", "shown")}
+    text = STRENGTH.format(n=data["n_pictures"], **points, rms=f"{data['setbacks']['rms']:.1f}")
+    return ["### Image to image", table(head, rows), text]
 
 
 def _inpaint(data: Json) -> list[str]:
-    rows = [
-        [name, percent(data[key])]
-        for name, key in (("kind", "kind"), ("colour", "colour"), ("both", "both"))
-    ]
+    rows = [[name, percent(data[name])] for name in ("kind", "colour", "both")]
     seam = [[name, f"{jump:.2f}"] for name, jump in data["seam"].items()]
-    told = INPAINT.format(n=data["n_cases"], masked=f"{100 * data['masked']:.0f}")
-    tables = [
-        table(["asked for, and there", "share"], rows),
-        table(["seam", "grey levels"], seam),
-    ]
-    return ["### In-painting", *tables, told]
+    tables = [table(["right", "share"], rows), table(["seam", "grey levels"], seam)]
+    text = INPAINT.format(n=data["n_cases"], masked=f"{100 * data['masked']:.0f}")
+    return ["### In-painting", *tables, text]
 
 
 def precision(part: Json) -> list[str]:
-    """PSNR of the narrow types."""
+    """PSNR of pictures in float16 and bfloat16."""
     rows = [
         [name, f"{row['psnr']:.1f}", f"{row['worst']:.1f}"]
         for name, row in part["rows"].items()
     ]
-    head = ["", "PSNR against float32, dB", "the worst picture, dB"]
-    told = f"{part['n_prompts']} prompts, {_settings(part, in_dtype=False)}, the same noise."
-    return ["## Narrow number formats", table(head, rows), told]
+    head = ["", "PSNR against float32, dB", "worst picture, dB"]
+    text = (
+        f"{part['n_prompts']} prompts, {_settings(part, in_dtype=False)}, with the same noise."
+    )
+    return ["## Number formats", table(head, rows), text]
 
 
 def _settings(part: Json, in_dtype: bool = True) -> str:

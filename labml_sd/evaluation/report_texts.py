@@ -1,71 +1,81 @@
-r"""The words of the report: what each number means. The numbers are put in by report.py.
+r"""The explanations in the report: what each number means.
 
-Maps       nothing; Markdown paragraphs
+Maps       nothing; Markdown paragraphs with places for the numbers
 Tests      tests/evaluation/test_report.py
 """
 
 ACCURACY = """\
-Each prompt names every attribute of a scene; the probe, a classifier that has learnt from drawn scenes alone,
-reads the picture. *count*: as many objects as asked for. *kind*: the object is there, anywhere; its *colour*,
-*place* and *size* are read off it, or, when the kind is missing, off whatever stands where it was asked for.
-*binding*: of prompts with two kinds in two colours, those where each kind has its colour. *mean*: of the
-attributes above it but binding. *whole*: everything right at once. Held-out pairs of kind and colour were
-never drawn in training. The last two columns show the probe scenes as drawn, and after the autoencoder.
-Percent of the pictures; in brackets Wilson's 95% interval, each picture counted once."""
+Each prompt names every attribute of a scene. The probe, a classifier trained on drawn scenes
+only, reads the scene from the picture. *count*: the number of objects is right. *kind*: an
+object of that kind is anywhere in the picture. *colour*, *place* and *size* are those of
+this object or, if the kind is missing, of the object at the place in the prompt. *binding*:
+of prompts with two kinds in two colours, those where each kind has its colour. *mean*: of
+the attributes above it except binding. *whole*: all of them are right. Held-out pairs of
+kind and colour were not shown in training. The last two columns show the probe drawn scenes,
+directly and after the autoencoder. Values are percentages of the pictures; in brackets
+Wilson's 95% interval, with each picture counted once."""
 
 FRECHET = """\
-On the {n_axes} axes in which the probe's features of drawn scenes differ most, each in units of its own
-standard deviation; {n_pictures} pictures on either side, those of one and of two objects."""
+It is measured on the {n_axes} principal axes of the probe's features of drawn scenes, each
+in units of its standard deviation, between two sets of {n_pictures} pictures of one and two
+objects."""
 
 CLIP = """\
-Mean cosine between picture and caption, by both towers of the CLIP of this run (± 1.96 standard errors).
-*another caption*: that of the next scene, what a picture scores that has nothing to do with its caption."""
+Mean cosine between picture and caption, by both towers of the CLIP of this training run (±
+1.96 standard errors). *another caption*: the caption of the next scene, as a baseline."""
 
-NO_CLIP = "No CLIP score: it needs `clip.pt` of a training run in `--outdir`; a model's folder has no image tower."
+NO_CLIP = """\
+No CLIP score: it needs `clip.pt` of a training run in `--outdir`. A saved model has no image
+tower."""
 
 SWEEPS = """\
-One thing is varied, the others are those of {settings}. *mean* and *whole* as above, over {n_prompts}
-prompts of all three kinds in turn. Diversity is that of {n_open} pictures of each prompt that names a kind
-and nothing else ("a house"). *distance*: the mean distance of two pictures of one prompt, on the axes and
-in the units of the Fréchet distance. *entropy*: how many bits an attribute that the prompt leaves open has,
-a mean over sky, ground, light, colour, place and size. *drawn by code*: as many scenes of the training set
-with that kind."""
+One setting is varied, the others are {settings}. *mean* and *whole* as above, over
+{n_prompts} prompts of all three kinds. Diversity is measured on {n_open} pictures of each
+prompt that only names a kind ("a house"). *distance*: the mean distance between two pictures
+of one prompt, on the axes and in the units of the Fréchet distance. *entropy*: bits of an
+attribute that the prompt does not specify, averaged over sky, ground, light, colour, place
+and size. *drawn by code*: as many scenes of the training set with that kind."""
 
 NEGATIVE = """\
-{n} prompts for each row that say nothing of a light; nights for the moon, days for the sun; the same noise
-with and without the negative prompt. *all else as asked*: sky, ground, kind and colour."""
+{n} prompts in each row that do not mention a light: nights for the moon, days for the sun,
+with the same noise with and without the negative prompt. *other attributes right*: sky,
+ground, kind and colour."""
 
 STRENGTH = """\
-{n} drawn scenes, each under a prompt that agrees with it in nothing. *kept*: the share of the scene's sky,
-ground, light, kind, colour, place and size that the probe still reads; *shown*: that of the prompt's. The
-largest step the wrong way, from one strength to the next: kept {kept} points, shown {shown} points, pixels
-{rms} grey levels (0: monotonic)."""
+{n} drawn scenes, each edited with a prompt that contradicts all of its attributes. *kept*:
+the share of the scene's sky, ground, light, kind, colour, place and size that the probe
+still reads; *shown*: the share of the prompt's. Largest step in the wrong direction from one
+strength to the next: kept {kept} points, shown {shown} points, pixels {rms} grey levels (0:
+monotonic)."""
 
 INPAINT = """\
-{n} drawn scenes of one object on land; the box around it and around the new object is masked ({masked}% of
-the picture on average), and the prompt names the same scene with another kind in another colour at that
-place. *seam*: the mean difference of neighbouring pixels on both sides of the mask's border; in the
-picture, in the new scene as code draws it, and in that scene with its own round trip through the
-autoencoder in the mask, which is the seam that no painting can be without."""
+{n} drawn scenes of one object on land. The mask is the box around the object and the new
+object ({masked}% of the picture on average); the prompt describes the same scene with an
+object of another kind and colour at that place. *seam*: the mean difference between
+neighbouring pixels on both sides of the mask's border. *painted*: in the result; *drawn by
+code*: in the new scene; *round trip*: in the new scene with the masked area passed through
+the autoencoder, which is the part of the seam that the autoencoder causes."""
 
 SAMPLERS = """\
-{n_prompts} prompts of all three kinds in turn at guidance {scale}, in {dtype}; the same noise in every cell.
-Percent of the attributes, and of the pictures that show all of them; in brackets Wilson's 95% interval.
-`heun`, `dpm_2`, `dpm_2_a`, `dpmpp_2s_a` and `dpmpp_sde` ask the network twice a step: their 10 steps cost as
-much as 20 of the others."""
+{n_prompts} prompts of all three kinds at guidance {scale}, in {dtype}, with the same noise
+in every cell. Percentages of the attributes, and of the pictures that show all of them; in
+brackets Wilson's 95% interval. `heun`, `dpm_2`, `dpm_2_a`, `dpmpp_2s_a` and `dpmpp_sde`
+evaluate the network twice in a step: their 10 steps cost as much as 20 of the others."""
 
 GUIDANCE = """\
-20 steps of `dpmpp_2m`. *mean* and *whole* as above, over {n_prompts} prompts. *interval*: guidance only where
-sigma is between {low:g} and {high:g}. *entropy*: how many bits an attribute that the prompt leaves open has,
-over {n_open} pictures of each prompt that names a kind and nothing else. *contrast*: the standard deviation
-of a picture's values, in grey levels, a mean over the pictures. *passes*: how many latents run through the
-U-Net for one picture; a guided evaluation takes two. *1, both passes* runs the unconditional pass though the
-scale is 1, as every evaluation would without the rule that leaves it out. Times include the decoder."""
+20 steps of `dpmpp_2m`. *mean* and *whole* as above, over {n_prompts} prompts. *interval*:
+guidance only where sigma is between {low:g} and {high:g}. *entropy*: bits of an attribute
+that the prompt does not specify, over {n_open} pictures of each prompt that only names a
+kind. *contrast*: the standard deviation of a picture's values in grey levels, averaged over
+the pictures. *passes*: latents through the U-Net for one picture; a guided evaluation takes
+two. *1, both passes*: scale 1 without the rule that skips the unconditional pass. Times
+include the decoder."""
 
 CONVERGENCE = """\
-The root mean square distance of the final latent to that of `{exact}` in {steps} steps, through every level
-of the schedule; {n_prompts} prompts at guidance {scale}, the same noise for all, in {dtype}. The latents' own
-root mean square is {size}; `{check}` in {check_steps} steps ends {apart} from it. All runs start at the
-noisiest level and end at t = 0, where sigma is 0.029. In use, DDIM and PLMS end there as well, and the others
-take one step more, of first order, into no noise at all; it is left out here. `heun` and `dpm_2` ask twice a
-step, so they take half as many steps."""
+Root mean square distance of the final latent to that of `{exact}` in {steps} steps, which go
+through every level of the schedule; {n_prompts} prompts at guidance {scale}, with the same
+noise, in {dtype}. The root mean square of the latents is {size}; the distance of `{check}`
+in {check_steps} steps is {apart}. All runs start at the highest noise level and end at t =
+0, where sigma is 0.029. By default only DDIM and PLMS end there; the other samplers take one
+more step, of first order, to sigma = 0, which is left out here. `heun` and `dpm_2` evaluate
+the network twice in a step, so they take half as many steps."""

@@ -1,6 +1,6 @@
-r"""What was measured, as one JSON file in the run's folder; a part measured again takes its old place.
+r"""The results of an evaluation, in one JSON file in the run's folder.
 
-Maps       evaluation.json <-> a dictionary of parts
+Maps       evaluation.json  <->  a dictionary of parts
 Tests      tests/evaluation/test_results.py
 """
 
@@ -26,7 +26,7 @@ FORMAT = 1
 
 
 def fingerprint(model: LatentDiffusion) -> str:
-    """Ten hex digits of all weights: tells one model's results from another's."""
+    """Identifies a model: ten hex digits of the SHA-256 of all its weights."""
     digest = hashlib.sha256()
     for name, weight in sorted(model.state_dict().items()):
         digest.update(name.encode())
@@ -34,17 +34,14 @@ def fingerprint(model: LatentDiffusion) -> str:
     return digest.hexdigest()[:10]
 
 
-def machine(device: torch.device) -> str:
-    """What computes, in words."""
-    name = _cpu_name() if device.type == "cpu" else device.type
+def describe_device(device: torch.device) -> str:
+    """The device and the version of torch, in words."""
+    name = device.type
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
-    cores = (
-        f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, "
-        if device.type == "cpu"
-        else ""
-    )
-    return f"{name}, {cores}torch {torch.__version__.split('+')[0]}"
+    if device.type == "cpu":
+        name = f"{_cpu_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    return f"{name}, torch {torch.__version__.split('+')[0]}"
 
 
 def _cpu_name() -> str:
@@ -55,7 +52,7 @@ def _cpu_name() -> str:
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """What a folder's file holds; CheckpointError when there is none or it is of another kind."""
+    """The results in a folder. Raises CheckpointError if there are none or they are invalid."""
     path = folder / FILE
     if not path.exists():
         raise CheckpointError(
@@ -73,7 +70,7 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 
 def results_of(folder: Path, model: LatentDiffusion) -> dict[str, Any]:
-    """What the folder's file holds of this very model, or a new beginning."""
+    """The results in a folder if they are of this model, else results without parts."""
     new = {
         "format": FORMAT,
         "model": {"name": model.config.name, "weights": fingerprint(model)},
@@ -86,59 +83,59 @@ def results_of(folder: Path, model: LatentDiffusion) -> dict[str, Any]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file completely or not at all."""
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:
-    """Keep what was measured."""
+    """Write the results into a folder."""
     write_text(folder / FILE, json.dumps(results, indent=1) + "\n")
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The rows of a long part, each kept as soon as it is measured: a later call goes on from there."""
+class RowCache:
+    """The rows of a long part, each saved as soon as it is measured, so that it can resume."""
 
-    known: dict[str, Any] = field(default_factory=dict)
-    keep: Callable[[], object] = lambda: None  # is told when a row has come
+    rows: dict[str, Any] = field(default_factory=dict)
+    save: Callable[[], object] = lambda: None  # called after each new row
 
     def row(self, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """The row of a key, which tells all that it depends on: the one that is known, or else a new one."""
-        if key not in self.known:
-            self.known[key] = make()
-            self.keep()
-        return dict(self.known[key])
+        """The saved row of a key, or a new one. A key names all that its row depends on."""
+        if key not in self.rows:
+            self.rows[key] = make()
+            self.save()
+        return dict(self.rows[key])
 
 
-def kept_rows(folder: Path, results: dict[str, Any], part: str) -> Rows:
-    """Rows that are written into the folder's file beside its parts, until the part itself is there."""
-    known = dict(results.get("unfinished", {}).get(part, {}))
+def row_cache(folder: Path, results: dict[str, Any], part: str) -> RowCache:
+    """A cache in the folder's results, for the time until the part is complete."""
+    rows = dict(results.get("unfinished", {}).get(part, {}))
 
-    def keep() -> None:
-        unfinished = results.get("unfinished", {}) | {part: known}
+    def save() -> None:
+        unfinished = results.get("unfinished", {}) | {part: rows}
         write_results(folder, results | {"unfinished": unfinished})
 
-    return Rows(known, keep)
+    return RowCache(rows, save)
 
 
 def measured_folder(
     source: str, run: Path, what: str
 ) -> tuple[Path, LatentDiffusion, dict[str, Any]]:
-    """A saved model's folder, the model, and what the run measured of it.
+    """The folder of a saved model, the model, and the results that a run measured of it.
 
-    `what` is to lie in that folder. CheckpointError when there is none, or the run measured
-    other weights.
+    `what` will be written into that folder. Raises CheckpointError if there is no folder or the
+    results are of other weights.
     """
     folder = locate(source)
     if not folder.is_dir():
         raise CheckpointError(
-            f"{folder}: not a folder; {what} lies in the folder of a saved model"
+            f"{folder}: not a folder; {what} needs the folder of a saved model"
         )
     results, model = read_results(run), load_model(source, device="cpu", dtype="float32")
     if results["model"]["weights"] != fingerprint(model):
         raise CheckpointError(
-            f"{run / FILE}: measured on other weights than those of {folder}; run labml-sd train evaluate "
-            f"--model {source} --outdir {run}"
+            f"{run / FILE}: measured on other weights than those of {folder}; run "
+            f"labml-sd train evaluate --model {source} --outdir {run}"
         )
     return folder, model, results

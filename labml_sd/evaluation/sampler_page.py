@@ -1,4 +1,4 @@
-r"""What was measured of the samplers, as the page that the documentation shows.
+r"""The results of the samplers as a Markdown page.
 
 Maps       the dictionary of evaluation.json  ->  Markdown; SAMPLERS.md in the model's folder
 Tests      tests/evaluation/test_sampler_page.py
@@ -20,8 +20,8 @@ SHOWN_AT = (5, 10, 20, 40, 100)  # evaluations
 
 
 def write_page(source: str, run: Path) -> Path:
-    """Write the page into a model's folder. CheckpointError when the run measured another model."""
-    folder, _, results = measured_folder(source, run, "the page")
+    """Write the page into a model's folder. CheckpointError if the run is of another model."""
+    folder, _, results = measured_folder(source, run, "the page of samplers")
     head = [
         f"# Samplers on the {results['model']['name']} model",
         f"Weights {results['model']['weights']}.",
@@ -36,7 +36,7 @@ def sampler_sections(results: Json) -> list[str]:
 
 
 def convergence(part: Json) -> list[str]:
-    """Distances by evaluations, and by spacing at 20."""
+    """Distances by number of evaluations, and by spacing at one number of evaluations."""
     rows, exact = part["rows"], part["exact"]
     found = {(r["sampler"], r["spacing"], r["meant"]): r["rms"] for r in rows}
     names = list(dict.fromkeys(r["sampler"] for r in rows))
@@ -51,7 +51,7 @@ def convergence(part: Json) -> list[str]:
     by_spacing = [
         [name, *(_rms(found.get((name, s, COMPARED_AT))) for s in spacings)] for name in names
     ]
-    told = CONVERGENCE.format(
+    text = CONVERGENCE.format(
         n_prompts=part["n_prompts"],
         scale=_scale(part),
         dtype=part["dtype"],
@@ -65,19 +65,18 @@ def convergence(part: Json) -> list[str]:
     return [
         "## Distance to the exact solution",
         *curves,
-        told,
+        text,
         table([f"at {COMPARED_AT} evaluations", *spacings], by_spacing),
-        _shares(found, spacings),
+        _ratios(found, spacings),
     ]
 
 
-def _shares(found: dict[tuple[str, str, int], float], spacings: list[str]) -> str:
-    """How DPM++ 2M's error compares to DDIM's."""
-    ours, theirs = (
-        [found[name, s, COMPARED_AT] for s in spacings] for name in ("dpmpp_2m", "ddim")
-    )
-    shares = [f"{a / b:.2f} ({s})" for a, b, s in zip(ours, theirs, spacings, strict=True)]
-    return f"At {COMPARED_AT} evaluations `dpmpp_2m` has this share of the error of `ddim`: {', '.join(shares)}."
+def _ratios(found: dict[tuple[str, str, int], float], spacings: list[str]) -> str:
+    """The error of DPM++ 2M divided by that of DDIM."""
+    n = COMPARED_AT
+    ratios = {s: found["dpmpp_2m", s, n] / found["ddim", s, n] for s in spacings}
+    named = ", ".join(f"{ratio:.2f} ({spacing})" for spacing, ratio in ratios.items())
+    return f"Error of `dpmpp_2m` divided by that of `ddim` at {n} evaluations: {named}."
 
 
 def _rms(distance: float | None) -> str:
@@ -85,17 +84,17 @@ def _rms(distance: float | None) -> str:
 
 
 def samplers(part: Json) -> list[str]:
-    """Every sampler at every count, and guidance."""
+    """Every sampler at every step count, and the variants of guidance."""
     grid = part["rows"]["grid"]
     counts = sorted({row["steps"] for row in grid})
     names = list(dict.fromkeys(row["sampler"] for row in grid))
     found = {(row["sampler"], row["steps"]): row for row in grid}
     texts = ["## Accuracy by sampler and steps"]
-    for share, words in (
+    for share, title in (
         ("mean", "mean of the attributes"),
-        ("whole", "everything right at once"),
+        ("whole", "all attributes right"),
     ):
-        head = [words, *(f"{n} steps" for n in counts)]
+        head = [title, *(f"{n} steps" for n in counts)]
         texts.append(
             table(head, [[n, *(percent(found[n, c][share]) for c in counts)] for n in names])
         )
@@ -106,38 +105,26 @@ def samplers(part: Json) -> list[str]:
 
 
 def guidance(part: Json) -> list[str]:
-    """Rescale, interval, and the pass that scale 1 needs not."""
+    """Rescale, interval, and scale 1 with and without the unconditional pass."""
+    measured = part["rows"]["guidance"]
     rows = [
-        [name, percent(row["mean"]), percent(row["whole"]), *_looks(row), f"{row['passes']:g}",
-         f"{1000 * row['seconds']:.0f}"]
-        for name, row in part["rows"]["guidance"].items()
+        [name, percent(row["mean"]), percent(row["whole"]), *_diversity(row),
+         f"{row['passes']:g}", f"{1000 * row['seconds']:.0f}"]
+        for name, row in measured.items()
     ]  # fmt: skip
-    by_code = ["drawn by code", "-", "-", *_looks(part["drawn by code"]), "-", "-"]
-    head = [
-        "guidance",
-        "mean",
-        "whole",
-        "entropy, bits",
-        "contrast",
-        "passes",
-        "ms of processor time",
-    ]
-    interval = next(
-        r["guidance_interval"]
-        for r in part["rows"]["guidance"].values()
-        if r["guidance_interval"]
-    )
-    told = GUIDANCE.format(
-        n_prompts=part["n_prompts"], n_open=part["n_open"], low=interval[0], high=interval[1]
-    )
+    by_code = ["drawn by code", "-", "-", *_diversity(part["drawn by code"]), "-", "-"]
+    head = ["guidance", "mean", "whole", "entropy, bits", "contrast", "passes"]
+    head += ["ms of processor time"]
+    low, high = next(filter(None, (row["guidance_interval"] for row in measured.values())))
+    counts = {name: part[name] for name in ("n_prompts", "n_open")}
     return [
-        "## Guidance with a rescale, in an interval, or none",
+        "## Variants of guidance",
         table(head, [*rows, by_code]),
-        told,
+        GUIDANCE.format(**counts, low=low, high=high),
     ]
 
 
-def _looks(row: Json) -> list[str]:
+def _diversity(row: Json) -> list[str]:
     return [f"{row['entropy']:.2f}", f"{row['contrast']:.1f}"]
 
 

@@ -1,4 +1,4 @@
-r"""Accuracy and diversity at several guidance scales, step counts and samplers.
+r"""Measures accuracy and diversity for several guidance scales, step counts and samplers.
 
 Maps       model, probe  ->  a row of numbers for each setting
 Tests      tests/evaluation/test_sweeps.py
@@ -15,11 +15,11 @@ from labml_sd.evaluation.diversity import OPEN_PROMPTS, diversity, open_scenes
 from labml_sd.evaluation.draw_and_read import (
     GROUPS,
     SEED,
-    Settings,
-    Told,
-    drawn,
-    read,
-    rendered,
+    OnProgress,
+    SamplingSettings,
+    draw_scenes,
+    generate,
+    read_batches,
 )
 from labml_sd.evaluation.frechet import Axes
 from labml_sd.evaluation.probe import Probe
@@ -28,13 +28,13 @@ from labml_sd.tiny.scenes import Scene
 
 GUIDANCE = (1.0, 3.0, 5.0, 8.0)
 STEPS = (5, 10, 20)
-# One of each kind, of one evaluation a step; sampler_grid.py has all of them, and 50 steps, on
+# One sampler of each kind, with one evaluation a step. sampler_grid.py measures all samplers on
 # fewer prompts.
 SWEPT = ("ddim", "dpmpp_2m", "euler_a", "dpmpp_2m_sde")
 
 
-def sweep_settings(usual: Settings) -> dict[str, list[Settings]]:
-    """What is varied, one thing at a time from the usual settings."""
+def sweep_settings(usual: SamplingSettings) -> dict[str, list[SamplingSettings]]:
+    """Settings that differ from the usual ones in one value."""
     return {
         "guidance": [replace(usual, guidance_scale=scale) for scale in GUIDANCE],
         "steps": [replace(usual, steps=steps) for steps in STEPS],
@@ -43,7 +43,7 @@ def sweep_settings(usual: Settings) -> dict[str, list[Settings]]:
 
 
 def mixed_scenes(n: int) -> list[Scene]:
-    """`n` scenes to ask for: one object, two, a held-out pair, in turn."""
+    """`n` scenes: one object, two objects, a held-out pair, in turn."""
     groups = list(GROUPS.values())
     return [Scene.sample(SEED, index, *groups[index % len(groups)]) for index in range(n)]
 
@@ -52,15 +52,15 @@ def sweeps(
     model: LatentDiffusion,
     probe: Probe,
     axes: Axes,
-    usual: Settings,
+    usual: SamplingSettings,
     *,
     n_prompts: int,
     n_open: int,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Measure every setting on `n_prompts` full captions, guidance also on `n_open` of each open prompt.
+    """Measure every setting on `n_prompts` full captions, and guidance also on open prompts.
 
-    Settings that are met twice are measured once. `n_open` is 2 or more.
+    Each open prompt has `n_open` pictures, at least 2. Equal settings are measured once.
     """
     rows = sweep_settings(usual)
     different = list(dict.fromkeys(s for settings in rows.values() for s in settings))
@@ -70,7 +70,7 @@ def sweeps(
         measured = {s: _accuracy(model, probe, s, scenes, bar.update) for s in different}
         for s in rows["guidance"]:
             measured[s] |= _diversity(model, probe, axes, s, n_open, bar.update)
-    by_code = read(probe, rendered(open_scenes(n_open), model.config.image_size))
+    by_code = read_batches(probe, draw_scenes(open_scenes(n_open), model.config.image_size))
     return {
         "n_prompts": n_prompts,
         "n_open": n_open,
@@ -84,15 +84,14 @@ def sweeps(
 def _accuracy(
     model: LatentDiffusion,
     probe: Probe,
-    settings: Settings,
+    settings: SamplingSettings,
     scenes: Sequence[Scene],
-    told: Told,
+    on_progress: OnProgress,
 ) -> dict[str, Any]:
-    """How often the pictures of one setting show what was asked for."""
+    """The shares of right attributes for one setting."""
     captions = [scene.caption(full=True) for scene in scenes]
-    shares = tally(
-        list(scenes), read(probe, drawn(model, captions, settings, told=told)).scenes
-    )
+    pictures = generate(model, captions, settings, on_progress=on_progress)
+    shares = tally(list(scenes), read_batches(probe, pictures).scenes)
     return {name: shares[name].as_data() for name in ("mean", "whole")}
 
 
@@ -100,10 +99,11 @@ def _diversity(
     model: LatentDiffusion,
     probe: Probe,
     axes: Axes,
-    settings: Settings,
+    settings: SamplingSettings,
     n_open: int,
-    told: Told,
+    on_progress: OnProgress,
 ) -> dict[str, float]:
-    """How much they differ where the prompt leaves things open."""
+    """The diversity of pictures of open prompts for one setting."""
     prompts = [prompt for prompt in OPEN_PROMPTS for _ in range(n_open)]
-    return diversity(read(probe, drawn(model, prompts, settings, told=told)), axes)
+    pictures = generate(model, prompts, settings, on_progress=on_progress)
+    return diversity(read_batches(probe, pictures), axes)

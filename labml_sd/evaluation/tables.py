@@ -15,7 +15,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def percent(share: dict[str, Any] | None) -> str:
-    """A share with its interval; a dash for none."""
+    """A share and its interval in percent; a dash for None."""
     if share is None:
         return "-"
     return f"{100 * share['mean']:.1f} ({100 * share['low']:.1f} to {100 * share['high']:.1f})"

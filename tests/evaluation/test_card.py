@@ -70,11 +70,11 @@ def test_every_figure_comes_from_the_files(folder, run, small_recipe, model):
     for figure in (
         "31.42 dB",
         "| autoencoder | 1,234 | 30 minutes | loss 14.5, psnr 44.5 |",  # the means of 10 to 19
-        "a slide rule, 0.5 hours in all",
+        "a slide rule, 0.5 hours in total",
         "an abacus | 10 minutes",
         "`labml-sd train --recipe small --seed 3`",
         f"| U-Net | {sum(p.numel() for p in model.unet.parameters()):,} |",
-        "- one object: nothing\n- two objects: colour (57%)",
+        "- one object: none\n- two objects: colour (57%)",
         "purple car, green cat",
         "MIT license".replace("license", "licence"),
     ):
@@ -86,14 +86,14 @@ def test_the_sections_of_the_report_stand_one_level_down(folder, run, small_reci
     headings = [
         line for line in card(folder, small_recipe, run).splitlines() if line.startswith("#")
     ]
-    assert headings[0] == "# The small model" and "### How often it is right" in headings
+    assert headings[0] == "# The small model" and "### Accuracy by attribute" in headings
     assert sum(line.startswith("# ") for line in headings) == 1
 
 
 def test_time_that_was_not_recorded_is_said_to_be_so(folder, run, small_recipe):
     torch.save({"format": 1, "step": 5, "curve": []}, run / "clip.pt")
     text = card(folder, small_recipe, run)
-    assert "| clip | 5 | not recorded |" in text and "hours in all" not in text
+    assert "| clip | 5 | not recorded |" in text and "hours in total" not in text
 
 
 def test_results_of_other_weights_are_refused(folder, run, small_recipe):

@@ -56,11 +56,14 @@ def test_the_reader_gives_the_directions_of_both_trained_towers(
     reader = load_clip(folder, small_recipe, CPU)
     scenes = [Scene.sample(0, i) for i in range(5)]
     captions = [scene.caption() for scene in scenes]
-    whole, images = reader.of_captions(captions), reader.of_images(image_batch(scenes, 32))
+    whole, images = (
+        reader.embed_captions(captions),
+        reader.embed_images(image_batch(scenes, 32)),
+    )
     assert whole.shape == images.shape == (5, 8)
     torch.testing.assert_close(torch.cat([whole, images]).norm(dim=1), torch.ones(10))
     monkeypatch.setattr(clip_score, "CHUNK", 2)
-    torch.testing.assert_close(reader.of_captions(captions), whole)
+    torch.testing.assert_close(reader.embed_captions(captions), whole)
     stored = torch.load(folder / "clip.pt", weights_only=True)["average"]
     assert torch.equal(reader.clip.text_projection.weight, stored["text_projection.weight"])
 
@@ -76,6 +79,8 @@ def test_a_folder_without_clip_is_refused_in_one_line(small_recipe, tmp_path):
 def test_a_clip_of_another_recipe_is_refused_in_one_line(folder):
     from labml_sd.tiny.recipe import Recipe
 
-    with pytest.raises(CheckpointError, match="of another size than recipe 'tiny'") as caught:
+    with pytest.raises(
+        CheckpointError, match="its shapes are not those of recipe 'tiny'"
+    ) as caught:
         load_clip(folder, Recipe(), CPU)
     assert "\n" not in str(caught.value)

@@ -6,8 +6,8 @@ from labml_sd.evaluation.compare_attributes import (
     ATTRIBUTES,
     ROWS,
     Share,
-    counterparts,
-    judge,
+    compare_attributes,
+    match_objects,
     share,
     tally,
     wilson,
@@ -23,7 +23,9 @@ TWO = Scene("day", "grass", None, (HOUSE, CAT))
 def wrong(asked: Scene, seen: Scene) -> set[str]:
     """The attributes that are not wholly right."""
     return {
-        name for name, right in judge(asked, seen).items() if name in ATTRIBUTES and right < 1.0
+        name
+        for name, right in compare_attributes(asked, seen).items()
+        if name in ATTRIBUTES and right < 1.0
     }
 
 
@@ -69,8 +71,8 @@ def test_a_reading_that_is_the_scene_itself_is_right_in_every_row(split, n_objec
 )
 def test_one_wrong_attribute_is_the_only_wrong_row(seen, expected):
     assert wrong(ONE, seen) == expected
-    assert judge(ONE, seen)["mean"] == pytest.approx(7 / 8)
-    assert judge(ONE, seen)["whole"] == 0.0
+    assert compare_attributes(ONE, seen)["mean"] == pytest.approx(7 / 8)
+    assert compare_attributes(ONE, seen)["whole"] == 0.0
 
 
 def test_another_kind_at_the_place_asked_for_lends_its_colour_and_size():
@@ -89,30 +91,30 @@ def test_nothing_seen_is_no_object_right():
 def test_the_kind_decides_before_the_place():
     house = replace(HOUSE, place="right")
     seen = replace(ONE, objects=(replace(CAT, place="left"), house))
-    assert counterparts(ONE, seen) == (house,)
+    assert match_objects(ONE, seen) == (house,)
 
 
 def test_of_two_of_the_kind_the_one_at_the_place_counts():
     other = replace(HOUSE, place="right")
     at_place = replace(HOUSE, colour="green")
-    assert counterparts(ONE, replace(ONE, objects=(other, at_place))) == (at_place,)
+    assert match_objects(ONE, replace(ONE, objects=(other, at_place))) == (at_place,)
 
 
 def test_swapped_colours_lose_the_binding_and_no_kind():
     swapped = (replace(HOUSE, colour="blue"), replace(CAT, colour="red"))
-    right = judge(TWO, replace(TWO, objects=swapped))
+    right = compare_attributes(TWO, replace(TWO, objects=swapped))
     assert (right["kind"], right["colour"], right["binding"]) == (1.0, 0.0, 0.0)
     assert wrong(TWO, replace(TWO, objects=swapped)) == {"colour"}
 
 
 def test_swapped_places_keep_the_binding():
     swapped = (replace(HOUSE, place="right"), replace(CAT, place="left"))
-    right = judge(TWO, replace(TWO, objects=swapped))
+    right = compare_attributes(TWO, replace(TWO, objects=swapped))
     assert (right["place"], right["binding"]) == (0.0, 1.0)
 
 
 def test_one_of_two_objects_missing_is_half_right():
-    right = judge(TWO, replace(TWO, objects=(CAT,)))
+    right = compare_attributes(TWO, replace(TWO, objects=(CAT,)))
     assert [right[name] for name in ("count", "kind", "colour", "place", "size")] == [
         0.0,
         0.5,
@@ -125,14 +127,14 @@ def test_one_of_two_objects_missing_is_half_right():
 
 def test_one_thing_seen_cannot_stand_for_two():
     twins = replace(TWO, objects=(HOUSE, replace(HOUSE, place="right")))
-    assert judge(twins, replace(TWO, objects=(HOUSE,)))["kind"] == 0.5
+    assert compare_attributes(twins, replace(TWO, objects=(HOUSE,)))["kind"] == 0.5
 
 
 @pytest.mark.parametrize(
     "second", [replace(HOUSE, place="right", colour="blue"), replace(CAT, colour="red")]
 )
 def test_binding_is_judged_only_where_kinds_and_colours_differ(second):
-    assert "binding" not in judge(*[replace(TWO, objects=(HOUSE, second))] * 2)
+    assert "binding" not in compare_attributes(*[replace(TWO, objects=(HOUSE, second))] * 2)
 
 
 def test_a_tally_is_the_mean_over_the_pictures_a_row_was_judged_on():

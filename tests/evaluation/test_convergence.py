@@ -15,7 +15,7 @@ from labml_sd.evaluation.convergence import (
     rms,
     steps_for,
 )
-from labml_sd.evaluation.results import Rows
+from labml_sd.evaluation.results import RowCache
 from labml_sd.evaluation.sweeps import mixed_scenes
 from labml_sd.sampler import SAMPLERS
 
@@ -66,7 +66,7 @@ def test_every_point_is_measured_once_and_kept(model, monkeypatch):
     monkeypatch.setattr(module, "COMPARED_AT", 4)
     monkeypatch.setattr(module, "EXACT_STEPS", 40)
     known = {}
-    data = convergence(model, 3.0, Rows(known), n_prompts=1, progress=False)
+    data = convergence(model, 3.0, RowCache(known), n_prompts=1, progress=False)
     assert len(data["rows"]) == len(known) == len(ODE) * len(SPACINGS)
     assert {(r["sampler"], r["spacing"]) for r in data["rows"]} == {
         (n, s) for n in ODE for s in SPACINGS
@@ -76,7 +76,7 @@ def test_every_point_is_measured_once_and_kept(model, monkeypatch):
     monkeypatch.setattr(
         module, "_distance", lambda *key: pytest.fail(f"{key} is measured again")
     )
-    assert convergence(model, 3.0, Rows(known), n_prompts=1, progress=False) == data
+    assert convergence(model, 3.0, RowCache(known), n_prompts=1, progress=False) == data
 
 
 @pytest.fixture(scope="module")

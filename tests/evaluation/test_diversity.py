@@ -12,8 +12,8 @@ from labml_sd.evaluation.diversity import (
     open_scenes,
     pairwise_distance,
 )
-from labml_sd.evaluation.draw_and_read import Seen
 from labml_sd.evaluation.frechet import Axes
+from labml_sd.evaluation.probe import Readings
 from labml_sd.tiny.scenes import KINDS, Scene, SceneObject
 
 PLAIN = Axes(torch.zeros(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64))
@@ -48,7 +48,7 @@ def test_the_same_picture_again_and_again_has_no_diversity():
         for kind in KINDS
         for _ in range(3)
     ]
-    still = diversity(Seen(scenes, torch.ones(18, 2, dtype=torch.float64)), PLAIN)
+    still = diversity(Readings(scenes, torch.ones(18, 2, dtype=torch.float64)), PLAIN)
     assert set(still) == {"distance", "entropy", *OPEN} and set(still.values()) == {0.0}
 
 
@@ -59,7 +59,7 @@ def test_one_attribute_that_varies_is_the_only_one_with_entropy():
         for sky in ("day", "night")
     ]
     points = torch.tensor([[0.0, 0.0], [0.0, 2.0]], dtype=torch.float64).repeat(6, 1)
-    measured = diversity(Seen(scenes, points), PLAIN)
+    measured = diversity(Readings(scenes, points), PLAIN)
     assert measured["distance"] == pytest.approx(2.0)
     assert (
         measured["sky"] == pytest.approx(1.0)
@@ -73,7 +73,10 @@ def test_an_object_of_another_kind_is_missing():
         "day",
         "sea",
         None,
-        (SceneObject("cat", "red", "left", "small"), SceneObject("boat", "blue", "right", "large")),
+        (
+            SceneObject("cat", "red", "left", "small"),
+            SceneObject("boat", "blue", "right", "large"),
+        ),
     )
     assert open_attributes(scene, "boat") == {
         "sky": "day", "ground": "sea", "light": "none", "colour": "blue", "place": "right", "size": "large"

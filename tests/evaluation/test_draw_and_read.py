@@ -3,31 +3,31 @@ import torch
 from labml_sd.evaluation import draw_and_read
 from labml_sd.evaluation.draw_and_read import (
     SEED,
-    Settings,
+    SamplingSettings,
     as_images,
-    drawn,
+    draw_scenes,
     eight_bit,
-    read,
-    rendered,
-    scenes_of,
+    generate,
+    read_batches,
+    sample_scenes,
 )
 from labml_sd.evaluation.probe import Probe, ProbeRecipe
 from labml_sd.pipeline import txt2img
 
-SETTINGS = Settings(steps=1)
+SETTINGS = SamplingSettings(steps=1)
 
 
 def test_picture_i_has_seed_i_whatever_the_batch(model, monkeypatch):
     monkeypatch.setattr(draw_and_read, "BATCH", 2)
-    pictures = torch.cat(list(drawn(model, ["a", "b", "c"], SETTINGS)))
+    pictures = torch.cat(list(generate(model, ["a", "b", "c"], SETTINGS)))
     (third,) = txt2img(model, "c", seed=2, steps=1, progress=False)
     assert 127.5 * (pictures[2] - as_images([third])[0]).abs().max() <= 1.0
 
 
 def test_a_negative_prompt_and_the_bar_are_passed_on(model):
     told: list[int] = []
-    (plain,) = drawn(model, ["a cat"], SETTINGS, told=told.append)
-    (other,) = drawn(model, ["a cat"], SETTINGS, negative_prompt="the moon")
+    (plain,) = generate(model, ["a cat"], SETTINGS, on_progress=told.append)
+    (other,) = generate(model, ["a cat"], SETTINGS, negative_prompt="the moon")
     assert told == [1] and not torch.equal(plain, other)
 
 
@@ -41,9 +41,9 @@ def test_eight_bits_round_to_the_nearest_level():
 def test_reading_goes_batch_after_batch(monkeypatch):
     torch.manual_seed(0)
     probe = Probe(ProbeRecipe(grid=16, channels=8, d_features=6)).eval()
-    scenes = scenes_of(SEED, 5, "train", 1)
-    whole = read(probe, rendered(scenes, 32))
+    scenes = sample_scenes(SEED, 5, "train", 1)
+    whole = read_batches(probe, draw_scenes(scenes, 32))
     monkeypatch.setattr(draw_and_read, "BATCH", 2)
-    parts = read(probe, rendered(scenes, 32))
-    assert parts.scenes == whole.scenes and parts.directions is None
+    parts = read_batches(probe, draw_scenes(scenes, 32))
+    assert parts.scenes == whole.scenes and parts.clip is None
     torch.testing.assert_close(parts.features, whole.features, rtol=0, atol=1e-5)

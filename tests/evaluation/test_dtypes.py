@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from labml_sd.evaluation.draw_and_read import Settings
+from labml_sd.evaluation.draw_and_read import SamplingSettings
 from labml_sd.evaluation.dtypes import dtypes, in_dtype, psnr
 
 
@@ -33,7 +33,7 @@ def test_a_narrow_copy_leaves_the_model_as_it_is(model):
 
 
 def test_narrow_types_draw_nearly_the_same_picture(model):
-    rows = dtypes(model, Settings(steps=2), 2, progress=False)["rows"]
+    rows = dtypes(model, SamplingSettings(steps=2), 2, progress=False)["rows"]
     assert list(rows) == ["float16", "bfloat16"]
     for row in rows.values():
         assert 20.0 < row["worst"] <= row["psnr"]

@@ -2,19 +2,19 @@ import pytest
 import torch
 
 from labml_sd.evaluation import edits
-from labml_sd.evaluation.draw_and_read import Seen, Settings
+from labml_sd.evaluation.draw_and_read import SamplingSettings
 from labml_sd.evaluation.edits import (
+    contradicting_scene,
     negative_prompts,
     rms,
     setback,
     setbacks,
     strengths,
-    unlike,
 )
-from labml_sd.evaluation.probe import Probe, ProbeRecipe, Sight
+from labml_sd.evaluation.probe import Probe, ProbeRecipe, Readings
 from labml_sd.tiny.scenes import Scene
 
-SETTINGS = Settings(steps=2)
+SETTINGS = SamplingSettings(steps=2)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def probe():
 def test_an_unlike_scene_shares_no_value():
     for index in range(30):
         scene = Scene.sample(1, index, n_objects=1)
-        other = unlike(scene, index)
+        other = contradicting_scene(scene, index)
         assert all(
             other.attributes()[name] != value for name, value in scene.attributes().items()
         )
@@ -67,13 +67,15 @@ def test_the_same_prompts_are_drawn_without_and_with_each_negative_prompt(
     model, probe, monkeypatch
 ):
     asked: list[tuple[tuple[str, ...], str]] = []
-    drawn = edits.drawn
+    generate = edits.generate
 
-    def recorded(model, captions, settings, *, negative_prompt, told):
+    def recorded(model, captions, settings, *, negative_prompt, on_progress):
         asked.append((tuple(captions), negative_prompt))
-        return drawn(model, captions, settings, negative_prompt=negative_prompt, told=told)
+        return generate(
+            model, captions, settings, negative_prompt=negative_prompt, on_progress=on_progress
+        )
 
-    monkeypatch.setattr(edits, "drawn", recorded)
+    monkeypatch.setattr(edits, "generate", recorded)
     data = negative_prompts(model, probe, SETTINGS, 3, progress=False)
     assert [negative for _, negative in asked] == ["", "the moon", "", "the sun"]
     assert asked[0][0] == asked[1][0] and asked[2][0] == asked[3][0]
@@ -90,8 +92,8 @@ def test_a_light_is_counted_where_it_is_seen(model, probe, monkeypatch):
     lit = Scene.sample(0, 0, n_objects=1)
     monkeypatch.setattr(
         edits,
-        "read",
-        lambda probe, batches: Seen([lit] * len(list(batches)) * 2, torch.zeros(2, 1)),
+        "read_batches",
+        lambda probe, batches: Readings([lit] * len(list(batches)) * 2, torch.zeros(2, 1)),
     )
     data = negative_prompts(model, probe, SETTINGS, 2, progress=False)
     for light in ("moon", "sun"):
@@ -103,7 +105,9 @@ def test_every_strength_has_a_row_and_source_and_prompt_are_told_apart(
 ):
     sources = [Scene.sample(edits.SEED, i, n_objects=1) for i in range(2)]
     monkeypatch.setattr(edits, "STRENGTHS", (0.5, 1.0))
-    monkeypatch.setattr(edits, "look", lambda probe, images: Sight(sources, torch.zeros(2, 1)))
+    monkeypatch.setattr(
+        edits, "read_images", lambda probe, images: Readings(sources, torch.zeros(2, 1))
+    )
     data = strengths(model, probe, SETTINGS, 2, progress=False)
     assert [row["strength"] for row in data["rows"]] == [0.5, 1.0]
     assert {row["kept"]["mean"] for row in data["rows"]} == {1.0}

@@ -4,14 +4,14 @@ import torch
 from labml_sd.evaluation import draw_and_read
 from labml_sd.evaluation import evaluate as module
 from labml_sd.evaluation.compare_attributes import ATTRIBUTES
-from labml_sd.evaluation.draw_and_read import GROUPS, SEED, Settings, scenes_of
+from labml_sd.evaluation.draw_and_read import GROUPS, SEED, SamplingSettings, sample_scenes
 from labml_sd.evaluation.evaluate import evaluate, round_trip, scene_axes
-from labml_sd.evaluation.probe import Probe, ProbeRecipe, Sight
+from labml_sd.evaluation.probe import Probe, ProbeRecipe, Readings
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.training.stages import prepare_tokenizer, with_vocabulary
 
 SMALL = ProbeRecipe(n_steps=2, batch_size=4, image_size=32, grid=16, channels=8, d_features=6)
-SETTINGS = Settings(steps=2)
+SETTINGS = SamplingSettings(steps=2)
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +58,13 @@ def test_a_model_that_knows_nothing_is_seldom_right(measured):
 def test_the_same_call_reads_the_same_pictures_in_batches_of_another_size(
     model, probe, axes, monkeypatch
 ):
-    pictures, reads = [], draw_and_read.look
+    pictures, reads = [], draw_and_read.read_images
 
     def spy(reader, images):
         pictures.append(images)
         return reads(reader, images)
 
-    monkeypatch.setattr(draw_and_read, "look", spy)
+    monkeypatch.setattr(draw_and_read, "read_images", spy)
     psnrs, seen = [], []
     for batch in (64, 3):
         monkeypatch.setattr(draw_and_read, "BATCH", batch)
@@ -77,14 +77,16 @@ def test_the_same_call_reads_the_same_pictures_in_batches_of_another_size(
 
 
 def test_a_probe_that_reads_what_was_asked_gives_full_marks(model, probe, axes, monkeypatch):
-    asked = [scene for split, n in GROUPS.values() for scene in scenes_of(SEED, 4, split, n)]
+    asked = [
+        scene for split, n in GROUPS.values() for scene in sample_scenes(SEED, 4, split, n)
+    ]
     first = asked[0]
 
     def oracle(reader, images):
         scenes = [asked.pop(0) for _ in images] if asked else [first] * len(images)
-        return Sight(scenes, torch.randn(len(images), 6, dtype=torch.float64))
+        return Readings(scenes, torch.randn(len(images), 6, dtype=torch.float64))
 
-    monkeypatch.setattr(draw_and_read, "look", oracle)
+    monkeypatch.setattr(draw_and_read, "read_images", oracle)
     groups = evaluate(model, probe, axes, SETTINGS, n_prompts=4, progress=False)["groups"]
     assert {share["mean"] for shares in groups.values() for share in shares.values()} == {1.0}
 

@@ -11,7 +11,7 @@ from labml_sd.evaluation import (
     sampler_page,
     sweeps,
 )
-from labml_sd.evaluation.draw_and_read import Settings
+from labml_sd.evaluation.draw_and_read import SamplingSettings
 from labml_sd.evaluation.measure import PARTS, PLOT, Measurement
 from labml_sd.evaluation.probe import Probe, ProbeRecipe
 from labml_sd.evaluation.results import FILE
@@ -25,7 +25,7 @@ def small(model, monkeypatch):
     monkeypatch.setattr(sweeps, "GUIDANCE", (1.0, 2.0))
     monkeypatch.setattr(sampler_grid, "SAMPLERS", {"ddim": None})
     monkeypatch.setattr(sampler_grid, "STEPS", (1,))
-    guidance = {"interval": Settings(steps=1, guidance_interval=(0.3, 5.0))}
+    guidance = {"interval": SamplingSettings(steps=1, guidance_interval=(0.3, 5.0))}
     monkeypatch.setattr(sampler_grid, "guidance_settings", lambda: guidance)
     monkeypatch.setattr(convergence, "EVALUATIONS", (4, 8))
     monkeypatch.setattr(convergence, "COMPARED_AT", 4)
@@ -34,7 +34,11 @@ def small(model, monkeypatch):
     torch.manual_seed(0)
     probe = Probe(ProbeRecipe(grid=16, channels=8, d_features=6)).eval()
     return Measurement(
-        model=model, probe=probe, settings=Settings(steps=1), n_prompts=2, progress=False
+        model=model,
+        probe=probe,
+        settings=SamplingSettings(steps=1),
+        n_prompts=2,
+        progress=False,
     )
 
 
@@ -83,5 +87,5 @@ def test_sweeps_and_edits_are_narrow_only_where_that_is_fast_and_allowed(
 ):
     monkeypatch.setattr(measure, "fast_bfloat16", lambda device: fast)
     probe = Probe(ProbeRecipe(grid=16, channels=8, d_features=6))
-    m = Measurement(model=model, probe=probe, settings=Settings(), full_precision=full)
-    assert m.quick.dtype == dtype and m.share(5) == 100 and m.share(10_000, 2) == 2
+    m = Measurement(model=model, probe=probe, settings=SamplingSettings(), full_precision=full)
+    assert m.fast_model.dtype == dtype and m.share(5) == 100 and m.share(10_000, 2) == 2

@@ -10,14 +10,14 @@ from labml_sd.evaluation.probe import (
     Probe,
     ProbeRecipe,
     ProbeTask,
+    augment,
     best_answers,
     decode,
-    disturb,
     encode,
     free_scene,
-    look,
     probe_loss,
     probe_scenes,
+    read_images,
     train_probe,
 )
 from labml_sd.tiny.scenes import HELD_OUT, PLACES, Scene
@@ -123,7 +123,7 @@ def test_the_probe_learns_held_out_pairs_too():
 
 def test_a_disturbed_picture_is_close_to_the_picture_and_the_same_for_the_same_draw():
     images = image_batch(probe_scenes(0, 0, 8), 32)
-    first, again = (disturb(images, generator(0, 1, "probe")) for _ in range(2))
+    first, again = (augment(images, generator(0, 1, "probe")) for _ in range(2))
     assert torch.equal(first, again)
     assert 0.0 < (first - images).square().mean().sqrt() < 0.2
 
@@ -151,7 +151,7 @@ def test_pictures_of_any_size_are_read():
     torch.manual_seed(0)
     probe = Probe(SMALL)
     for size in (16, 32, 48):
-        sight = look(probe, image_batch(probe_scenes(0, 0, 2), size))
+        sight = read_images(probe, image_batch(probe_scenes(0, 0, 2), size))
         assert len(sight.scenes) == 2
         assert sight.features.shape == (2, 12) and sight.features.dtype == torch.float64
 
@@ -169,11 +169,13 @@ def test_it_is_trained_once_and_then_read_from_its_folder(tmp_path):
 def test_an_overfit_probe_reads_what_is_drawn(tmp_path, monkeypatch):
     from labml_sd.evaluation import probe as module
 
-    monkeypatch.setattr(module, "disturb", lambda images, draw: images)
+    monkeypatch.setattr(module, "augment", lambda images, draw: images)
     monkeypatch.setattr(
         module, "probe_scenes", lambda seed, step, n: [free_scene(0, i) for i in range(n)]
     )
     recipe = replace(SMALL, n_steps=120, warmup=5, learning_rate=1e-2, d_features=64)
     probe = train_probe(tmp_path, seed=0, device=CPU, recipe=recipe, progress=False)
     scenes = [free_scene(0, i) for i in range(4)]
-    assert look(probe, image_batch(scenes, 32)).scenes == [in_order(scene) for scene in scenes]
+    assert read_images(probe, image_batch(scenes, 32)).scenes == [
+        in_order(scene) for scene in scenes
+    ]

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from labml_sd.evaluation import repainting as module
-from labml_sd.evaluation.draw_and_read import Settings
-from labml_sd.evaluation.probe import Probe, ProbeRecipe, Sight
+from labml_sd.evaluation.draw_and_read import SamplingSettings
+from labml_sd.evaluation.probe import Probe, ProbeRecipe, Readings
 from labml_sd.evaluation.repainting import (
     MARGIN,
     border_jump,
@@ -105,8 +105,10 @@ def test_the_kind_and_the_colour_are_read_at_the_place(
     what, expected, model, probe, monkeypatch
 ):
     scenes = [getattr(case, what) for case in islice(cases(32), 2)]
-    monkeypatch.setattr(module, "look", lambda probe, images: Sight(scenes, torch.zeros(2, 1)))
-    data = repainting(model, probe, Settings(steps=1), 2, progress=False)
+    monkeypatch.setattr(
+        module, "read_images", lambda probe, images: Readings(scenes, torch.zeros(2, 1))
+    )
+    data = repainting(model, probe, SamplingSettings(steps=1), 2, progress=False)
     assert {data[name]["mean"] for name in ("kind", "colour", "both")} == {expected}
     assert all(jump > 0.0 for jump in data["seam"].values()) and 0.0 < data["masked"] < 0.5
 
@@ -114,7 +116,7 @@ def test_the_kind_and_the_colour_are_read_at_the_place(
 def test_a_repainting_by_code_has_the_seam_of_code(model, probe, monkeypatch):
     done = iter(list(islice(cases(32), 2)))
     monkeypatch.setattr(module, "inpaint", lambda *a, **k: [draw_scene(next(done).target, 32)])
-    data = repainting(model, probe, Settings(steps=1), 2, progress=False)
+    data = repainting(model, probe, SamplingSettings(steps=1), 2, progress=False)
     assert data["seam"]["painted"] == pytest.approx(data["seam"]["drawn by code"])
 
 

@@ -69,7 +69,7 @@ def test_only_what_was_measured_is_reported():
     assert "PSNR against float32" in text_of("precision") and "Autoencoder" not in text_of(
         "precision"
     )
-    assert text_of().startswith("# What small shows of what it is asked for\n\nWeights abc.")
+    assert text_of().startswith("# Evaluation of the small model\n\nWeights abc.")
 
 
 def test_every_table_has_as_many_cells_in_each_row():
@@ -82,8 +82,14 @@ def test_every_table_has_as_many_cells_in_each_row():
 @pytest.mark.parametrize(
     ("part", "figures"),
     [
-        ("accuracy", ["31.42 dB", "2.718", "0.123", "16 axes", "0.710 ± 0.098", "0.130"]),
-        ("sweeps", ["| 8 |", "| 50 |", "| heun |", "1.23", "0.57", "over 5", "of 3 pictures"]),
+        (
+            "accuracy",
+            ["31.42 dB", "2.718", "0.123", "16 principal axes", "0.710 ± 0.098", "0.130"],
+        ),
+        (
+            "sweeps",
+            ["| 8 |", "| 50 |", "| heun |", "1.23", "0.57", "over 5 prompts", "on 3 pictures"],
+        ),
         (
             "edits",
             [
@@ -114,7 +120,7 @@ def test_every_figure_is_printed(part, figures):
     assert "{" not in text
 
 
-def test_all_rows_of_the_judge_are_there_and_a_row_not_judged_is_a_dash():
+def test_all_rows_are_there_and_a_row_without_a_value_is_a_dash():
     lines = text_of("accuracy").splitlines()
     assert [
         line.split("|")[1].strip() for line in lines if "50.0" in line and "±" not in line

@@ -8,11 +8,11 @@ from labml_sd.errors import CheckpointError
 from labml_sd.evaluation import results as module
 from labml_sd.evaluation.results import (
     FILE,
+    describe_device,
     fingerprint,
-    kept_rows,
-    machine,
     read_results,
     results_of,
+    row_cache,
     write_results,
 )
 
@@ -65,7 +65,7 @@ def test_results_that_cannot_be_read_are_a_one_line_error(text, told, tmp_path):
 
 
 def test_the_machine_is_named_with_its_cores_and_torch():
-    words = machine(torch.device("cpu"))
+    words = describe_device(torch.device("cpu"))
     assert "cores" in words and f"torch {torch.__version__.split('+')[0]}" in words
 
 
@@ -76,9 +76,9 @@ def test_a_row_is_in_the_file_as_soon_as_it_is_made_and_is_not_made_again(model,
         made.append(1)
         return {"mean": 0.5}
 
-    first = kept_rows(tmp_path, results, "samplers").row("ddim", make)
+    first = row_cache(tmp_path, results, "samplers").row("ddim", make)
     found = results_of(tmp_path, model)
     assert found["unfinished"] == {"samplers": {"ddim": {"mean": 0.5}}} and found["parts"] == {}
-    assert kept_rows(tmp_path, found, "samplers").row("ddim", make) == first and made == [1]
-    kept_rows(tmp_path, found, "samplers").row("euler", make)
+    assert row_cache(tmp_path, found, "samplers").row("ddim", make) == first and made == [1]
+    row_cache(tmp_path, found, "samplers").row("euler", make)
     assert list(results_of(tmp_path, model)["unfinished"]["samplers"]) == ["ddim", "euler"]

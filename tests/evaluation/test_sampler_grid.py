@@ -2,15 +2,15 @@ import pytest
 import torch
 
 from labml_sd.evaluation import sampler_grid as module
-from labml_sd.evaluation.draw_and_read import Settings
+from labml_sd.evaluation.draw_and_read import SamplingSettings
 from labml_sd.evaluation.frechet import Axes
 from labml_sd.evaluation.probe import Probe, ProbeRecipe
-from labml_sd.evaluation.results import Rows
+from labml_sd.evaluation.results import RowCache
 from labml_sd.evaluation.sampler_grid import (
     contrast,
-    effort,
     grid_settings,
     guidance_settings,
+    measure_cost,
     sampler_grid,
 )
 from labml_sd.pipeline import txt2img
@@ -29,7 +29,7 @@ def test_both_passes_run_at_a_scale_that_guides_as_little_as_1(model):
     one, both = (guidance_settings()[name] for name in ("1", "1, both passes"))
     counted = {}
     for s in (one, both):
-        with effort(model) as spent:
+        with measure_cost(model) as spent:
             images = txt2img(
                 model, "a", steps=2, guidance_scale=s.guidance_scale, progress=False
             )
@@ -46,7 +46,7 @@ def test_the_interval_leaves_out_the_first_five_and_the_last_of_20_levels(model)
 
 def test_effort_is_counted_inside_the_block_only(model, monkeypatch):
     monkeypatch.setattr(module.time, "process_time", iter((3.0, 5.0)).__next__)
-    with effort(model) as spent:
+    with measure_cost(model) as spent:
         txt2img(model, ["a", "b"], steps=3, guidance_scale=2.0, progress=False)
     txt2img(model, "a", steps=3, progress=False)
     assert spent.passes == 2 * 3 * 2 and spent.seconds == 2.0
@@ -60,15 +60,17 @@ def test_contrast_is_the_standard_deviation_in_grey_levels():
 @pytest.fixture
 def measure(model, monkeypatch):
     """Measures two cells and one kind of guidance, and tells which settings were drawn."""
-    few = Settings(steps=1, sampler="ddim"), Settings(steps=2, sampler="heun")
+    few = SamplingSettings(steps=1, sampler="ddim"), SamplingSettings(steps=2, sampler="heun")
     monkeypatch.setattr(module, "grid_settings", lambda: list(few))
     monkeypatch.setattr(
-        module, "guidance_settings", lambda: {"1": Settings(steps=1, guidance_scale=1.0)}
+        module,
+        "guidance_settings",
+        lambda: {"1": SamplingSettings(steps=1, guidance_scale=1.0)},
     )
     calls = []
-    drawn = module.drawn
+    generate = module.generate
     monkeypatch.setattr(
-        module, "drawn", lambda m, p, s, **k: calls.append(s) or drawn(m, p, s, **k)
+        module, "generate", lambda m, p, s, **k: calls.append(s) or generate(m, p, s, **k)
     )
     torch.manual_seed(0)
     probe = Probe(ProbeRecipe(grid=16, channels=8, d_features=6)).eval()
@@ -84,7 +86,7 @@ def measure(model, monkeypatch):
 
 
 def test_a_row_has_its_settings_accuracy_and_cost(measure):
-    data, _ = measure(Rows())
+    data, _ = measure(RowCache())
     first, second = data["rows"]["grid"]
     assert (first["sampler"], first["steps"], first["passes"]) == ("ddim", 1, 2)
     assert (second["sampler"], second["steps"], second["passes"]) == ("heun", 2, 2 * 3)
@@ -96,10 +98,10 @@ def test_a_row_has_its_settings_accuracy_and_cost(measure):
 
 def test_what_was_measured_before_an_interruption_is_not_measured_again(measure):
     kept, known = [], {}
-    rows = Rows(known, lambda: kept.append(len(known)))
+    rows = RowCache(known, lambda: kept.append(len(known)))
     first, n_drawn = measure(rows)
     assert (
         kept == [1, 2, 3] and n_drawn == 4
     )  # guidance is drawn twice, the open prompts as well
-    again, n_drawn = measure(Rows(known))
+    again, n_drawn = measure(RowCache(known))
     assert n_drawn == 0 and again == first

@@ -2,22 +2,22 @@ import pytest
 import torch
 
 from labml_sd.evaluation import sweeps as module
-from labml_sd.evaluation.draw_and_read import Settings
+from labml_sd.evaluation.draw_and_read import SamplingSettings
 from labml_sd.evaluation.frechet import Axes
 from labml_sd.evaluation.probe import Probe, ProbeRecipe
 from labml_sd.evaluation.sweeps import SWEPT, mixed_scenes, sweep_settings, sweeps
 from labml_sd.sampler import SAMPLERS
 
-USUAL = Settings(steps=1, guidance_scale=3.0)
+USUAL = SamplingSettings(steps=1, guidance_scale=3.0)
 
 
 def test_one_thing_is_varied_at_a_time():
-    rows = sweep_settings(Settings(guidance_scale=3.0))
+    rows = sweep_settings(SamplingSettings(guidance_scale=3.0))
     assert [s.guidance_scale for s in rows["guidance"]] == [1.0, 3.0, 5.0, 8.0]
     assert [s.steps for s in rows["steps"]] == [5, 10, 20]
     assert [s.sampler for s in rows["sampler"]] == list(SWEPT)
     assert {SAMPLERS[name]().evaluations_per_step for name in SWEPT} == {1}
-    assert all(Settings(guidance_scale=3.0) in settings for settings in rows.values())
+    assert all(SamplingSettings(guidance_scale=3.0) in settings for settings in rows.values())
 
 
 def test_the_three_kinds_of_prompts_take_turns():
@@ -30,9 +30,9 @@ def measured(model):
     torch.manual_seed(0)
     probe = Probe(ProbeRecipe(grid=16, channels=8, d_features=6)).eval()
     axes = Axes(torch.zeros(6, dtype=torch.float64), torch.eye(6, dtype=torch.float64))
-    calls: list[Settings] = []
+    calls: list[SamplingSettings] = []
     rows = {
-        "guidance": [USUAL, Settings(steps=1, guidance_scale=1.0)],
+        "guidance": [USUAL, SamplingSettings(steps=1, guidance_scale=1.0)],
         "steps": [USUAL],
         "sampler": [USUAL],
     }
