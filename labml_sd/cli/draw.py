@@ -36,49 +36,42 @@ def txt2img_command(args: argparse.Namespace) -> None:
 
 
 def _redraw(args: argparse.Namespace) -> None:
-    """Draw the picture of --from-image again; flags that are given take the place of its parameters."""
+    """Draw the picture of --from-image again; flags replace its parameters."""
     drawn = read_parameters(args.from_image, max_pixels=_limit(args))
     if drawn.task != "txt2img":
         raise GenerationError(
-            f"{args.from_image} was drawn by {drawn.task}: --from-image draws txt2img pictures again"
+            f"{args.from_image} was drawn by {drawn.task}: "
+            "--from-image draws txt2img pictures again"
         )
     if args.model is None and drawn.model not in (None, "tiny"):
         raise GenerationError(
             f"{args.from_image} was drawn by model {drawn.model}: give its file as --model"
         )
-    prompts = _prompts(args)
     args.dtype = drawn.dtype if drawn.dtype and args.dtype == "auto" else args.dtype
     model = _model(args)
     here = model.weights_hash or "not from a file"
     if drawn.model_hash and drawn.model_hash != here:
         _note(f"labml-sd: warning: drawn by model {drawn.model_hash}, this is {here}")
-    _draw(
-        txt2img,
-        args,
-        model,
-        drawn.prompt if prompts is None else prompts,
-        recorded=drawn.settings,
-    )
+    prompts = _prompts(args)
+    prompt = drawn.prompt if prompts is None else prompts
+    _draw(txt2img, args, model, prompt, recorded=drawn.settings)
 
 
 def img2img_command(args: argparse.Namespace) -> None:
     """Draw a picture again under a prompt."""
     prompts = _required(_prompts(args))
-    image = _opened(
-        args, args.init_image, "img2img needs a picture to start from: give --init-image FILE"
-    )
+    missing = "img2img needs a picture to start from: give --init-image FILE"
+    image = _opened(args, args.init_image, missing)
     _draw(img2img, args, _model(args), prompts, image)
 
 
 def inpaint_command(args: argparse.Namespace) -> None:
     """Draw the white part of a mask again."""
     prompts = _required(_prompts(args))
-    image = _opened(
-        args, args.init_image, "inpaint needs the picture to repair: give --init-image FILE"
-    )
-    mask = _opened(
-        args, args.mask, "inpaint needs a mask, white where it shall paint: give --mask FILE"
-    )
+    missing = "inpaint needs the picture to repair: give --init-image FILE"
+    image = _opened(args, args.init_image, missing)
+    missing = "inpaint needs a mask, white where it should paint: give --mask FILE"
+    mask = _opened(args, args.mask, missing)
     _draw(inpaint, args, _model(args), prompts, image, mask)
 
 
@@ -92,7 +85,7 @@ def _prompts(args: argparse.Namespace) -> str | list[str] | None:
 
 
 def _lines(path: str | None) -> list[str] | None:
-    """One prompt for every line that is not empty."""
+    """One prompt from every line that is not empty."""
     if path is None:
         return None
     try:
@@ -104,8 +97,8 @@ def _lines(path: str | None) -> list[str] | None:
             )
         text = content.decode("utf-8-sig")  # Windows editors put a byte order mark first
     except UnicodeDecodeError as error:
-        raise PromptError(f"cannot read the prompts in {path}: it is no UTF-8 text") from error
-    except (OSError, ValueError) as error:  # ValueError: what is no path
+        raise PromptError(f"cannot read the prompts in {path}: it is not UTF-8 text") from error
+    except (OSError, ValueError) as error:  # ValueError: not a path at all
         reason = getattr(error, "strerror", None) or error
         raise PromptError(f"cannot read the prompts in {path}: {reason}") from error
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -117,7 +110,8 @@ def _lines(path: str | None) -> list[str] | None:
 def _required(prompts: str | list[str] | None) -> str | list[str]:
     if prompts is None:
         raise PromptError(
-            'no prompt was given: write it after the command, as in labml-sd txt2img "a red house"'
+            "no prompt was given: write it after the command, "
+            'as in labml-sd txt2img "a red house"'
         )
     return prompts
 
@@ -149,13 +143,14 @@ def _draw(
     *inputs: object,
     recorded: Mapping[str, Any] | None = None,
 ) -> None:
-    """Run a pipeline, tell a seed that it chose, save the pictures and print where they are."""
+    """Run a pipeline, save the pictures and print their paths; print a seed that it chose."""
     check_folder(args.outdir)
+    # The shell draws a random seed by default, where the pipelines always take the same.
     settings = {"seed": None, **(recorded or {}), **_settings(args)}
     images = pipeline(*inputs, **settings, progress=sys.stderr.isatty())
     if settings["seed"] is None:
         _note(f"seed {read_parameters(images[0]).seed}")
-    for image in images:  # one at a time: if the disk is full, what was saved is told
+    for image in images:  # one at a time: if the disk fills up, the saved paths are printed
         with Interrupt() as interrupt:
             _print_path(*save_images([image], args.outdir))
         if interrupt.asked:
@@ -165,13 +160,11 @@ def _draw(
 def _print_path(path: Path) -> None:
     try:
         print(path)
-    except (
-        UnicodeEncodeError
-    ):  # a folder's name need not be text: then it is told in its own bytes
+    except UnicodeEncodeError:  # a folder's name can be bytes that are not text
         sys.stdout.flush()
         sys.stdout.buffer.write(os.fsencode(path) + b"\n")
 
 
 def _note(text: str) -> None:
-    """Standard output holds the paths and nothing else, so that a script can use it."""
+    """Print to standard error: scripts read the paths from standard output."""
     print(one_line(text), file=sys.stderr)

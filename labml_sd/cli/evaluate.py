@@ -1,6 +1,6 @@
 r"""`labml-sd train evaluate` and `labml-sd train card`.
 
-Maps       command line arguments  ->  evaluation.json, evaluation.md; MODEL_CARD.md
+Maps       command line arguments ->  evaluation.json, evaluation.md; MODEL_CARD.md
 Tests      tests/cli/test_evaluate.py
 """
 
@@ -20,8 +20,9 @@ from labml_sd.tiny.recipe import RECIPES
 from labml_sd.utilities.device import pick_device
 
 _COST = """\
-On two cores a full evaluation of the tiny model takes about an hour: accuracy 13 minutes, sweeps 8, edits 8,
-precision 1, samplers 10, convergence 15; the probe, trained once, 4. --prompts 100 takes a fifth of it."""
+On two cores a full evaluation of the tiny model takes about an hour: accuracy 13 minutes,
+sweeps 8, edits 8, precision 1, samplers 10, convergence 15; the probe, trained once, 4.
+--prompts 100 takes a fifth of it."""
 
 
 def add_evaluation(parser: argparse.ArgumentParser) -> None:
@@ -33,37 +34,39 @@ def add_evaluation(parser: argparse.ArgumentParser) -> None:
         "--part",
         default="all",
         choices=["all", *PARTS],
-        help="accuracy: attributes, autoencoder, Frechet distance, CLIP score (with clip.pt in --outdir); "
-        "sweeps: guidance, steps, samplers; edits: negative prompt, img2img, in-painting; "
-        "precision: float16 and bfloat16; samplers: each at 5 to 50 steps, and guidance in part; "
-        "convergence: how fast each sampler that draws no noise nears the exact solution (all)",
+        help="accuracy: attributes, autoencoder, Frechet distance, CLIP score (with clip.pt in "
+        "--outdir); sweeps: guidance, steps, samplers; edits: negative prompt, img2img, "
+        "in-painting; precision: float16 and bfloat16; samplers: each at 5 to 50 steps, and "
+        "guidance at some levels only; convergence: how fast each sampler that draws no noise "
+        "approaches the exact solution (all)",
     )
     add(
         "--prompts",
         type=int,
         default=500,
-        help="prompts of each of the three kinds (500); sweeps, negative prompts and in-painting take a "
-        "fifth as many, img2img a tenth, samplers a 25th, precision a thirtieth, convergence a 156th",
+        help="prompts of each of the three kinds (500); sweeps, negative prompts and "
+        "in-painting take a fifth as many, img2img a tenth, samplers a 25th, precision a "
+        "thirtieth, convergence a 156th",
     )
     add("--sampler", default="dpmpp_2m", help="sampler (dpmpp_2m)")
     add("--guidance-scale", type=float, help="weight of the prompt (the model's)")
     add(
         "--full-precision",
         action="store_true",
-        help="draw sweeps and edits in the model's own type too, not in bfloat16 where that is faster",
+        help="draw sweeps and edits in the model's own type, even where bfloat16 is faster",
     )
 
 
 def run_evaluation(args: argparse.Namespace) -> None:
-    """Train the probe unless the folder has it, measure the model, print the report and keep it."""
+    """Train the probe unless the folder has it, measure the model, print and save a report."""
     if args.prompts < 1:
         raise GenerationError(f"--prompts is {args.prompts}; give 1 or more")
-    get_sampler(args.sampler)  # a wrong name is told before the work begins
+    get_sampler(args.sampler)  # raises for a wrong name before the work begins
     device = pick_device(args.device)
     model = load_model(args.model, device=device)
     folder = args.outdir
     if (folder / "evaluation.json").exists():
-        read_results(folder)  # a damaged file, too
+        read_results(folder)  # raises for a damaged file, too
     clip = (
         load_clip(folder, RECIPES[args.recipe], device)
         if (folder / "clip.pt").exists()
@@ -87,7 +90,10 @@ def run_evaluation(args: argparse.Namespace) -> None:
 
 
 def run_card(args: argparse.Namespace) -> None:
-    """Write the pages that the folder has the figures for into the model's folder; print where they are."""
+    """Write pages into the model's folder and print where they are.
+
+    They are those that `args.outdir` holds measurements for.
+    """
     parts = read_results(args.outdir)["parts"]
     of_samplers = not SAMPLER_PARTS.isdisjoint(parts)
     if "accuracy" in parts or not of_samplers:

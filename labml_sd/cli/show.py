@@ -1,6 +1,6 @@
-r"""The commands that only look: inspect and env.
+r"""The commands that only show something: inspect and env.
 
-Maps       a file, or the machine -> lines of text on standard output
+Maps       a file, or this computer -> lines of text on standard output
 Tests      tests/cli/test_main.py
 """
 
@@ -19,17 +19,8 @@ from labml_sd.images.reading import MAX_PIXELS
 from labml_sd.pipeline.parameters import read_parameters
 
 _PACKAGES = (
-    "torch",
-    "transformers",
-    "einops",
-    "pillow",
-    "numpy",
-    "safetensors",
-    "huggingface_hub",
-    "tqdm",
-    "jaxtyping",
-    "diffusers",
-    "accelerate",
+    *("torch", "transformers", "einops", "pillow", "numpy", "safetensors", "huggingface_hub"),
+    *("tqdm", "jaxtyping", "diffusers", "accelerate"),
 )
 
 
@@ -49,7 +40,7 @@ def inspect_command(file: str, max_pixels: int | None = None) -> None:
 
 
 def _is_picture(path: Path) -> bool:
-    """Tell by the first bytes: names lie."""
+    """Tell by the first bytes: a name can have any suffix."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -67,7 +58,7 @@ def _picture_text(path: Path, max_pixels: int) -> str:
 
 
 def _printable(value: object) -> object:
-    """A text that would break its line, or command the terminal, is shown as JSON shows it."""
+    """A text with line breaks or terminal codes is shown as JSON shows it."""
     if not isinstance(value, str) or value.isprintable():
         return value
     return "".join(
@@ -77,13 +68,14 @@ def _printable(value: object) -> object:
 
 
 def env_command() -> None:
-    """Print what is installed and what the machine has, one line each."""
+    """Print the versions, the devices and the memory, one line each."""
     for name, value in _environment().items():
         print(f"{name + ':':16} {value}")
 
 
 def _environment() -> dict[str, object]:
     folder = Path(labml_sd.__file__).parent / "models" / "tiny"
+    has_model = (folder / "model_index.json").is_file()
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -93,9 +85,7 @@ def _environment() -> dict[str, object]:
         "threads": torch.get_num_threads(),
         "memory": _memory(),
         "attention": f"in bfloat16 on the CPU: {which_kernel()}",
-        "bundled model": "present"
-        if (folder / "model_index.json").is_file()
-        else f"missing ({folder})",
+        "bundled model": "present" if has_model else f"missing ({folder})",
     }
 
 

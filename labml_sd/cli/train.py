@@ -1,6 +1,6 @@
-r"""`labml-sd train`: the tiny model from scratch, by one command.
+r"""`labml-sd train`: train the tiny model from scratch.
 
-Maps       command line arguments  ->  a folder with the trained model
+Maps       command line arguments ->  a folder with the trained model
 Tests      tests/cli/test_train.py
 """
 
@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default="all",
         choices=["all", *STAGES, "assemble", "evaluate", "card"],
-        help="what to train; all: one stage after the other, then put the model together (default); "
-        "evaluate: measure what a trained model can do; card: write its model card from what was measured",
+        help="what to train; all: one stage after the other, then assemble the model "
+        "(default); evaluate: measure what a trained model can do; card: write its model card",
     )
     parser.add_argument(
         "--recipe", default="tiny", choices=sorted(RECIPES), help="the numbers of the run"
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps",
         type=int,
-        help="steps of each stage; wins over --minutes; evaluate: of each picture (20)",
+        help="steps of each stage, instead of --minutes; evaluate: of each picture (20)",
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="chooses scenes, first weights and noise"
@@ -48,7 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train; go on where an earlier call with the same folder stopped. Prints where the results are."""
+    """Train, and print where the results are.
+
+    A call continues where an earlier one with the same folder stopped.
+    """
     if args.minutes is not None and not args.minutes > 0:
         raise GenerationError(f"--minutes is {args.minutes}; give a number above 0")
     if args.steps is not None and args.steps < 1:

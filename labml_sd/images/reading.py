@@ -1,4 +1,4 @@
-r"""A picture file becomes an upright 8-bit RGB picture, or one line that says why not.
+r"""Read a picture file as an upright 8-bit RGB picture.
 
 Maps       a path or a PIL image -> a PIL image in mode RGB
 Tests      tests/images/test_tensors.py
@@ -18,26 +18,15 @@ from labml_sd.errors import ImageError, quoted
 from labml_sd.images.structure import check_structure
 
 FORMATS = ("PNG", "JPEG", "WEBP")  # no other parser of Pillow is ever reached
-MAX_PIXELS = (
-    2**24
-)  # 4096x4096: as float32 RGB 201 MB; Pillow alone would let 179 megapixels pass
-MAX_SIDE = 2**16  # a row costs memory of its own, even if it is one pixel wide
+MAX_PIXELS = 2**24  # 4096x4096: 201 MB as float32 RGB; Pillow's own limit is 179 million
+MAX_SIDE = 2**16  # a row costs memory of its own, even one of a single pixel
 
 PathLike = str | os.PathLike[str]
 
-_DAMAGE = (
-    *(
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        IndexError,
-        KeyError,
-        TypeError,
-        AttributeError,
-    ),
-    *(AssertionError, OverflowError, RecursionError, struct.error, zlib.error),
-)  # what Pillow's parsers raise, by design or not, when bytes are not what they should be
+_DAMAGE = (  # what Pillow's parsers raise, by design or not, for wrong bytes
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError),
+    *(AttributeError, AssertionError, OverflowError, RecursionError, struct.error, zlib.error),
+)
 _ORIENTATION = 0x0112  # EXIF 2.32, tag
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -55,13 +44,14 @@ _GREY_STEPS = {"L;2": 85, "L;4": 17}  # PNG: grey of few bits is spread over 0..
 def open_image(source: PathLike | Image.Image, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Open a PNG, JPEG or WEBP file (or take a PIL image) as an upright RGB picture.
 
-    The EXIF turn is applied, transparent parts are laid on white, 16-bit grey is scaled to 8
-    bits. Colour profiles are not applied. Of an animation the first frame is taken, and a
-    `UserWarning` says so.
+    The EXIF orientation is applied, transparent parts are laid on white, 16-bit grey is scaled
+    to 8 bits. Colour profiles are not applied. The first frame of an animation is taken, with a
+    `UserWarning`.
 
     A file of more than `max_pixels` pixels is refused before they are decoded. A PIL image of
-    any size is taken, unless it comes straight from `Image.open`. The caller's image is left as
-    it was. Raises `ImageError` for a missing, foreign, cut, empty or too large picture.
+    any size is taken, unless it comes straight from `Image.open`. The caller's image is not
+    changed. Raises `ImageError` for a picture that is missing, of another format, damaged,
+    empty or too large.
     """
     is_image = isinstance(source, Image.Image)
     image = (
@@ -72,7 +62,7 @@ def open_image(source: PathLike | Image.Image, *, max_pixels: int = MAX_PIXELS) 
     name = "the image" if is_image else str(source)
     _check_size(image, name, max_pixels)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's own, on its inside
+        warnings.simplefilter("ignore")  # Pillow's own
         try:
             upright = _upright(_to_rgb(image, name), exif_value(image, _ORIENTATION))
         except _DAMAGE as error:
@@ -84,10 +74,13 @@ def open_image(source: PathLike | Image.Image, *, max_pixels: int = MAX_PIXELS) 
 
 
 def read_picture(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Read a file as it is: its own mode, not turned, with its texts in `.info`. Raises `ImageError`."""
+    """Read a file as it is: its own mode, not turned, with its texts in `.info`.
+
+    Raises `ImageError`.
+    """
     if not isinstance(path, str | os.PathLike):
         raise ImageError(
-            f"a {type(path).__name__} is no picture: give a PIL image or the path of a file"
+            f"a {type(path).__name__} is not a picture: give a PIL image or the path of a file"
         )
     if not isinstance(max_pixels, int) or isinstance(max_pixels, bool) or max_pixels < 1:
         raise ImageError(
@@ -95,9 +88,7 @@ def read_picture(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> Image.Image
         )
     name = str(path)
     with _open(path) as file, warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # also Pillow's on size: _check_size has the lower limit
+        warnings.simplefilter("ignore")  # Pillow's on size too: _check_size has a lower limit
         check_structure(file, name, max_pixels)
         try:
             with Image.open(file, formats=FORMATS) as image:
@@ -107,10 +98,10 @@ def read_picture(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> Image.Image
                 return image
         except UnidentifiedImageError as error:
             raise ImageError(
-                f"{name} is no picture that can be read: expected PNG, JPEG or WEBP"
+                f"{name} is not a picture that can be read: expected PNG, JPEG or WEBP"
             ) from error
         except Image.DecompressionBombError as error:
-            limit = f"make it smaller, at most {max_pixels:,}"  # Pillow's own limit: a higher one would not help
+            limit = f"make it smaller, at most {max_pixels:,}"  # raising it would not help
             raise ImageError(
                 f"{name} is too large: more than 178 million pixels; {limit}"
             ) from error
@@ -122,7 +113,7 @@ def _open(path: PathLike) -> BinaryIO:
     advice = "give the path of a PNG, JPEG or WEBP picture"
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or a device would block
-            raise ImageError(f"{path} is no file: {advice}")
+            raise ImageError(f"{path} is not a file: {advice}")
         return open(path, "rb")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ImageError(f"{path} does not exist: {advice}") from error
@@ -138,20 +129,20 @@ def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
         raise ImageError(
             f"{name} is empty: {width}x{height} pixels; give a picture of at least 1x1"
         )
-    if not isinstance(
-        image, ImageFile.ImageFile
-    ):  # it is in memory already, at somebody's wish
+    if not isinstance(image, ImageFile.ImageFile):  # it is in memory already
         return
     if max(width, height) > MAX_SIDE:
         limit = f"make it smaller, at most {MAX_SIDE:,} pixels a side"
         raise ImageError(f"{name} is too large: {width}x{height} pixels; {limit}")
     if width * height > max_pixels:
-        limit = f"make it smaller, at most {max_pixels:,}, or raise max_pixels (--max-pixels in the shell)"
-        raise ImageError(f"{name} is too large: {width}x{height} pixels; {limit}")
+        raise ImageError(
+            f"{name} is too large: {width}x{height} pixels; make it smaller, at most "
+            f"{max_pixels:,}, or raise max_pixels (--max-pixels in the shell)"
+        )
 
 
 def _check_transparency(image: Image.Image, name: str) -> None:
-    """Bring the transparent colour of a PNG to 8 bits, as Pillow does with its pixels and not with it."""
+    """Bring the transparent colour of a PNG to 8 bits, where Pillow brings only its pixels."""
     depth = (
         image.tile[0].args if isinstance(image, ImageFile.ImageFile) and image.tile else None
     )
@@ -168,7 +159,8 @@ def _check_transparency(image: Image.Image, name: str) -> None:
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode == "F":
         raise ImageError(
-            f"{name} holds floating-point values without a stated range: convert it to 8 bits first"
+            f"{name} holds floating-point values without a stated range: "
+            "convert it to 8 bits first"
         )
     if image.mode.startswith("I"):
         return _grey_of_16_bits(image).convert("RGB")
@@ -176,7 +168,7 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         image = image.convert(image.mode.upper())
     if not image.has_transparency_data:
         return image.convert("RGB")
-    # What lies under transparent pixels is arbitrary, so it must not show.
+    # The colours of transparent pixels are arbitrary, so they must not show.
     colours = image if image.mode == "RGBA" else image.convert("RGBA")
     white = Image.new("RGB", image.size, "white")
     white.paste(colours, mask=colours)
@@ -184,7 +176,7 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def _grey_of_16_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey: 65535 -> 255. Pillow's own `convert` would clip everything above 255 to white."""
+    """Scale 16-bit grey: 65535 -> 255. Pillow's `convert` would clip all above 255 to white."""
     values = np.asarray(image)
     grey = _TO_8_BITS[values.clip(0, 65535)]
     grey[values == image.info.get("transparency", -1)] = 255
@@ -192,7 +184,7 @@ def _grey_of_16_bits(image: Image.Image) -> Image.Image:
 
 
 def exif_value(image: Image.Image, tag: int, ifd: int | None = None) -> object:
-    """A value of the EXIF block; None where there is none, and in a damaged block: the pixels are sound."""
+    """A value of the EXIF block; None where it is missing or the block is damaged."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

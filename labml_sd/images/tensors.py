@@ -50,7 +50,7 @@ def to_tensor(image: Image.Image) -> Float[Tensor, "1 3 H W"]:
 def to_pil(images: Float[Tensor, "b 3 H W"], stage: str = "decode") -> list[Image.Image]:
     r"""$v = \mathrm{round}(127.5\,(x + 1))$, clamped to 0..255: the inverse of `to_tensor`.
 
-    Cutting off the fraction instead would darken every picture by half a level.
+    Truncation instead of rounding would darken every picture by half a level.
     Raises `GenerationError` naming `stage` when a value is NaN or infinite.
     """
     if not torch.isfinite(images).all():
@@ -62,7 +62,7 @@ def to_pil(images: Float[Tensor, "b 3 H W"], stage: str = "decode") -> list[Imag
 
 
 def resize_to(image: Image.Image, height: int | None, width: int | None) -> Image.Image:
-    """Resize to `height` x `width` pixels. With one side left out the proportions are kept.
+    """Resize to `height` x `width` pixels; with one side left out the proportions are kept.
 
     Pictures are filtered with Lanczos, grey masks linearly: Lanczos overshoots beside an edge
     and would put specks on the black.
@@ -87,7 +87,7 @@ def _side(name: str, pixels: object) -> int:
     if not isinstance(pixels, int) or isinstance(pixels, bool) or not 1 <= pixels <= MAX_PIXELS:
         limits = f"from 1 to {MAX_PIXELS:,}"
         raise GenerationError(
-            f"{name} {quoted(pixels)} is no size: give a whole number of pixels, {limits}"
+            f"{name} is {quoted(pixels)}: give a whole number of pixels, {limits}"
         )
     return pixels
 
@@ -97,7 +97,7 @@ def pad_to_multiple(
 ) -> Float[Tensor, "b c H2 W2"]:
     """Mirror the right and bottom edge until both sides are multiples of `multiple`.
 
-    A picture smaller than its padding is mirrored again and again. `crop` undoes it.
+    A picture smaller than its padding is mirrored several times. `crop` removes the padding.
     """
     height, width = image.shape[-2:]
     rows = _mirrored(height, math.ceil(height / multiple) * multiple).to(image.device)
@@ -106,7 +106,7 @@ def pad_to_multiple(
 
 
 def _mirrored(n: int, length: int) -> Tensor:
-    """Indices 0 1 2 ... n-1 n-2 ... 1 0 1 ..., `length` of them; the edge itself is not doubled."""
+    """`length` indices 0 1 2 ... n-1 n-2 ... 1 0 1 ...: the edge itself is not doubled."""
     period = max(1, 2 * (n - 1))
     i = torch.arange(length) % period
     return torch.minimum(i, period - i) if n > 1 else i
@@ -129,7 +129,8 @@ def load_mask(source: PathLike | Image.Image, size: tuple[int, int]) -> Image.Im
     if mask.size != size:
         (mask_width, mask_height), (width, height) = mask.size, size
         raise ImageError(
-            f"the mask is {mask_width}x{mask_height} and the picture {width}x{height}: make them alike"
+            f"the mask is {mask_width}x{mask_height} and the picture {width}x{height}: "
+            "make them the same size"
         )
     return mask
 
@@ -140,14 +141,16 @@ def mask_to_tensor(mask: Image.Image) -> Float[Tensor, "1 1 H W"]:
 
 
 def latent_mask(mask: Float[Tensor, "1 1 H W"], factor: int) -> Float[Tensor, "1 1 h w"]:
-    """1 for every latent cell that holds at least one pixel to repaint, however faint; else 0."""
+    """1 for every latent cell that holds a pixel to repaint, however faint; otherwise 0."""
     return F.max_pool2d((mask > 0).to(torch.float32), factor)
 
 
 def blend_pixels(kept: Image.Image, painted: Image.Image, mask: Image.Image) -> Image.Image:
-    r"""$v = \mathrm{round}(((255 - m)\,v_{kept} + m\,v_{painted}) / 255)$, so black keeps the very bits."""
+    r"""$v = \mathrm{round}(((255 - m)\,v_{kept} + m\,v_{painted}) / 255)$ for the mask $m$.
+
+    Where the mask is black, the kept pixels come back bit for bit.
+    """
     m = np.asarray(mask).astype(np.int32)[:, :, None]
-    mixed = (255 - m) * np.asarray(kept).astype(np.int32) + m * np.asarray(painted).astype(
-        np.int32
-    )
+    old, new = (np.asarray(image).astype(np.int32) for image in (kept, painted))
+    mixed = (255 - m) * old + m * new
     return Image.fromarray(((mixed + 127) // 255).astype(np.uint8))

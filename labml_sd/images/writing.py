@@ -1,4 +1,4 @@
-r"""Pictures become files: numbered, never overwritten, whole or not there, with their parameters inside.
+r"""Save pictures as numbered files. None is overwritten, and none is ever there in part.
 
 Maps       list of PIL images -> list of paths
 Tests      tests/images/test_tensors.py
@@ -28,15 +28,15 @@ _DEVICE = re.compile(
 def save_images(
     images: Sequence[Image.Image], outdir: PathLike, prefix: str = "", img_format: str = "png"
 ) -> list[Path]:
-    """Write `images` into the folder `outdir` as 00000.png, 00001.png, ... after `prefix`; return the paths.
+    """Write `images` into the folder `outdir` and return the paths.
 
-    Numbers go on after the highest that is there. A file that exists is never touched, also
-    when two programs save at once. The generation parameters of each picture travel inside its
-    file. `img_format` is "png", "jpg" or "webp" (the last two lose detail, at quality 95). `~`
-    is the home folder.
+    They are called 00000.png, 00001.png, ... after `prefix`; numbers continue after the highest
+    in the folder. A file that exists is never touched, even when two programs save at once. The
+    generation parameters of each picture travel inside its file. `img_format` is "png", "jpg"
+    or "webp" (the last two lose detail, at quality 95). `~` is the home folder.
 
-    Raises `ImageError` when the format is unknown, the prefix is no part of a file's name, or
-    the folder cannot be written.
+    Raises `ImageError` when the format is unknown, the prefix cannot be part of a file's name,
+    or the folder cannot be written.
     """
     name = img_format.lower() if isinstance(img_format, str) else ""
     suffix = "jpg" if name == "jpeg" else name
@@ -55,28 +55,25 @@ def save_images(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return [_write_next(folder, prefix, suffix, _encode(image, suffix)) for image in images]
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # ValueError: a name that the file system cannot spell
+    except (OSError, ValueError) as error:  # ValueError: a name no file system can have
         raise _cannot_write(folder, error) from error
 
 
 def check_folder(outdir: PathLike) -> None:
-    """Raise `ImageError` if `save_images` could not write there: better told before drawing than after."""
+    """Raise `ImageError` if `save_images` could not write there, before anything is drawn."""
     folder = _folder(outdir)
     try:
         there = next(path for path in (folder, *folder.absolute().parents) if _exists(path))
     except (OSError, ValueError) as error:
         raise _cannot_write(folder, error) from error
     if not there.is_dir():
-        raise _cannot_write(folder, f"{there} is no folder")
+        raise _cannot_write(folder, f"{there} is not a folder")
     if not os.access(there, os.W_OK | os.X_OK):
         raise _cannot_write(folder, "no permission")
 
 
 def _exists(path: Path) -> bool:
-    """Raise for what cannot be a path at all, where `Path.exists` would say no."""
+    """As `Path.exists`, but raise for what cannot be a path at all."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -93,7 +90,7 @@ def _folder(outdir: PathLike) -> Path:
         return Path(outdir).expanduser()
     except RuntimeError as error:  # ~somebody
         raise ImageError(
-            f"outdir is {outdir}, and nobody of that name has a home here"
+            f"outdir is {outdir}: there is no user of that name, give another folder"
         ) from error
 
 
@@ -134,7 +131,7 @@ def _encode(image: Image.Image, suffix: str) -> bytes:
 
 
 def _write_next(folder: Path, prefix: str, suffix: str, content: bytes) -> Path:
-    """Write beside the place, then give the file its name: a reader sees the whole picture, or none."""
+    """Write a temporary file, then give it its name: a reader sees all of it, or nothing."""
     temporary = folder / f".{secrets.token_hex(8)}.part"
     try:
         try:
@@ -143,7 +140,7 @@ def _write_next(folder: Path, prefix: str, suffix: str, content: bytes) -> Path:
         finally:
             temporary.unlink(missing_ok=True)
     except BaseException:
-        temporary.unlink(missing_ok=True)  # Ctrl-C may come while the line above is on its way
+        temporary.unlink(missing_ok=True)  # Ctrl-C may interrupt the line above
         raise
     flush_folder(folder)
     return path
@@ -160,7 +157,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _name(temporary: Path, folder: Path, prefix: str, suffix: str) -> Path:
-    """Give a written file the first number that is free. One that is taken, by whomever, stays as it is."""
+    """Give a written file the first free number. A file that has one is not touched."""
     number = _next_number(folder, prefix)
     while True:
         path = folder / f"{prefix}{number:05d}.{suffix}"
@@ -176,24 +173,22 @@ def _take(temporary: Path, path: Path) -> None:
         os.link(temporary, path)  # fails where the name is taken; renaming would overwrite
     except FileExistsError:
         raise
-    except (
-        OSError
-    ):  # a file system without links, FAT for one: the name is taken empty, and filled at once
+    except OSError:
+        # A file system without links, such as FAT: take the name with an empty file.
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
             os.replace(temporary, path)
         except FileExistsError:
             raise
-        except (
-            BaseException
-        ):  # Ctrl-C too. Should the empty file be another program's, that one fills it yet
+        except BaseException:  # Ctrl-C too
+            # Should the empty file be another program's: it will still replace it.
             if path.is_file() and path.stat().st_size == 0:
                 path.unlink(missing_ok=True)
             raise
 
 
 def _next_number(folder: Path, prefix: str) -> int:
-    """One more than the highest number in use: counting files would reuse a number after a deletion."""
+    """One more than the highest number in use: a count would reuse one after a deletion."""
     pattern = re.compile(re.escape(prefix) + r"([0-9]{5,9})\.(?:" + "|".join(_FORMATS) + ")")
     matches = (pattern.fullmatch(entry.name) for entry in folder.iterdir())
     return max((int(m[1]) for m in matches if m), default=-1) + 1

@@ -257,7 +257,7 @@ ERRORS = {
     ),
     "a prompt file in another code": (
         ["txt2img", "--prompt-file", "latin.txt"],
-        "no UTF-8 text",
+        "not UTF-8 text",
     ),
     "steps 0": (["txt2img", "a", "--steps", "0"], "steps is 0"),
     "unknown sampler": (["txt2img", "a", "--sampler", "ddmp"], "did you mean 'ddpm'"),
@@ -288,7 +288,7 @@ ERRORS = {
     ),
     "no picture": (
         ["img2img", "a", "--init-image", "empty.txt"],
-        "no picture that can be read",
+        "not a picture that can be read",
     ),
     "strength": (
         ["img2img", "a", "--init-image", "in.png", "--strength", "1.5"],
@@ -331,7 +331,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_drawn(shell,
         "labml_sd.cli.draw.txt2img", lambda *_, **__: pytest.fail("drew in vain")
     )
     code, _, (told,) = shell("txt2img", "a", "--outdir", "taken/pictures")
-    assert code == 2 and "is no folder" in told
+    assert code == 2 and "is not a folder" in told
 
 
 def test_only_txt2img_pictures_are_drawn_again(shell, photo):

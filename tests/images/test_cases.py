@@ -260,14 +260,14 @@ READ: dict[str, Callable[[], tuple[bytes, np.ndarray]]] = {
     "EXIF turn as 2**32 - 1": lambda: with_chunk(
         b"eXIf", exif_entry(0x0112, 4, 1, bytes([255] * 4))
     ),
-    "EXIF that is no EXIF": lambda: with_chunk(b"eXIf", b"no such thing"),
+    "EXIF that is not EXIF": lambda: with_chunk(b"eXIf", b"no such thing"),
     "EXIF without bytes": lambda: with_chunk(b"eXIf", b""),
     "EXIF cut short": lambda: with_chunk(b"eXIf", b"II*\0\x08\0\0\0\x09\0\x12\x01"),
     "EXIF that points to itself": lambda: with_chunk(
         b"eXIf", exif_entry(0x8769, 4, 1, struct.pack("<I", 8))
     ),
-    "a profile that is none": lambda: with_chunk(b"iCCP", b"p\0\0" + zlib.compress(b"x" * 100)),
-    "a chunk nobody knows": lambda: with_chunk(b"prVt", bytes(1000)),
+    "a profile that is not one": lambda: with_chunk(b"iCCP", b"p\0\0" + zlib.compress(b"x" * 100)),
+    "an unknown chunk": lambda: with_chunk(b"prVt", bytes(1000)),
     "a text of control characters": lambda: with_chunk(b"tEXt", b"k\0\x1b[2J\0\r\n"),
     "1x1": lambda: flat_case(1, 1, "PNG"),
     "1x10000": lambda: flat_case(1, 10_000, "PNG"),
@@ -362,18 +362,18 @@ def bomb(kind: bytes, before: bytes) -> bytes:
 
 
 REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
-    "no bytes": (lambda: b"", "no picture that can be read"),
-    "one byte": (lambda: b"\x89", "no picture that can be read"),
-    "a web page": (lambda: b"<!DOCTYPE html>", "no picture that can be read"),
-    "GIF": (lambda: saved(Image.new("P", (8, 8)), "GIF"), "no picture that can be read"),
-    "animated GIF": (lambda: animated("GIF"), "no picture that can be read"),
-    "BMP": (lambda: saved(Image.new("RGB", (8, 8)), "BMP"), "no picture that can be read"),
-    "TIFF": (lambda: saved(Image.new("RGB", (8, 8)), "TIFF"), "no picture that can be read"),
-    "AVIF": (lambda: b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf", "no picture that can be read"),
-    "EPS": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n", "no picture that can be read"),
-    "PSD": (lambda: b"8BPS\0\1" + bytes(100), "no picture that can be read"),
-    "a PNG's first bytes": (lambda: b"\x89PNG\r\n\x1a\n", "no picture that can be read"),
-    "a WEBP without content": (lambda: b"RIFF\4\0\0\0WEBP", "no picture that can be read"),
+    "no bytes": (lambda: b"", "not a picture that can be read"),
+    "one byte": (lambda: b"\x89", "not a picture that can be read"),
+    "a web page": (lambda: b"<!DOCTYPE html>", "not a picture that can be read"),
+    "GIF": (lambda: saved(Image.new("P", (8, 8)), "GIF"), "not a picture that can be read"),
+    "animated GIF": (lambda: animated("GIF"), "not a picture that can be read"),
+    "BMP": (lambda: saved(Image.new("RGB", (8, 8)), "BMP"), "not a picture that can be read"),
+    "TIFF": (lambda: saved(Image.new("RGB", (8, 8)), "TIFF"), "not a picture that can be read"),
+    "AVIF": (lambda: b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf", "not a picture that can be read"),
+    "EPS": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n", "not a picture that can be read"),
+    "PSD": (lambda: b"8BPS\0\1" + bytes(100), "not a picture that can be read"),
+    "a PNG's first bytes": (lambda: b"\x89PNG\r\n\x1a\n", "not a picture that can be read"),
+    "a WEBP without content": (lambda: b"RIFF\4\0\0\0WEBP", "not a picture that can be read"),
     **{
         f"{kind}, {keep:.0%} of it": (
             lambda kind=kind, keep=keep: damaged(kind, keep),
@@ -453,11 +453,11 @@ def link(target: str) -> Callable[[Path], object]:
 
 
 PATHS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a pipe": (fifo, "is no file"),
-    "a socket": (unix_socket, "is no file"),
-    "a device": (lambda folder: "/dev/zero", "is no file"),
-    "a folder": (lambda folder: folder, "is no file"),
-    "a link to a device": (link("/dev/zero"), "is no file"),
+    "a pipe": (fifo, "is not a file"),
+    "a socket": (unix_socket, "is not a file"),
+    "a device": (lambda folder: "/dev/zero", "is not a file"),
+    "a folder": (lambda folder: folder, "is not a file"),
+    "a link to a device": (link("/dev/zero"), "is not a file"),
     "a link to nothing": (link("none"), "does not exist"),
     "a link to itself": (link("link.png"), "cannot be opened"),
     "nothing there": (lambda folder: folder / "none.png", "does not exist"),

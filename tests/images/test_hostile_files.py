@@ -59,7 +59,7 @@ REFUSED_PREFIXES = {
     "right to left": "gnp.\u202e",
     "no width": "a\u200bb",
     "half a surrogate pair": "\ud800",
-    "a byte that is no UTF-8": "\udcff",
+    "a byte that is not UTF-8": "\udcff",
     "a line separator": "a\u2028b",
     "CON": "CON.",
     "con": "con.a",

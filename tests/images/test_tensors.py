@@ -157,11 +157,11 @@ def whole_png(folder: Path) -> bytes:
     "make, message",
     [
         (lambda folder: None, "does not exist"),
-        (lambda folder: b"", "no picture that can be read"),
-        (lambda folder: b"hello, I am a text", "no picture that can be read"),
+        (lambda folder: b"", "not a picture that can be read"),
+        (lambda folder: b"hello, I am a text", "not a picture that can be read"),
         (
             lambda folder: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-            "no picture that can be read",
+            "not a picture that can be read",
         ),
         (lambda folder: whole_png(folder)[:700], "damaged or cut short"),
         (lambda folder: png_header(20_000, 20_000), "too large"),
@@ -180,13 +180,13 @@ def test_a_file_that_cannot_be_used_is_one_line(make, message, tmp_path):
 
 
 def test_a_folder_is_no_picture(tmp_path):
-    with pytest.raises(ImageError, match="is no file"):
+    with pytest.raises(ImageError, match="is not a file"):
         open_image(tmp_path)
 
 
 def test_a_pipe_is_refused_without_waiting_for_it(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(ImageError, match="is no file"):
+    with pytest.raises(ImageError, match="is not a file"):
         open_image(tmp_path / "pipe.png")
 
 
