@@ -9,7 +9,7 @@ Tests      tests/pipeline/test_control.py
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Protocol, Self
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -30,6 +30,7 @@ class Window:
         return x[..., self.rows, self.columns]
 
 
+@runtime_checkable
 class Control(Protocol):
     """Anything that conditions the U-Net by a picture, for one run."""
 
@@ -50,11 +51,11 @@ class Control(Protocol):
         """What is added to feature maps of the U-Net, which gets the same x, t and cond."""
         ...
 
-    def rows(self, some: slice) -> Self:
+    def rows(self, some: slice) -> "Control":
         """The control for some images of the batch."""
         ...
 
-    def crop(self, window: Window) -> Self:
+    def crop(self, window: Window) -> "Control":
         """The control for a part of the latent."""
         ...
 

@@ -1,7 +1,7 @@
 r"""NaN and infinity between the stages of a call.
 
 Maps       a tensor  ->  nothing, or GenerationError
-Tests      tests/pipeline/test_memory.py
+Tests      tests/pipeline/test_finite.py
 """
 
 import torch

@@ -20,7 +20,18 @@ from diffusers import DDIMScheduler, PNDMScheduler
 from torch import Tensor
 
 from labml_sd.config import ScheduleConfig
-from labml_sd.sampler import TOOLS, AsIn, Level, Schedule, add_noise, as_in, sample
+from labml_sd.sampler import (
+    TOOLS,
+    AsIn,
+    Level,
+    Moment,
+    Prediction,
+    Schedule,
+    add_noise,
+    as_in,
+    from_eps,
+    sample,
+)
 from labml_sd.sampler.compat.levels import computed_in_float32, rounded_to_float32
 
 SD_V1 = {  # scheduler/scheduler_config.json of Stable Diffusion v1
@@ -73,13 +84,13 @@ def ours(sampler: AsIn, x: Tensor, levels: list[Level]) -> tuple[Asked, Tensor]:
     asked: Asked = []
     stream = iter(noises(2 * len(levels))[1:])
 
-    def evaluate(x: Tensor, level: Level) -> Tensor:
-        asked.append((level.t, x))
-        return network(x, level.t)
+    def denoise(x: Tensor, moment: Moment) -> Prediction:
+        t = moment.level.t
+        asked.append((t, x))
+        return from_eps(x, network(x, t), moment.level)
 
-    return asked, sample(
-        sampler, evaluate, x, levels, draw=lambda: next(stream), progress=False
-    )
+    end = sample(sampler, denoise, x, levels, draw=lambda: next(stream), progress=False)
+    return asked, end
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ from labml_sd.sampler import (
     Sampler,
     Schedule,
     UniPC,
+    from_eps,
     sample,
 )
 from labml_sd.sampler.between import LevelWithBetween
@@ -56,7 +57,7 @@ def ours(sampler: Sampler, levels: list[Level]) -> list[Tensor]:
     frames: list[Tensor] = []
     sample(
         sampler,
-        lambda x, level: network(x, level.t),
+        lambda x, moment: from_eps(x, network(x, moment.level.t), moment.level),
         START,
         levels,
         draw=lambda: START,

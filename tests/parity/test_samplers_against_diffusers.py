@@ -13,7 +13,18 @@ from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
 from labml_sd.config import ScheduleConfig
-from labml_sd.sampler import DDIM, DDPM, DPMpp2M, Level, Schedule, add_noise, sample, timesteps
+from labml_sd.sampler import (
+    DDIM,
+    DDPM,
+    DPMpp2M,
+    Moment,
+    Prediction,
+    Schedule,
+    add_noise,
+    from_eps,
+    sample,
+    timesteps,
+)
 
 TABLES = {
     "num_train_timesteps": 1000,
@@ -39,13 +50,13 @@ def network(x: Tensor, t: float) -> Tensor:
     return torch.tanh(0.8 * x + t / 1000) + 0.1 * x.mean()
 
 
-def evaluate(x: Tensor, level: Level) -> Tensor:
-    return network(x, level.t)
+def denoise(x: Tensor, moment: Moment) -> Prediction:
+    return from_eps(x, network(x, moment.level.t), moment.level)
 
 
 def run(sampler: DDIM | DDPM | DPMpp2M, n_steps: int, draw: Callable[[], Tensor]) -> Tensor:
     levels = sampler.levels(SCHEDULE, n_steps)
-    return sample(sampler, evaluate, randn(seeded(0)), levels, draw=draw, progress=False)
+    return sample(sampler, denoise, randn(seeded(0)), levels, draw=draw, progress=False)
 
 
 def relative_error(ours: Tensor, theirs: Tensor) -> float:
@@ -159,7 +170,7 @@ def test_dpmpp_2m_equals_diffusers_in_float64_where_the_state_is_not_rounded():
     levels = DPMpp2M().levels(SCHEDULE, 20)
     sample(
         DPMpp2M(),
-        evaluate,
+        denoise,
         x,
         levels,
         draw=lambda: x,

@@ -1,4 +1,4 @@
-"""An autoencoder whose numbers pass the range of float16 gives the picture of float32, and says so."""
+"""An autoencoder whose numbers exceed float16 gives the picture of float32, with a warning."""
 
 import copy
 
@@ -10,13 +10,15 @@ from labml_sd.cli import main as cli
 from labml_sd.images.reading import read_picture
 from labml_sd.images.tensors import to_pil, to_tensor
 from labml_sd.pipeline import img2img, inpaint, txt2img
+from labml_sd.pipeline.binding import network_for
+from labml_sd.pipeline.latents import decode, encode
 
 QUICK = {"steps": 2, "progress": False}
 
 
 @pytest.fixture
 def loud(make_model):
-    """A float16 model whose autoencoder begins with numbers of some 100,000; the next layers divide them."""
+    """A float16 model whose autoencoder starts with numbers of some 100,000, then divides them."""
     model = make_model()
     for convolution in (model.autoencoder.decoder.conv_in, model.autoencoder.encoder.conv_in):
         convolution.weight.mul_(50_000 / convolution.weight.abs().max())
@@ -74,3 +76,54 @@ def test_the_shell_draws_it_with_one_line_of_warning(
         "labml-sd: warning: decode left the range"
     )
     assert np.asarray(read_picture(out.strip())).std() > 5
+
+
+# The stages alone
+
+
+@pytest.fixture
+def overflowing(make_model):
+    """A float16 model whose decoder and encoder exceed 65504, the largest number of that type."""
+    model = make_model().half()
+    for conv in (model.autoencoder.decoder.conv_in, model.autoencoder.encoder.conv_in):
+        conv.weight.mul_(60_000)
+    return model
+
+
+@pytest.fixture
+def z():
+    return 3 * torch.randn(2, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_decoder_that_leaves_the_range_of_float16_is_run_in_float32_with_a_warning(
+    overflowing, z, fast
+):
+    overflowing.fast = fast
+    with pytest.warns(
+        UserWarning, match="decode left the range of float16: done again in float32"
+    ):
+        images = decode(overflowing, network_for(overflowing), z, 32, 32)
+    wide = copy.deepcopy(overflowing).float()
+    assert [i.tobytes() for i in images] == [
+        i.tobytes() for i in decode(wide, network_for(wide), z, 32, 32)
+    ]
+    assert {p.dtype for p in overflowing.autoencoder.parameters()} == {torch.float16}
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_an_encoder_that_leaves_the_range_of_float16_is_run_in_float32_with_a_warning(
+    overflowing, photo, fast
+):
+    overflowing.fast = fast
+    with pytest.warns(UserWarning, match="encode left the range of float16"):
+        z = encode(overflowing, network_for(overflowing), photo(32, 32), 1)
+    wide = copy.deepcopy(overflowing).float()
+    assert torch.equal(z, encode(wide, network_for(wide), photo(32, 32), 1))
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_float16_model_that_stays_in_range_draws_without_a_warning(make_model, z, fast):
+    model = make_model().half()
+    model.fast = fast
+    assert len(decode(model, network_for(model), z, 32, 32)) == 2

@@ -1,4 +1,4 @@
-"""Ctrl-C at any line of any stage: no partial file, and a model that draws on as if nothing had been."""
+"""Ctrl-C at any line of any stage: no partial file, and the model draws the same pictures."""
 
 import sys
 from collections.abc import Callable
@@ -23,7 +23,7 @@ QUICK = {"steps": 3, "progress": False}
 
 
 class CtrlC:
-    """Raises KeyboardInterrupt at the `n`th line of the package that runs after `function` was entered."""
+    """Raises KeyboardInterrupt at the nth line of the package after `function` was entered."""
 
     def __init__(self, n: int, function: str = "", file: str = "") -> None:
         self.left = n
@@ -42,7 +42,7 @@ class CtrlC:
         return self
 
     def during(self, call: Callable[[], Any]) -> bool:
-        """Whether it came before the call had ended."""
+        """Whether it was raised before the call ended."""
         before = sys.gettrace()
         sys.settrace(self)
         try:
@@ -73,7 +73,7 @@ STAGES = [
     "step",
     "decode",
     "to_pil",
-    "sign",
+    "attach_parameters",
 ]
 
 

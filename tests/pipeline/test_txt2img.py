@@ -97,9 +97,12 @@ def test_guidance_in_an_interval_no_level_lies_in_is_none_at_all(model):
 def test_outside_the_interval_the_network_runs_on_half_the_batch(make_model, monkeypatch):
     model, batches = make_model(), []
     run = model.unet.forward
-    monkeypatch.setattr(
-        model.unet, "forward", lambda x, t, c: batches.append(len(x)) or run(x, t, c)
-    )
+
+    def counted(x, t, c, residuals):
+        batches.append(len(c))
+        return run(x, t, c, residuals)
+
+    monkeypatch.setattr(model.unet, "forward", counted)
     txt2img(model, "a house", steps=4, guidance_interval=(0.5, 5.0), progress=False)
     levels = [model.schedule.level(t) for t in (999, 749, 499, 249)]
     assert (

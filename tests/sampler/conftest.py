@@ -11,12 +11,22 @@ import torch
 from torch import Tensor
 
 from labml_sd.config import ScheduleConfig
-from labml_sd.sampler import Level, Sampler, Schedule, sample
+from labml_sd.sampler import (
+    Evaluation,
+    Level,
+    Moment,
+    Prediction,
+    Sampler,
+    Schedule,
+    StepInput,
+    from_eps,
+    sample,
+)
 
 
 @dataclass
 class Gaussian:
-    """The perfect denoiser of data that is normal with a given std; it remembers where it was asked."""
+    """The exact denoiser of normal data with a given std. It records the times of its calls."""
 
     data_std: float
     asked_at: list[float] = field(default_factory=list)
@@ -24,18 +34,21 @@ class Gaussian:
     def variance(self, level: Level) -> float:
         return level.alpha_bar * self.data_std**2 + 1 - level.alpha_bar
 
-    def __call__(self, x: Tensor, level: Level) -> Tensor:
+    def eps(self, x: Tensor, level: Level) -> Tensor:
         self.asked_at.append(level.t)
         return (1 - level.alpha_bar) ** 0.5 * x / self.variance(level)
 
+    def __call__(self, x: Tensor, moment: Moment) -> Prediction:
+        return from_eps(x, self.eps(x, moment.level), moment.level)
+
     def exact(self, x: Tensor, here: Level, there: Level) -> Tensor:
-        """Where the probability-flow ODE brings x: it keeps x over its own std."""
+        """Where the probability-flow ODE brings x: it keeps x divided by its std."""
         return x * (self.variance(there) / self.variance(here)) ** 0.5
 
 
 @dataclass
 class Mixture:
-    """The perfect denoiser of data drawn from two normal distributions: bent where Gaussian is straight."""
+    """The exact denoiser of data from two normal distributions: not linear, unlike Gaussian."""
 
     weights: tuple[float, float] = (0.4, 0.6)
     means: tuple[float, float] = (-1.0, 1.5)
@@ -51,7 +64,10 @@ class Mixture:
             for weight, mean, std in each
         ]
 
-    def __call__(self, x: Tensor, level: Level) -> Tensor:
+    def __call__(self, x: Tensor, moment: Moment) -> Prediction:
+        return from_eps(x, self.eps(x, moment.level), moment.level)
+
+    def eps(self, x: Tensor, level: Level) -> Tensor:
         self.asked_at.append(level.t)
         parts = self.parts(x, level)
         logits = torch.stack(
@@ -65,7 +81,7 @@ class Mixture:
         return sum(w * torch.special.ndtr(d / v**0.5) for w, d, v in self.parts(x, level))
 
     def exact(self, x: Tensor, here: Level, there: Level) -> Tensor:
-        """Where the probability-flow ODE brings x: in one dimension paths do not cross, so ranks stay."""
+        """Where the probability-flow ODE brings x: one-dimensional paths keep their order."""
         rank, low, high = self.below(x, here), torch.full_like(x, -20), torch.full_like(x, 20)
         for _ in range(60):
             middle = (low + high) / 2
@@ -83,7 +99,7 @@ DENOISERS: dict[str, Callable[[], Any]] = {
 
 @dataclass
 class ErrorOf:
-    """The error of a run that ends above zero, on smooth levels even in log sigma, against the exact ODE."""
+    """The error against the exact ODE, on levels even in log sigma that end above zero."""
 
     schedule: Schedule
     x: Tensor
@@ -112,7 +128,7 @@ class ErrorOf:
         counts: Sequence[int] = (20, 40, 80, 160),
         make_levels: Callable[[int], list[Level]] | None = None,
     ) -> float:
-        """The order: with which power of the number of steps the error falls, a fit on log-log axes."""
+        """The order: the power of the number of steps with which the error falls."""
         errors = [
             self(sampler, data, (make_levels or self.levels)(n_steps)) for n_steps in counts
         ]
@@ -125,19 +141,19 @@ def refuse_to_draw() -> Tensor:
 
 @pytest.fixture(params=DENOISERS)
 def data(request: pytest.FixtureRequest) -> str:
-    """The name of a data distribution whose perfect denoiser and exact ODE are known."""
+    """The name of a data distribution whose denoiser and ODE are known in closed form."""
     return request.param
 
 
 @pytest.fixture
 def denoiser() -> Callable[[str], Any]:
-    """Makes the perfect denoiser of a named data distribution."""
+    """Makes the exact denoiser of a named data distribution."""
     return lambda name: DENOISERS[name]()
 
 
 @pytest.fixture
 def error_of(schedule: Schedule) -> ErrorOf:
-    """Measures errors and orders of samplers on starting values across the whole noise."""
+    """Measures errors and orders of samplers, from starting values that cover the noise."""
     x = torch.linspace(-2.5, 2.5, 24, dtype=torch.float64).reshape(1, 4, 2, 3)
     return ErrorOf(schedule, x)
 
@@ -161,6 +177,37 @@ def randn() -> Callable[..., Tensor]:
         return torch.randn(shape or (2, 4, 3, 5), dtype=torch.float64, generator=generator)
 
     return draw
+
+
+@pytest.fixture
+def evaluated() -> Callable[[Level, Tensor, Tensor], Evaluation]:
+    """Makes an evaluation from a predicted eps."""
+
+    def make(level: Level, x: Tensor, eps: Tensor) -> Evaluation:
+        return Evaluation(level, x, eps, from_eps(x, eps, level).x0)
+
+    return make
+
+
+@pytest.fixture
+def one_step(evaluated: Callable[..., Evaluation]) -> Callable[..., Tensor]:
+    """One step of a sampler, with a function (x, level) -> eps in place of the network."""
+
+    def make(
+        sampler: Sampler,
+        eps_of: Callable[[Tensor, Level], Tensor],
+        x: Tensor,
+        here: Level,
+        there: Level,
+        draw: Callable[[], Tensor] = refuse_to_draw,
+        history: Sequence[Evaluation] = (),
+    ) -> Tensor:
+        def evaluate(x: Tensor, level: Level) -> Evaluation:
+            return evaluated(level, x, eps_of(x, level))
+
+        return sampler.step(StepInput(evaluate, x, here, there, draw, history))
+
+    return make
 
 
 @pytest.fixture
@@ -197,14 +244,14 @@ def peer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 def run_peer() -> Callable[..., Tensor]:
     """Runs a diffusers scheduler that works in sigma from our x at its first sigma to the end."""
 
-    def run(scheduler: Any, denoise: Callable[[Tensor, Level], Tensor], x: Tensor) -> Tensor:
+    def run(scheduler: Any, denoise: Any, x: Tensor) -> Tensor:
         scheduler.set_begin_index(0)
         x_sigma = x * (1 + scheduler.sigmas[0] ** 2) ** 0.5
         for t in scheduler.timesteps:
-            # What it divides by tells the level it is at.
+            # Its level follows from the factor that it divides by.
             x = scheduler.scale_model_input(x_sigma, t)
             level = Level(float(t), ((x / x_sigma).flatten()[0] ** 2).item())
-            x_sigma = scheduler.step(denoise(x, level), t, x_sigma).prev_sample
+            x_sigma = scheduler.step(denoise.eps(x, level), t, x_sigma).prev_sample
         return x_sigma
 
     return run

@@ -78,14 +78,14 @@ def test_the_network_never_sees_a_kept_area_off_its_level(schedule, gaussian, ra
     sampler, z, noise, denoise = get_sampler("ddim"), randn(), randn(), gaussian(0.5)
     seen = []
 
-    def evaluate(x, level):
-        seen.append(torch.equal(x[..., 2:], add_noise(z, noise, level)[..., 2:]))
-        return denoise(x, level)
+    def watched(x, moment):
+        seen.append(torch.equal(x[..., 2:], add_noise(z, noise, moment.level)[..., 2:]))
+        return denoise(x, moment)
 
     levels = sampler.levels(schedule, 6)
     sample(
         sampler,
-        evaluate,
+        watched,
         randn(),
         levels,
         draw=randn,

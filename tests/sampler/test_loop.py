@@ -8,24 +8,29 @@ from labml_sd.sampler import (
     DDIM,
     SAMPLERS,
     DPMpp2M,
+    Moment,
+    Prediction,
     ddim_step,
+    from_eps,
     get_sampler,
+    predict_x0,
     sample,
     tail,
 )
-from labml_sd.sampler.protocol import Evaluation
 
 
 class Heun:
-    """A sampler of two evaluations a step, the second at the next level: the loop must carry such, too."""
+    """A sampler with two evaluations a step, the second at the next level."""
 
     def levels(self, schedule, n_steps):
         return DDIM().levels(schedule, n_steps)
 
-    def step(self, evaluate, x, here, there, draw, history):
-        eps = evaluate(x, here)
-        eps_there = evaluate(ddim_step(x, eps, here, there), there)
-        return ddim_step(x, (eps + eps_there) / 2, here, there)
+    def step(self, given):
+        x, here, there = given.x, given.here, given.there
+        now = given.evaluate(x, here)
+        ahead = given.evaluate(ddim_step(now.x0, now.eps, there), there)
+        eps = (now.eps + ahead.eps) / 2
+        return ddim_step(predict_x0(x, eps, here), eps, there)
 
 
 @pytest.fixture
@@ -122,12 +127,12 @@ def test_an_image_does_not_depend_on_its_neighbours(schedule, gaussian, randn, n
 def test_the_state_is_float32_or_better(schedule, gaussian, randn, name, given, state):
     sampler, denoise, seen = get_sampler(name), gaussian(2.0), set()
 
-    def evaluate(x, level):
+    def watched(x, moment):
         seen.add(x.dtype)
-        return denoise(x, level)
+        return denoise(x, moment)
 
     x, levels = randn().to(given), sampler.levels(schedule, 3)
-    z = sample(sampler, evaluate, x, levels, draw=lambda: randn().to(state), progress=False)
+    z = sample(sampler, watched, x, levels, draw=lambda: randn().to(state), progress=False)
     assert z.dtype == state and seen == {state}
 
 
@@ -164,8 +169,8 @@ def test_on_step_is_told_index_time_and_what_the_network_saw(
     assert [(s.index, s.n_steps, s.t) for s in steps] == [(i, 4, levels[i].t) for i in range(4)]
     starts = [x, *(step.x for step in steps)]
     for start, step, level in zip(starts, steps, levels, strict=False):
-        assert torch.equal(step.eps, denoise(start, level))
-        assert torch.equal(step.x0, Evaluation(level, start, step.eps).x0)
+        assert torch.equal(step.eps, denoise.eps(start, level))
+        assert torch.equal(step.x0, predict_x0(start, step.eps, level))
     assert torch.equal(steps[-1].x, z)
 
 
@@ -174,7 +179,42 @@ def test_of_several_evaluations_the_first_is_told(schedule, gaussian, randn, no_
     levels = Heun().levels(schedule, 2)
     sample(Heun(), denoise, x, levels, draw=no_draw, on_step=steps.append, progress=False)
     assert len(denoise.asked_at) == 4 and len(steps) == 2
-    assert torch.equal(steps[0].eps, denoise(x, levels[0]))
+    assert torch.equal(steps[0].eps, denoise.eps(x, levels[0]))
+
+
+def test_the_network_is_told_step_and_evaluation(schedule, gaussian, randn, no_draw):
+    denoise, moments = gaussian(2.0), []
+
+    def watched(x, moment):
+        moments.append(moment)
+        return denoise(x, moment)
+
+    levels = Heun().levels(schedule, 2)
+    sample(Heun(), watched, randn(), levels, draw=no_draw, progress=False)
+    first, second, end = levels
+    assert moments == [
+        Moment(level=first, step=0, n_steps=2, evaluation=0),
+        Moment(level=second, step=0, n_steps=2, evaluation=1),
+        Moment(level=second, step=1, n_steps=2, evaluation=0),
+        Moment(level=end, step=1, n_steps=2, evaluation=1),
+    ]
+
+
+def test_the_clean_latent_of_the_prediction_is_used_and_not_computed_again(schedule, randn):
+    # A network may know x0 where it does not follow from eps: see zero terminal SNR below.
+    given = Prediction(eps=randn(), x0=randn())
+    (here, there), steps = DDIM().levels(schedule, 1), []
+    z = sample(
+        DDIM(),
+        lambda x, moment: given,
+        randn(),
+        [here, there],
+        draw=randn,
+        on_step=steps.append,
+        progress=False,
+    )
+    assert torch.equal(z, ddim_step(given.x0, given.eps, there))
+    assert torch.equal(steps[0].x0, given.x0)
 
 
 def test_frames_share_no_memory(schedule, gaussian, randn):
@@ -216,10 +256,10 @@ def test_the_history_is_the_last_three_first_evaluations_oldest_first(
     lengths, times = [], []
 
     class Historian(Heun):
-        def step(self, evaluate, x, here, there, draw, history):
-            lengths.append(len(history))
-            times.append([past.level.t for past in history])
-            return super().step(evaluate, x, here, there, draw, history)
+        def step(self, given):
+            lengths.append(len(given.history))
+            times.append([past.level.t for past in given.history])
+            return super().step(given)
 
     levels = Historian().levels(schedule, 5)
     sample(Historian(), gaussian(2.0), randn(), levels, draw=randn, progress=False)
@@ -278,13 +318,14 @@ def test_a_network_that_breaks_down_is_named_with_step_and_time(
 ):
     denoise = gaussian(2.0)
 
-    def evaluate(x, level):
-        return denoise(x, level) + (value if level.t == 599 else 0.0)
+    def broken(x, moment):
+        eps = denoise.eps(x, moment.level) + (value if moment.level.t == 599 else 0.0)
+        return from_eps(x, eps, moment.level)
 
     with pytest.raises(
         GenerationError, match=r"the U-Net's eps holds .* step index 2 of 5 steps, t = 599"
     ):
-        sample(DDIM(), evaluate, randn(), DDIM().levels(schedule, 5), draw=randn)
+        sample(DDIM(), broken, randn(), DDIM().levels(schedule, 5), draw=randn)
     assert bars[0].closings > 0
 
 

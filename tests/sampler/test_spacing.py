@@ -121,15 +121,15 @@ def test_times_by_hand_are_taken_as_they_are_whole_or_not(schedule):
 @pytest.mark.parametrize(
     ("times", "n_steps", "complaint"),
     [
-        ((999, 500, 1), 20, "3 times by hand for 20 steps; give as many times as steps"),
-        ((999, 500, 500), 3, "times by hand go from 500 to 500; each must be below the last"),
-        ((1, 500), 2, "times by hand go from 1 to 500; each must be below the last"),
-        ((1000, 500), 2, "time 1000 by hand is out of range; give numbers from 999 down to 0"),
-        ((500, -1), 2, "time -1 by hand is out of range; give numbers from 999 down to 0"),
+        ((999, 500, 1), 20, "3 times for 20 steps; give as many times as steps"),
+        ((999, 500, 500), 3, "times go from 500 to 500; each must be below the one before"),
+        ((1, 500), 2, "times go from 1 to 500; each must be below the one before"),
+        ((1000, 500), 2, "time 1000 is out of range; give numbers from 999 down to 0"),
+        ((500, -1), 2, "time -1 is out of range; give numbers from 999 down to 0"),
         (
             (500, float("nan")),
             2,
-            "time nan by hand is out of range; give numbers from 999 down to 0",
+            "time nan is out of range; give numbers from 999 down to 0",
         ),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from labml_sd.errors import GenerationError
-from labml_sd.sampler import CLEAN, EulerA, ddim_step, predict_x0
+from labml_sd.sampler import CLEAN, EulerA, StepInput, ddim_step, predict_x0
 from labml_sd.sampler.between import LevelWithBetween
 from labml_sd.sampler.solvers.ancestral import (
     ancestral_split,
@@ -19,7 +19,7 @@ from labml_sd.sampler.solvers.ddim import ddim_sigma
 
 @pytest.mark.holds("labml_sd.sampler.solvers.ancestral.ancestral_split")
 @pytest.mark.parametrize("eta", [0, 0.3, 1])
-def test_what_is_kept_and_what_is_fresh_make_the_level_together(eta):
+def test_old_and_fresh_noise_add_up_to_the_level(eta):
     sigma_down, sigma_up = ancestral_split(5.0, 3.0, eta)
     assert sigma_down**2 + sigma_up**2 == pytest.approx(9, rel=1e-15)
     assert sigma_up == pytest.approx(eta * 3 * 4 / 5, rel=1e-15)
@@ -31,7 +31,7 @@ def test_eta_zero_keeps_the_level_to_the_bit(schedule):
         assert ancestral_split(sigma_from, sigma_to, 0) == (sigma_to, 0)
 
 
-def test_into_clean_nothing_is_left():
+def test_into_clean_no_noise_is_left():
     assert ancestral_split(3.0, 0.0) == (0, 0)
 
 
@@ -40,8 +40,9 @@ def test_into_clean_nothing_is_left():
 @pytest.mark.parametrize(("t", "s"), [(999, 949), (500, 499), (19, 0)])
 def test_the_step_is_ddims_with_the_same_eta(schedule, randn, eta, t, s):
     here, there, x, eps, noise = schedule.level(t), schedule.level(s), randn(), randn(), randn()
-    step = ancestral_step(x, predict_x0(x, eps, here), here, there, eta, noise)
-    ddim = ddim_step(x, eps, here, there, ddim_sigma(here, there, eta), noise)
+    x0 = predict_x0(x, eps, here)
+    step = ancestral_step(x, x0, here, there, eta, noise)
+    ddim = ddim_step(x0, eps, there, ddim_sigma(here, there, eta), noise)
     torch.testing.assert_close(step, ddim, rtol=1e-11, atol=1e-11)
 
 
@@ -89,8 +90,10 @@ def test_with_eta_one_the_level_between_is_the_next(schedule):
 
 
 @pytest.mark.parametrize(("eta", "clean"), [(0, False), (1, True)])
-def test_no_noise_is_drawn_that_is_not_used(schedule, no_draw, eta, clean):
-    assert step_noise(no_draw, CLEAN if clean else schedule.level(500), eta, 1.0) == 0
+def test_noise_that_is_not_used_is_not_drawn(schedule, randn, no_draw, eta, clean):
+    here, there = schedule.level(700), CLEAN if clean else schedule.level(500)
+    given = StepInput(lambda x, level: None, randn(), here, there, no_draw)
+    assert step_noise(given, eta, 1.0) == 0
 
 
 @pytest.mark.parametrize("eta", [-0.1, 1.1, float("nan")])

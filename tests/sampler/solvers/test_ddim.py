@@ -10,10 +10,10 @@ from labml_sd.sampler.solvers.ddim import ddim_sigma
 @pytest.mark.parametrize(("t", "s"), [(999, 949), (500, 499), (19, 0)])
 def test_eta_one_is_ddpm_on_the_same_levels(schedule, randn, t, s):
     here, there, x, eps, noise = schedule.level(t), schedule.level(s), randn(), randn(), randn()
-    ddim = ddim_step(x, eps, here, there, ddim_sigma(here, there, 1), noise)
-    torch.testing.assert_close(
-        ddim, ddpm_step(x, eps, here, there, noise), rtol=1e-10, atol=1e-10
-    )
+    x0 = predict_x0(x, eps, here)
+    ddim = ddim_step(x0, eps, there, ddim_sigma(here, there, 1), noise)
+    ddpm = ddpm_step(x, x0, here, there, noise)
+    torch.testing.assert_close(ddim, ddpm, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.holds(
@@ -21,33 +21,25 @@ def test_eta_one_is_ddpm_on_the_same_levels(schedule, randn, t, s):
 )
 @pytest.mark.parametrize("eta", [0, 0.3, 1])
 def test_the_step_is_equation_12_with_the_sigma_of_equation_16(schedule, randn, eta):
-    here, there, x, eps, noise = (
-        schedule.level(800),
-        schedule.level(600),
-        randn(),
-        randn(),
-        randn(),
-    )
+    here, there = schedule.level(800), schedule.level(600)
+    x, eps, noise = randn(), randn(), randn()
     a, b = here.alpha_bar, there.alpha_bar
     sigma = eta * ((1 - b) / (1 - a)) ** 0.5 * (1 - a / b) ** 0.5
     x0 = (x - (1 - a) ** 0.5 * eps) / a**0.5
     expected = b**0.5 * x0 + (1 - b - sigma**2) ** 0.5 * eps + sigma * noise
     assert ddim_sigma(here, there, eta) == pytest.approx(sigma, rel=1e-12)
-    torch.testing.assert_close(
-        ddim_step(x, eps, here, there, sigma, noise), expected, rtol=1e-12, atol=1e-12
-    )
+    step = ddim_step(predict_x0(x, eps, here), eps, there, sigma, noise)
+    torch.testing.assert_close(step, expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 def test_a_step_keeps_the_variance_of_the_level(schedule, eta):
-    # Signal and noise of x_s add up to its level: the two noise parts must make 1 - alpha_bar_s
-    # together.
+    # The variances of the old and the fresh noise must add up to 1 - alpha_bar_s.
     here, there = schedule.level(800), schedule.level(600)
     zero, one = torch.zeros(1, 1, 1, 1).double(), torch.ones(1, 1, 1, 1).double()
     sigma = ddim_sigma(here, there, eta)
-    x = (1 - here.alpha_bar) ** 0.5 * one  # pure eps: x0 is 0
-    old = ddim_step(x, one, here, there, sigma, zero)
-    new = ddim_step(zero, zero, here, there, sigma, one)
+    old = ddim_step(zero, one, there, sigma, zero)
+    new = ddim_step(zero, zero, there, sigma, one)
     assert (old**2 + new**2).item() == pytest.approx(1 - there.alpha_bar, rel=1e-12)
 
 
@@ -63,11 +55,12 @@ def test_eta_zero_draws_nothing(schedule, gaussian, randn, no_draw):
 
 
 def test_the_step_into_clean_is_the_predicted_latent_and_draws_nothing(
-    schedule, gaussian, randn, no_draw
+    schedule, gaussian, randn, one_step
 ):
     x, here, denoise = randn(), schedule.level(0), gaussian(2.0)
-    step = DDIM(eta=1).step(denoise, x, here, CLEAN, no_draw, ())
-    torch.testing.assert_close(step, predict_x0(x, denoise(x, here), here), rtol=1e-14, atol=0)
+    step = one_step(DDIM(eta=1), denoise.eps, x, here, CLEAN)
+    x0 = predict_x0(x, denoise.eps(x, here), here)
+    torch.testing.assert_close(step, x0, rtol=1e-14, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -103,5 +96,5 @@ def test_an_eta_out_of_range_is_refused(eta):
 def test_inputs_stay_as_they_were(schedule, randn):
     given = [randn(), randn(), randn()]
     before = [tensor.clone() for tensor in given]
-    ddim_step(given[0], given[1], schedule.level(9), schedule.level(5), 0.01, given[2])
+    ddim_step(given[0], given[1], schedule.level(5), 0.01, given[2])
     assert all(torch.equal(*pair) for pair in zip(given, before, strict=True))

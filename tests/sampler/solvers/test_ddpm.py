@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from labml_sd.sampler import CLEAN, DDPM, ddpm_step, sample
-from labml_sd.sampler.schedule import predict_x0
 
 
 @pytest.mark.holds("labml_sd.sampler.solvers.ddpm.ddpm_step")
@@ -15,32 +14,28 @@ def test_one_step_down_is_the_textbook_posterior(schedule, randn, t):
     x0 = (x - (1 - alpha_bar).sqrt() * eps) / alpha_bar.sqrt()
     mean = (before.sqrt() * beta * x0 + (1 - beta).sqrt() * (1 - before) * x) / (1 - alpha_bar)
     std = (beta * (1 - before) / (1 - alpha_bar)).sqrt()
-    step = ddpm_step(x, eps, schedule.level(t), schedule.level(t - 1), noise)
+    step = ddpm_step(x, x0, schedule.level(t), schedule.level(t - 1), noise)
     torch.testing.assert_close(step, mean + std * noise, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.holds("labml_sd.sampler.solvers.ddpm.ddpm_step")
 def test_a_long_step_is_bayes_rule_between_the_two_levels(schedule, randn):
-    # q(x_s | x_t, x0) is the product of N(x_s; sqrt(ab_s) x0, 1-ab_s) and N(x_t; sqrt(a) x_s,
-    # 1-a).
-    here, there, x, eps = schedule.level(700), schedule.level(300), randn(), randn()
+    # q(x_s | x_t, x0) is N(x_s; sqrt(ab_s) x0, 1-ab_s) times N(x_t; sqrt(a) x_s, 1-a).
+    here, there, x, x0 = schedule.level(700), schedule.level(300), randn(), randn()
     alpha = here.alpha_bar / there.alpha_bar
     precision = 1 / (1 - there.alpha_bar) + alpha / (1 - alpha)
-    x0 = predict_x0(x, eps, here)
     prior = math.sqrt(there.alpha_bar) * x0 / (1 - there.alpha_bar)
     mean = (prior + math.sqrt(alpha) * x / (1 - alpha)) / precision
     noise = randn()
     expected = mean + noise / math.sqrt(precision)
     torch.testing.assert_close(
-        ddpm_step(x, eps, here, there, noise), expected, rtol=1e-12, atol=1e-12
+        ddpm_step(x, x0, here, there, noise), expected, rtol=1e-12, atol=1e-12
     )
 
 
 def test_the_step_into_clean_is_the_predicted_latent(schedule, randn):
-    x, eps, here = randn(), randn(), schedule.level(40)
-    torch.testing.assert_close(
-        ddpm_step(x, eps, here, CLEAN), predict_x0(x, eps, here), rtol=1e-14, atol=0
-    )
+    x, x0, here = randn(), randn(), schedule.level(40)
+    torch.testing.assert_close(ddpm_step(x, x0, here, CLEAN), x0, rtol=1e-14, atol=0)
 
 
 @pytest.mark.parametrize("n_steps", [1, 7, 20])

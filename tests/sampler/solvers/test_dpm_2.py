@@ -8,7 +8,7 @@ from labml_sd.sampler.between import with_between
 
 
 @pytest.mark.holds("labml_sd.sampler.solvers.dpm_2.dpm_2_step")
-def test_the_step_is_algorithm_1(schedule, gaussian, randn):
+def test_the_step_is_algorithm_1(schedule, gaussian, randn, one_step):
     x, denoise = randn(), gaussian(2.0)
     here, there = with_between(schedule, [schedule.level(800), schedule.level(600)])
     between = here.between
@@ -16,13 +16,11 @@ def test_the_step_is_algorithm_1(schedule, gaussian, randn):
         {level.t: f(level) for level in (here, between, there)} for f in (signal_of, noise_of)
     )
     h = there.half_log_snr - here.half_log_snr
-    u = alpha[between.t] / alpha[here.t] * x - noise[between.t] * math.expm1(h / 2) * denoise(
-        x, here
-    )
-    expected = alpha[there.t] / alpha[here.t] * x - noise[there.t] * math.expm1(h) * denoise(
-        u, between
-    )
-    stepped = DPM2().step(denoise, x, here, there, randn, ())
+    kept = alpha[between.t] / alpha[here.t] * x
+    u = kept - noise[between.t] * math.expm1(h / 2) * denoise.eps(x, here)
+    kept = alpha[there.t] / alpha[here.t] * x
+    expected = kept - noise[there.t] * math.expm1(h) * denoise.eps(u, between)
+    stepped = one_step(DPM2(), denoise.eps, x, here, there)
     torch.testing.assert_close(stepped, expected, rtol=1e-11, atol=1e-11)
 
 
@@ -34,10 +32,10 @@ def noise_of(level):
     return (1 - level.alpha_bar) ** 0.5
 
 
-def test_a_step_from_a_level_that_knows_none_between_is_eulers(schedule, gaussian, randn):
+def test_a_step_from_a_level_without_one_between_is_eulers(schedule, gaussian, randn, one_step):
     x, denoise, here, there = randn(), gaussian(2.0), schedule.level(800), schedule.level(600)
-    stepped = DPM2().step(denoise, x, here, there, randn, ())
-    assert torch.equal(stepped, euler_step(x, denoise(x, here), here, there))
+    stepped = one_step(DPM2(), denoise.eps, x, here, there)
+    assert torch.equal(stepped, euler_step(x, denoise.eps(x, here), here, there))
 
 
 @pytest.mark.parametrize("n_steps", [1, 2, 20])

@@ -15,38 +15,36 @@ def test_eta_zero_is_dpm_2(schedule, gaussian, randn, no_draw, n_steps):
     torch.testing.assert_close(*results, rtol=1e-13, atol=1e-13)
 
 
-def test_one_step_of_eta_zero_is_dpm_2_to_the_bit(schedule, gaussian, randn, no_draw):
+def test_one_step_of_eta_zero_is_dpm_2_to_the_bit(schedule, gaussian, randn, one_step):
     here, there = DPM2().levels(schedule, 9)[2:4]
     x = randn()
     ours, theirs = (
-        s.step(gaussian(0.5), x, here, there, no_draw, ()) for s in (DPM2A(eta=0), DPM2())
+        one_step(s, gaussian(0.5).eps, x, here, there) for s in (DPM2A(eta=0), DPM2())
     )
     assert torch.equal(ours, theirs)
 
 
 def test_where_the_slope_does_not_change_it_is_euler_ancestral(schedule, randn):
-    x, eps, noise, here, there = (
-        randn(),
-        randn(),
-        randn(),
-        schedule.level(700),
-        schedule.level(600),
-    )
+    x, eps, noise = randn(), randn(), randn()
+    here, there = schedule.level(700), schedule.level(600)
     step = dpm_2_a_step(x, eps, here, there, 1, noise)
     assert torch.equal(step, euler_a_step(x, eps, here, there, 1, noise))
 
 
 @pytest.mark.holds("labml_sd.sampler.solvers.dpm_2_a.dpm_2_a_step")
 @pytest.mark.parametrize("eta", [0.6, 1])
-def test_a_step_is_its_equation_along_the_slope_at_the_middle(schedule, gaussian, randn, eta):
+def test_a_step_is_its_equation_along_the_slope_at_the_middle(
+    schedule, gaussian, randn, one_step, eta
+):
     sampler, denoise, x, noise = DPM2A(eta=eta), gaussian(2.0), randn(), randn()
     here, there = sampler.levels(schedule, 9)[2:4]
     up = eta * there.sigma * (1 - there.sigma**2 / here.sigma**2) ** 0.5
     down = (there.sigma**2 - up**2) ** 0.5
     start, middle = x / here.alpha_bar**0.5, schedule.at_sigma((here.sigma * down) ** 0.5)
-    x_middle = middle.alpha_bar**0.5 * (start + (middle.sigma - here.sigma) * denoise(x, here))
-    moved = start + (down - here.sigma) * denoise(x_middle, middle) + up * noise
-    step = sampler.step(denoise, x, here, there, lambda: noise, ())
+    halfway = start + (middle.sigma - here.sigma) * denoise.eps(x, here)
+    x_middle = middle.alpha_bar**0.5 * halfway
+    moved = start + (down - here.sigma) * denoise.eps(x_middle, middle) + up * noise
+    step = one_step(sampler, denoise.eps, x, here, there, lambda: noise)
     torch.testing.assert_close(step, there.alpha_bar**0.5 * moved, rtol=1e-11, atol=1e-11)
 
 

@@ -9,8 +9,9 @@ from labml_sd.sampler.solvers.dpmpp_2m import dpmpp_first_order_step
 
 def test_the_first_order_step_is_ddim(schedule, randn):
     x, eps, here, there = randn(), randn(), schedule.level(800), schedule.level(600)
-    step = dpmpp_first_order_step(x, predict_x0(x, eps, here), here, there)
-    torch.testing.assert_close(step, ddim_step(x, eps, here, there), rtol=1e-11, atol=1e-11)
+    x0 = predict_x0(x, eps, here)
+    step = dpmpp_first_order_step(x, x0, here, there)
+    torch.testing.assert_close(step, ddim_step(x0, eps, there), rtol=1e-11, atol=1e-11)
 
 
 def test_the_second_order_step_is_the_first_where_both_predictions_agree(schedule, randn):

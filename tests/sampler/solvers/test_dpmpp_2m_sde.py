@@ -90,7 +90,7 @@ def test_a_run_is_diffusers_on_its_levels(
     sampler = DPMpp2MSDE(solver_type=solver_type)
     ours = sample(sampler, denoise, x, levels, draw=lambda: next(stream), progress=False)
     for t, here in zip(scheduler.timesteps, levels[:-1], strict=True):
-        x = scheduler.step(denoise(x, here), t, x).prev_sample
+        x = scheduler.step(denoise.eps(x, here), t, x).prev_sample
     torch.testing.assert_close(ours, x, rtol=1e-9, atol=1e-9)
 
 

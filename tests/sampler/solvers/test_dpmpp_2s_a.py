@@ -8,11 +8,12 @@ from labml_sd.errors import GenerationError
 from labml_sd.sampler import CLEAN, DPMpp2SA, EulerA, dpmpp_2s_a_step, predict_x0, sample
 
 
-def published_run(denoise, x_sigma, levels, noises):
+def published_run(eps_of, x_sigma, levels, noises):
     """DPM-Solver++(2S) ancestral as k-diffusion publishes it: on x in sigma, in time -log sigma, eta 1."""
     for (here, there), noise in zip(pairwise(levels), noises, strict=True):
         now, to = here.sigma, there.sigma
-        clean = predict_x0(x_sigma * math.sqrt(here.alpha_bar), denoise(x_sigma, here), here)
+        eps = eps_of(x_sigma, here)
+        clean = predict_x0(x_sigma * math.sqrt(here.alpha_bar), eps, here)
         if to == 0:
             return clean
         up = min(to, math.sqrt(to**2 * (now**2 - to**2) / now**2))
@@ -22,7 +23,7 @@ def published_run(denoise, x_sigma, levels, noises):
         x_middle = math.exp(-middle) / math.exp(-start) * x_sigma - math.expm1(-h / 2) * clean
         clean = predict_x0(
             x_middle * math.sqrt(here.between.alpha_bar),
-            denoise(x_middle, here.between),
+            eps_of(x_middle, here.between),
             here.between,
         )
         x_sigma = (
@@ -39,7 +40,7 @@ def test_a_run_is_the_published_one(schedule, gaussian, randn, n_steps):
     ours = sample(DPMpp2SA(), denoise, x, levels, draw=lambda: next(stream), progress=False)
 
     def on_x_sigma(x_sigma, level):
-        return denoise(x_sigma * math.sqrt(level.alpha_bar), level)
+        return denoise.eps(x_sigma * math.sqrt(level.alpha_bar), level)
 
     theirs = published_run(on_x_sigma, x / math.sqrt(levels[0].alpha_bar), levels, noises)
     torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
@@ -62,32 +63,27 @@ def test_eta_zero_is_diffusers_second_order_singlestep_solver(
         scheduler.sigmas = torch.tensor(
             [here.sigma, here.between.sigma, there.sigma], dtype=torch.float64
         )
-        x0 = predict_x0(x, denoise(x, here), here)
+        x0 = predict_x0(x, denoise.eps(x, here), here)
         scheduler._step_index = 0
         between = scheduler.dpm_solver_first_order_update(x0, sample=x)
-        x0_between = predict_x0(between, denoise(between, here.between), here.between)
+        x0_between = predict_x0(between, denoise.eps(between, here.between), here.between)
         scheduler._step_index = 1
         x = scheduler.singlestep_dpm_solver_second_order_update([x0, x0_between], sample=x)
     torch.testing.assert_close(ours, x, rtol=1e-9, atol=1e-9)
 
 
-def test_where_the_prediction_does_not_change_it_is_euler_ancestral(schedule, randn):
-    x, eps, noise, here, there = (
-        randn(),
-        randn(),
-        randn(),
-        schedule.level(700),
-        schedule.level(600),
-    )
+def test_where_the_prediction_does_not_change_it_is_euler_ancestral(schedule, randn, one_step):
+    x, eps, noise = randn(), randn(), randn()
+    here, there = schedule.level(700), schedule.level(600)
     step = dpmpp_2s_a_step(x, predict_x0(x, eps, here), here, there, 1, noise)
-    euler = EulerA().step(lambda *_: eps, x, here, there, lambda: noise, ())
+    euler = one_step(EulerA(), lambda *_: eps, x, here, there, lambda: noise)
     torch.testing.assert_close(step, euler, rtol=1e-12, atol=1e-12)
 
 
-def test_the_step_into_clean_is_the_predicted_latent(schedule, gaussian, randn, no_draw):
+def test_the_step_into_clean_is_the_predicted_latent(schedule, gaussian, randn, one_step):
     x, here, denoise = randn(), schedule.level(40), gaussian(2.0)
-    step = DPMpp2SA().step(denoise, x, here, CLEAN, no_draw, ())
-    assert torch.equal(step, predict_x0(x, denoise(x, here), here))
+    step = one_step(DPMpp2SA(), denoise.eps, x, here, CLEAN)
+    assert torch.equal(step, predict_x0(x, denoise.eps(x, here), here))
 
 
 @pytest.mark.parametrize("given", [{"eta": 1.5}, {"s_noise": -1}])

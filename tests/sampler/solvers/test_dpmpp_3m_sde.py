@@ -8,7 +8,6 @@ from labml_sd.errors import GenerationError
 from labml_sd.sampler import (
     DPMpp2MSDE,
     DPMpp3MSDE,
-    Evaluation,
     dpmpp_3m_sde_step,
     predict_x0,
     sample,
@@ -19,10 +18,10 @@ TIMES = (900, 820, 700, 610)  # two past, here, there: no two steps alike
 
 
 @pytest.fixture
-def step_of_four(schedule, randn):
-    """x, what is predicted at the third of four levels, what was at the first two, and the levels."""
+def step_of_four(schedule, randn, evaluated):
+    """x and x0 at the third of four levels, the evaluations at the first two, and the levels."""
     levels = [schedule.level(t) for t in TIMES]
-    past = [Evaluation(level, randn(), randn()) for level in levels[:2]]
+    past = [evaluated(level, randn(), randn()) for level in levels[:2]]
     x, eps = randn(), randn()
     return x, predict_x0(x, eps, levels[2]), past, *levels[2:]
 
@@ -74,7 +73,7 @@ def test_k_diffusion_is_its_published_update(step_of_four, randn, eta):
 
 @pytest.mark.parametrize(("solver_type", "power"), [("exact", 4), ("k_diffusion", 3)])
 def test_the_error_of_one_step_falls_with_a_power_more_than_the_order(
-    schedule, gaussian, randn, no_draw, solver_type, power
+    schedule, gaussian, randn, no_draw, evaluated, one_step, solver_type, power
 ):
     # The past is exact: in a run the first two steps would hide the order. With eta 0 the end
     # is known.
@@ -83,17 +82,17 @@ def test_the_error_of_one_step_falls_with_a_power_more_than_the_order(
         levels = [schedule.at_sigma(2 * math.exp(-i * size)) for i in range(4)]
         xs = [denoise.exact(x, levels[0], level) for level in levels]
         history = [
-            Evaluation(level, x, denoise(x, level))
+            evaluated(level, x, denoise.eps(x, level))
             for level, x in zip(levels[:2], xs, strict=False)
         ]
         sampler = DPMpp3MSDE(eta=0, solver_type=solver_type)
-        step = sampler.step(denoise, xs[2], levels[2], levels[3], no_draw, history)
+        step = one_step(sampler, denoise.eps, xs[2], levels[2], levels[3], no_draw, history)
         errors.append(((step - xs[3]).abs().max() / xs[3].abs().max()).item())
     assert np.polyfit(np.log(sizes), np.log(errors), 1)[0] == pytest.approx(power, abs=0.25)
 
 
 def test_where_three_predictions_lie_on_a_line_it_is_diffusers_third_order_update(
-    schedule, randn, peer
+    schedule, randn, peer, evaluated
 ):
     # Off the line it is not: the peer's last coefficient has -1/2 where the integral has +1/2.
     before, start, here, there = (schedule.level(t) for t in TIMES)
@@ -102,7 +101,7 @@ def test_where_three_predictions_lie_on_a_line_it_is_diffusers_third_order_updat
         x0 + (level.half_log_snr - here.half_log_snr) * slope for level in (before, start)
     ]
     past = [
-        Evaluation(level, math.sqrt(level.alpha_bar) * value, torch.zeros_like(x))
+        evaluated(level, math.sqrt(level.alpha_bar) * value, torch.zeros_like(x))
         for level, value in zip((before, start), predicted, strict=True)
     ]
     scheduler = peer(

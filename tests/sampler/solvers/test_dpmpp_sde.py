@@ -74,25 +74,22 @@ def test_the_noise_of_the_whole_step_is_standard_normal_and_holds_that_of_its_fi
     "labml_sd.sampler.solvers.dpmpp_sde.whole_noise",
 )
 @pytest.mark.parametrize("r", [0.2, 0.5, 0.8])
-def test_a_step_is_its_equations_wherever_the_level_between_lies(schedule, gaussian, randn, r):
-    sampler, denoise, x, first, second = (
-        DPMppSDE(eta=0.7, r=r),
-        gaussian(2.0),
-        randn(),
-        randn(),
-        randn(),
-    )
+def test_a_step_is_its_equations_wherever_the_level_between_is(
+    schedule, gaussian, randn, one_step, r
+):
+    sampler, denoise = DPMppSDE(eta=0.7, r=r), gaussian(2.0)
+    x, first, second = randn(), randn(), randn()
     here, there, _ = sampler.levels(schedule, 2)
     between, stream = here.between, iter([first, second])
-    x0 = predict_x0(x, denoise(x, here), here)
+    x0 = predict_x0(x, denoise.eps(x, here), here)
     x_between = ancestral_step(x, x0, here, between, 0.7, first)
-    x0_between = predict_x0(x_between, denoise(x_between, between), between)
+    x0_between = predict_x0(x_between, denoise.eps(x_between, between), between)
     ahead = (1 - 1 / (2 * r)) * x0 + 1 / (2 * r) * x0_between
     w = (here.sigma - between.sigma) / (here.sigma - there.sigma)
     expected = ancestral_step(
         x, ahead, here, there, 0.7, math.sqrt(w) * first + math.sqrt(1 - w) * second
     )
-    step = sampler.step(denoise, x, here, there, lambda: next(stream), ())
+    step = one_step(sampler, denoise.eps, x, here, there, lambda: next(stream))
     torch.testing.assert_close(step, expected, rtol=1e-11, atol=1e-11)
 
 

@@ -23,21 +23,15 @@ def test_eta_zero_is_euler_to_the_bit(schedule, randn, t, s):
 def test_eta_one_is_ddpm_on_the_same_levels(schedule, randn, t, s):
     x, eps, noise, here, there = randn(), randn(), randn(), schedule.level(t), schedule.level(s)
     step = euler_a_step(x, eps, here, there, 1, noise)
-    torch.testing.assert_close(
-        step, ddpm_step(x, eps, here, there, noise), rtol=1e-10, atol=1e-10
-    )
+    ddpm = ddpm_step(x, predict_x0(x, eps, here), here, there, noise)
+    torch.testing.assert_close(step, ddpm, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.holds("labml_sd.sampler.solvers.euler_a.euler_a_step")
 @pytest.mark.parametrize("eta", [0.6, 1])
 def test_the_step_is_its_equation_in_sigma(schedule, randn, eta):
-    here, there, x, eps, noise = (
-        schedule.level(800),
-        schedule.level(600),
-        randn(),
-        randn(),
-        randn(),
-    )
+    here, there = schedule.level(800), schedule.level(600)
+    x, eps, noise = randn(), randn(), randn()
     up = eta * there.sigma * (1 - there.sigma**2 / here.sigma**2) ** 0.5
     down = (there.sigma**2 - up**2) ** 0.5
     moved = x / here.alpha_bar**0.5 + (down - here.sigma) * eps + up * noise

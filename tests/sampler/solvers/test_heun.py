@@ -13,10 +13,10 @@ def test_two_equal_slopes_give_eulers_step(schedule, randn):
     )
 
 
-def test_a_slope_that_changes_linearly_is_followed_exactly(schedule, randn):
+def test_a_slope_that_changes_linearly_is_followed_exactly(schedule, randn, one_step):
     # d = a + b sigma does not depend on x, so x grows by the integral of d.
     x, a, b, here, there = randn(), randn(), randn(), schedule.level(800), schedule.level(600)
-    stepped = Heun().step(lambda x, level: a + b * level.sigma, x, here, there, randn, ())
+    stepped = one_step(Heun(), lambda x, level: a + b * level.sigma, x, here, there)
     moved = a * (there.sigma - here.sigma) + b * (there.sigma**2 - here.sigma**2) / 2
     expected = there.alpha_bar**0.5 * (x / here.alpha_bar**0.5 + moved)
     torch.testing.assert_close(stepped, expected, rtol=1e-11, atol=1e-11)

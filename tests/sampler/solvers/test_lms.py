@@ -6,7 +6,6 @@ import torch
 
 from labml_sd.errors import GenerationError
 from labml_sd.sampler import CLEAN, LMS, euler_step, lms_step, sample
-from labml_sd.sampler.protocol import Evaluation
 from labml_sd.sampler.solvers.lms import lms_weights
 
 
@@ -46,7 +45,7 @@ def test_a_run_asks_once_at_each_level(schedule, gaussian, randn, no_draw):
 
 @pytest.mark.parametrize("order", [2, 3, 4])
 def test_after_an_exact_start_the_error_falls_with_the_power_of_the_order(
-    schedule, error_of, denoiser, data, order
+    schedule, error_of, denoiser, evaluated, one_step, data, order
 ):
     counts, errors = [40, 80, 160], []
     for n_steps in counts:
@@ -55,13 +54,13 @@ def test_after_an_exact_start_the_error_falls_with_the_power_of_the_order(
             denoise.exact(error_of.x, levels[0], level) for level in (*levels[:4], levels[-1])
         ]
         history = [
-            Evaluation(at, x, denoise(x, at))
+            evaluated(at, x, denoise.eps(x, at))
             for at, x in zip(levels[:3], exact[:3], strict=True)
         ]
         x = exact[3]
         for here, there in pairwise(levels[3:]):
-            now = Evaluation(here, x, denoise(x, here))
-            x = LMS(order=order).step(denoise, x, here, there, torch.empty, history[-3:])
+            now = evaluated(here, x, denoise.eps(x, here))
+            x = one_step(LMS(order=order), denoise.eps, x, here, there, history=history[-3:])
             history.append(now)
         errors.append((x - exact[-1]).abs().max().item())
     slope = -np.polyfit(np.log(counts), np.log(errors), 1)[0]

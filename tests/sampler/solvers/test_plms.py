@@ -1,7 +1,16 @@
 import pytest
 import torch
 
-from labml_sd.sampler import CLEAN, DDIM, PLMS, Level, ddim_step, plms_step, sample
+from labml_sd.sampler import (
+    CLEAN,
+    DDIM,
+    PLMS,
+    Level,
+    ddim_step,
+    plms_step,
+    predict_x0,
+    sample,
+)
 from labml_sd.sampler.solvers.plms import plms_eps
 
 
@@ -17,16 +26,11 @@ def test_the_mean_of_a_polynomial_over_the_step_ahead_is_exact(randn, n_past):
 
 @pytest.mark.holds("labml_sd.sampler.solvers.plms.plms_eps")
 def test_the_step_is_ddims_with_the_extrapolated_eps(schedule, randn):
-    x, past, here, there = (
-        randn(),
-        [randn() for _ in range(4)],
-        schedule.level(800),
-        schedule.level(750),
-    )
+    x, past = randn(), [randn() for _ in range(4)]
+    here, there = schedule.level(800), schedule.level(750)
     eps = (55 * past[3] - 59 * past[2] + 37 * past[1] - 9 * past[0]) / 24
-    torch.testing.assert_close(
-        plms_step(x, past, here, there), ddim_step(x, eps, here, there), rtol=1e-12, atol=1e-12
-    )
+    ddim = ddim_step(predict_x0(x, eps, here), eps, there)
+    torch.testing.assert_close(plms_step(x, past, here, there), ddim, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("n_steps", [1, 2, 20])
@@ -39,17 +43,18 @@ def test_a_run_asks_twice_in_the_first_step_and_once_in_the_others(
     assert denoise.asked_at == [times[0], times[1], *times[1:-1]]
 
 
-def test_the_first_step_is_heuns(schedule, gaussian, randn, no_draw):
+def test_the_first_step_is_heuns(schedule, gaussian, randn, one_step):
     x, denoise, here, there = randn(), gaussian(2.0), schedule.level(951), schedule.level(901)
-    eps = denoise(x, here)
-    eps_there = denoise(ddim_step(x, eps, here, there), there)
-    step = PLMS().step(denoise, x, here, there, no_draw, ())
-    torch.testing.assert_close(step, ddim_step(x, (eps + eps_there) / 2, here, there))
+    eps = denoise.eps(x, here)
+    eps_there = denoise.eps(ddim_step(predict_x0(x, eps, here), eps, there), there)
+    mean = (eps + eps_there) / 2
+    step = one_step(PLMS(), denoise.eps, x, here, there)
+    torch.testing.assert_close(step, ddim_step(predict_x0(x, mean, here), mean, there))
 
 
-def test_a_first_step_into_clean_asks_once(schedule, gaussian, randn, no_draw):
+def test_a_first_step_into_clean_evaluates_once(schedule, gaussian, randn, one_step):
     denoise = gaussian(2.0)
-    PLMS().step(denoise, randn(), schedule.level(0), CLEAN, no_draw, ())
+    one_step(PLMS(), denoise.eps, randn(), schedule.level(0), CLEAN)
     assert denoise.asked_at == [0.0]
 
 

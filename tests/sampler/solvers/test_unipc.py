@@ -6,14 +6,13 @@ import torch
 
 from labml_sd.errors import GenerationError
 from labml_sd.sampler import CLEAN, UniPC, sample, unic_step, unip_step
-from labml_sd.sampler.protocol import Evaluation
 from labml_sd.sampler.solvers.dpmpp_2m import dpmpp_first_order_step
-from labml_sd.sampler.solvers.unipc import bend_weights, moments
+from labml_sd.sampler.solvers.unipc import moments, term_weights
 
 
 @pytest.fixture
-def answer(randn):
-    """An evaluation at a level: with a given clean latent, or with any."""
+def answer(randn, evaluated):
+    """An evaluation at a level: with a given clean latent, or with a random one."""
 
     def make(level, x0=None):
         x = randn()
@@ -22,7 +21,7 @@ def answer(randn):
             if x0 is None
             else (x - level.alpha_bar**0.5 * x0) / (1 - level.alpha_bar) ** 0.5
         )
-        return Evaluation(level, x, eps)
+        return evaluated(level, x, eps)
 
     return make
 
@@ -37,15 +36,15 @@ def test_the_moments_are_the_integrals(h):
 
 @pytest.mark.parametrize("nodes", [[-1.0, -2.5], [-1.0, 1.0], [-2.0, -1.0, 1.0]])
 def test_two_weights_or_more_meet_the_conditions_of_theorem_3_1(nodes):
-    weights = bend_weights(0.7, nodes, "bh2")
+    weights = term_weights(0.7, nodes, "bh2")
     for j, moment in enumerate(moments(0.7, len(nodes))):
         met = sum(c * r**j for c, r in zip(weights, nodes, strict=True))
         assert met == pytest.approx(moment, rel=1e-12)
 
 
 def test_a_single_weight_is_half_of_b():
-    assert bend_weights(0.7, [-1.3], "bh1") == [0.5]
-    assert bend_weights(0.7, [1.0], "bh2") == pytest.approx(
+    assert term_weights(0.7, [-1.3], "bh1") == [0.5]
+    assert term_weights(0.7, [1.0], "bh2") == pytest.approx(
         [0.5 * (1 - math.exp(-0.7)) / 0.7], rel=1e-14
     )
 
@@ -68,7 +67,7 @@ def exact_step(x, coefficients, here, there):
     return ratio * x + there.alpha_bar**0.5 * integral
 
 
-@pytest.mark.holds("labml_sd.sampler.solvers.unipc.unipc_bend")
+@pytest.mark.holds("labml_sd.sampler.solvers.unipc.higher_order_terms")
 def test_of_order_three_the_prediction_is_exact_for_a_quadratic(schedule, randn, answer):
     *before, here, there = (schedule.level(t) for t in (900, 800, 700, 550))
     x, coefficients = randn(), [randn(), randn(), randn()]
@@ -79,8 +78,10 @@ def test_of_order_three_the_prediction_is_exact_for_a_quadratic(schedule, randn,
     )
 
 
-@pytest.mark.holds("labml_sd.sampler.solvers.unipc.unipc_bend")
-def test_of_order_two_the_correction_is_exact_for_a_quadratic(schedule, randn, answer):
+@pytest.mark.holds("labml_sd.sampler.solvers.unipc.higher_order_terms")
+def test_of_order_two_the_correction_is_exact_for_a_quadratic(
+    schedule, randn, answer, evaluated
+):
     before, start, there = (schedule.level(t) for t in (800, 700, 550))
     x, coefficients = randn(), [randn(), randn(), randn()]
     past = [answer(level, quadratic(level, coefficients)) for level in (before, start)]
@@ -88,7 +89,7 @@ def test_of_order_two_the_correction_is_exact_for_a_quadratic(schedule, randn, a
     eps = (predicted - there.alpha_bar**0.5 * quadratic(there, coefficients)) / (
         1 - there.alpha_bar
     ) ** 0.5
-    corrected = unic_step(Evaluation(there, predicted, eps), past)
+    corrected = unic_step(evaluated(there, predicted, eps), past)
     torch.testing.assert_close(
         corrected, exact_step(x, coefficients, start, there), rtol=1e-9, atol=1e-9
     )
