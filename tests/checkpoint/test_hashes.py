@@ -5,6 +5,7 @@ import os
 import pytest
 
 from labml_sd.checkpoint import hashes, model_hash
+from labml_sd.checkpoint.hashes import WeightsFile
 from labml_sd.errors import CheckpointError
 
 
@@ -97,3 +98,46 @@ def test_without_a_cache_of_its_own_the_notes_lie_in_the_home_folder(
         monkeypatch.setenv("XDG_CACHE_HOME", cache)
     model_hash(large[0])
     assert (tmp_path / ".cache/labml_sd/model_hashes.json").is_file()
+
+
+def test_the_hash_of_a_weights_file_is_found_from_any_folder(tmp_path, monkeypatch):
+    (tmp_path / "m.safetensors").write_bytes(b"numbers")
+    monkeypatch.chdir(tmp_path)
+    file = WeightsFile.of("m.safetensors")
+    monkeypatch.chdir("/")
+    assert file.hash == sha256(tmp_path / "m.safetensors")
+
+
+def test_of_a_folder_it_is_that_of_the_unet(folder):
+    unet = folder / "unet/diffusion_pytorch_model.safetensors"
+    assert WeightsFile.of(folder).hash == sha256(unet)
+
+
+@pytest.mark.parametrize("change", ["written", "replaced", "removed"])
+def test_a_file_that_was_changed_before_its_hash_was_read_has_none(tmp_path, change):
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(b"numbers")
+    file, about = WeightsFile.of(path), path.stat()
+    if change == "replaced":  # by one of the same size and time
+        other = tmp_path / "other"
+        other.write_bytes(b"NUMBERS")
+        os.utime(other, ns=(about.st_atime_ns, about.st_mtime_ns))
+        other.rename(path)
+    elif change == "removed":
+        path.unlink()
+    else:
+        path.write_bytes(b"numbers and more")
+    assert file.hash is None
+
+
+def test_once_read_the_hash_stays_that_of_the_loaded_file(tmp_path):
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(b"numbers")
+    file, loaded = WeightsFile.of(path), sha256(path)
+    assert file.hash == loaded
+    path.unlink()
+    assert file.hash == loaded
+
+
+def test_there_is_no_weights_file_of_nothing(tmp_path):
+    assert WeightsFile.of(tmp_path / "none") is None
