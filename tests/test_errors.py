@@ -9,7 +9,7 @@ KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type)]
 @pytest.mark.parametrize(
     "text", ["a red house", "дом 雪 🏠", 'she said "no"', "back\\slash", ""]
 )
-def test_what_can_be_printed_stays(text):
+def test_printable_text_is_not_changed(text):
     assert one_line(text) == text
 
 
@@ -30,7 +30,7 @@ def test_what_can_be_printed_stays(text):
         "half a surrogate pair",
     ],
 )
-def test_what_cannot_is_escaped(text, shown):
+def test_what_is_not_printable_is_escaped(text, shown):
     assert one_line(text) == shown
 
 

@@ -5,11 +5,13 @@ import pytest
 import torch
 
 from labml_sd.checkpoint import save_model
+from labml_sd.cli import evaluate as evaluate_command
+from labml_sd.cli import train as command
 from labml_sd.errors import CheckpointError, GenerationError
+from labml_sd.evaluation import evaluate, probe
 from labml_sd.evaluation.probe import ProbeRecipe
 from labml_sd.evaluation.results import write_results
 from labml_sd.tiny.recipe import RECIPES
-from labml_sd.training import command, evaluate, evaluate_command, probe
 from labml_sd.training.stages import Budget, train_stage
 
 SMALL = ProbeRecipe(n_steps=2, batch_size=4, image_size=32, grid=16, channels=8, d_features=6)
@@ -29,7 +31,7 @@ def folder(model, tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_command_trains_the_probe_prints_the_report_and_keeps_it(folder, capsys):
+def test_evaluate_trains_the_probe_and_prints_and_saves_the_report(folder, capsys):
     words = (
         "--model",
         str(folder / "m"),
@@ -73,22 +75,20 @@ def test_a_clip_in_the_folder_gives_a_score(folder, small_recipe, monkeypatch):
 
 
 @pytest.mark.parametrize("words", [("--prompts", "0"), ("--sampler", "dimm"), ("--steps", "0")])
-def test_the_command_refuses_before_it_trains(words, tmp_path):
+def test_wrong_arguments_are_refused_before_training(words, tmp_path):
     with pytest.raises(GenerationError):
         run("evaluate", *words, "--outdir", str(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
-def test_a_damaged_file_of_results_is_told_before_the_work_begins(tmp_path):
+def test_a_damaged_results_file_is_refused_before_measuring(tmp_path):
     (tmp_path / "evaluation.json").write_text("{")
     with pytest.raises(CheckpointError, match="delete it"):
         run("evaluate", "--outdir", str(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["evaluation.json"]
 
 
-def test_the_card_command_writes_the_pages_that_the_folder_has_the_figures_for(
-    folder, monkeypatch, capsys
-):
+def test_card_writes_the_pages_that_were_measured(folder, monkeypatch, capsys):
     calls = []
     monkeypatch.setattr(evaluate_command, "write_card", lambda *a: calls.append("card"))
     monkeypatch.setattr(evaluate_command, "write_page", lambda *a: calls.append("page"))

@@ -1,4 +1,4 @@
-"""Ctrl-C in the shell, in a process of its own: exit code 130, one line, and only whole pictures."""
+"""Ctrl-C in the shell, in a process of its own: exit code 130, one line, whole pictures."""
 
 import os
 import signal
@@ -47,7 +47,7 @@ sys.exit(code)
 
 @pytest.fixture(autouse=True)
 def in_the_foreground():
-    """A job that is started with & ignores Ctrl-C, and so would the processes that these tests start."""
+    """A job started with & ignores Ctrl-C, and so would the processes of these tests."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -55,7 +55,7 @@ def in_the_foreground():
 
 @pytest.fixture(scope="module")
 def arguments(model, tmp_path_factory):
-    """Command lines that draw several pictures with the small model, and the folder they draw into."""
+    """Command lines that draw several pictures with the small model."""
     folder = tmp_path_factory.mktemp("shell")
     save_model(model, folder / "m", layout="diffusers")
     Image.effect_noise((32, 32), 60).save(folder / "in.png")
@@ -127,20 +127,22 @@ def test_ctrl_c_at_any_moment_leaves_whole_pictures_one_line_and_130(arguments, 
         "before it is named",
     ],
 )
-def test_ctrl_c_in_a_hard_place_is_like_any_other(arguments, tmp_path, place, n_saved):
+def test_ctrl_c_is_handled_during_imports_loading_and_saving(
+    arguments, tmp_path, place, n_saved
+):
     process = start([*arguments["txt2img"], tmp_path / "out"], f"{place}/{int(signal.SIGINT)}")
     _, err = process.communicate()
     assert (process.returncode, err) == (130, LINE)
     assert len(names(tmp_path / "out")) == n_saved
 
 
-def test_ctrl_c_when_all_is_done_changes_nothing():
+def test_ctrl_c_after_the_end_changes_nothing():
     process = start(["env"], f"goodbye/{int(signal.SIGINT)}")
     _, err = process.communicate()
     assert (process.returncode, err) == (0, "")
 
 
-def test_a_job_in_the_background_goes_on_ignoring_ctrl_c():
+def test_a_background_job_still_ignores_ctrl_c():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         process = start(["env"], f"import torch/{int(signal.SIGINT)}")
@@ -150,7 +152,7 @@ def test_a_job_in_the_background_goes_on_ignoring_ctrl_c():
     assert (process.returncode, err) == (0, "")
 
 
-def test_a_killed_program_leaves_no_half_picture_under_a_pictures_name(arguments, tmp_path):
+def test_a_killed_program_leaves_no_partial_picture(arguments, tmp_path):
     process = start([*arguments["txt2img"], tmp_path / "out"], f"os.link/{int(signal.SIGTERM)}")
     process.communicate()
     assert process.returncode == -signal.SIGTERM

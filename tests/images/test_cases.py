@@ -1,4 +1,4 @@
-"""Pictures of every kind that a phone, a camera or an attacker makes: the right RGB, or one line."""
+"""Pictures that a phone, a camera or an attacker makes: the right RGB, or one line."""
 
 import io
 import os
@@ -53,7 +53,7 @@ def header(
 
 
 def packed(values: np.ndarray, depth: int) -> bytes:
-    """Rows of samples as PNG has them: big-endian or as bits, each row after its filter's number, 0."""
+    """Rows of samples as in a PNG: big-endian or as bits, each row after filter number 0."""
     rows = []
     for row in values.reshape(len(values), -1):
         bits = (row[:, None] >> np.arange(depth)[::-1]) & 1
@@ -162,7 +162,7 @@ def cmyk_case(**options: object) -> tuple[bytes, np.ndarray]:
 
 
 def ycck_case() -> tuple[bytes, np.ndarray]:
-    """The same numbers with Adobe's mark that the first three are YCbCr, as Photoshop writes them."""
+    """The same numbers with Adobe's mark of YCbCr, as Photoshop writes them."""
     data, _ = cmyk_case()
     at = data.index(b"Adobe") + 11
     wanted = []
@@ -266,7 +266,7 @@ READ: dict[str, Callable[[], tuple[bytes, np.ndarray]]] = {
     "EXIF that points to itself": lambda: with_chunk(
         b"eXIf", exif_entry(0x8769, 4, 1, struct.pack("<I", 8))
     ),
-    "a profile that is not one": lambda: with_chunk(b"iCCP", b"p\0\0" + zlib.compress(b"x" * 100)),
+    "a damaged profile": lambda: with_chunk(b"iCCP", b"p\0\0" + zlib.compress(b"x" * 100)),
     "an unknown chunk": lambda: with_chunk(b"prVt", bytes(1000)),
     "a text of control characters": lambda: with_chunk(b"tEXt", b"k\0\x1b[2J\0\r\n"),
     "1x1": lambda: flat_case(1, 1, "PNG"),
@@ -287,7 +287,7 @@ def test_the_colours_are_right_within_one_level(make, tmp_path):
 
 
 @pytest.mark.parametrize("colour", [GREY_ALPHA, RGBA])
-def test_of_16_bits_with_alpha_the_upper_eight_count_so_two_roundings_add_up(colour, tmp_path):
+def test_16_bits_with_alpha_are_within_two_levels(colour, tmp_path):
     data, wanted = alpha_case(16, colour)
     (tmp_path / "deep.png").write_bytes(data)
     assert np.abs(np.asarray(open_image(tmp_path / "deep.png")) - wanted).max() <= 2
@@ -315,16 +315,14 @@ def two_photos() -> bytes:
     [(animated("PNG"), 3, "red"), (animated("WEBP"), 3, "red"), (two_photos(), 2, "white")],
     ids=["APNG", "WEBP", "JPEG with a second picture"],
 )
-def test_of_several_pictures_the_first_is_taken_and_a_warning_says_so(
-    data, count, corner, tmp_path
-):
+def test_the_first_of_several_pictures_is_taken_with_a_warning(data, count, corner, tmp_path):
     (tmp_path / "moving").write_bytes(data)
     with pytest.warns(UserWarning, match=f"moving holds {count} pictures: the first is taken"):
         image = open_image(tmp_path / "moving")
     assert image.tobytes() == Image.new("RGB", (8, 8), corner).tobytes()
 
 
-def test_an_animation_with_a_wrong_count_of_frames_is_read_without_a_word(tmp_path):
+def test_an_animation_with_a_wrong_frame_count_is_read_without_a_warning(tmp_path):
     data, wanted = with_chunk(b"acTL", struct.pack(">II", 0, 0))
     (tmp_path / "a.png").write_bytes(data)
     assert np.array_equal(np.asarray(open_image(tmp_path / "a.png")), wanted)
@@ -369,7 +367,10 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "animated GIF": (lambda: animated("GIF"), "not a picture that can be read"),
     "BMP": (lambda: saved(Image.new("RGB", (8, 8)), "BMP"), "not a picture that can be read"),
     "TIFF": (lambda: saved(Image.new("RGB", (8, 8)), "TIFF"), "not a picture that can be read"),
-    "AVIF": (lambda: b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf", "not a picture that can be read"),
+    "AVIF": (
+        lambda: b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf",
+        "not a picture that can be read",
+    ),
     "EPS": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n", "not a picture that can be read"),
     "PSD": (lambda: b"8BPS\0\1" + bytes(100), "not a picture that can be read"),
     "a PNG's first bytes": (lambda: b"\x89PNG\r\n\x1a\n", "not a picture that can be read"),
@@ -472,7 +473,7 @@ PATHS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("make, message", PATHS.values(), ids=PATHS.keys())
-def test_a_path_that_leads_to_no_picture_is_one_line(make, message, tmp_path):
+def test_a_path_without_a_picture_is_one_line(make, message, tmp_path):
     refusal(make(tmp_path), message)
 
 
@@ -550,12 +551,12 @@ def test_the_limit_is_a_square_of_4096():
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True, "64", None])
-def test_a_limit_that_is_no_number_of_pixels_is_one_line(limit, tmp_path):
+def test_a_wrong_limit_is_one_line(limit, tmp_path):
     with pytest.raises(ImageError, match="max_pixels is"):
         unwrap(read_picture)(tmp_path / "a.png", max_pixels=limit)
 
 
-def test_an_image_that_waits_to_be_read_is_limited_as_its_file_is(tmp_path):
+def test_an_image_that_is_not_loaded_yet_is_limited_like_a_file(tmp_path):
     (tmp_path / "a.png").write_bytes(header(4097, 4096) + chunk(b"IDAT", b""))
     with Image.open(tmp_path / "a.png") as image:
         refusal(image, "the image is too large: 4097x4096")
@@ -577,7 +578,7 @@ sides = st.integers(1, 40)
 
 @settings(deadline=None, derandomize=True, database=None, max_examples=60)
 @given(st.sampled_from(["1", "L", "LA", "RGB", "RGBA", "CMYK"]), sides, sides, sides, sides)
-def test_a_mask_is_taken_at_the_pictures_size_and_at_no_other(mode, width, height, wide, tall):
+def test_a_mask_must_have_the_pictures_size(mode, width, height, wide, tall):
     mask = Image.new(mode, (width, height))
     if (width, height) == (wide, tall):
         assert load_mask(mask, (wide, tall)).size == (wide, tall)

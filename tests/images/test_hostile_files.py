@@ -72,7 +72,7 @@ REFUSED_PREFIXES = {
 
 
 @pytest.mark.parametrize("prefix", REFUSED_PREFIXES.values(), ids=REFUSED_PREFIXES.keys())
-def test_a_prefix_that_is_no_part_of_a_name_is_one_line(prefix, tmp_path):
+def test_a_prefix_that_cannot_be_in_a_file_name_is_one_line(prefix, tmp_path):
     with nothing_else_changes(tmp_path) as folder:
         with pytest.raises(ImageError) as error:
             save_images([PICTURE], folder, prefix=prefix)
@@ -152,7 +152,7 @@ REFUSED_FOLDERS = {
 
 
 @pytest.mark.parametrize("make", REFUSED_FOLDERS.values(), ids=REFUSED_FOLDERS.keys())
-def test_a_folder_that_cannot_be_is_one_line(make, tmp_path, monkeypatch):
+def test_an_impossible_folder_is_one_line(make, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     outdir = make(tmp_path)
     before = list(tmp_path.iterdir())
@@ -169,14 +169,14 @@ def test_a_folder_that_cannot_be_is_one_line(make, tmp_path, monkeypatch):
     ],  # it says that it may be written
     ids=[name for name in REFUSED_FOLDERS if name != "of the kernel"],
 )
-def test_and_so_it_is_before_drawing(make, tmp_path, monkeypatch):
+def test_an_impossible_folder_is_refused_before_drawing(make, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     outdir = make(tmp_path)
     with pytest.raises(ImageError):
         check_folder(outdir)
 
 
-def test_a_link_that_leads_nowhere_is_no_folder(tmp_path):
+def test_a_broken_link_is_not_a_folder(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for name in ("link", "loop"):
@@ -194,7 +194,7 @@ def test_a_link_to_a_folder_is_that_folder(tmp_path):
     assert [path.name for path in (tmp_path / "real").iterdir()] == ["00000.png"]
 
 
-def test_home_is_home(tmp_path, monkeypatch):
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir("/")
     assert save_images([PICTURE], "~/pictures") == [tmp_path / "pictures/00000.png"]
@@ -219,15 +219,13 @@ def test_a_strange_name_in_the_folder_does_not_stop_the_numbers(tmp_path, in_the
     assert save_images([PICTURE], tmp_path)[0].name == "00000.png"
 
 
-def test_a_folder_of_a_pictures_name_is_passed_over(tmp_path):
+def test_a_folder_named_like_a_picture_is_skipped(tmp_path):
     (tmp_path / "00003.png").mkdir()
     assert save_images([PICTURE], tmp_path)[0].name == "00004.png"
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK])
-def test_where_a_disk_knows_no_links_pictures_are_numbered_and_kept_all_the_same(
-    tmp_path, monkeypatch, number
-):
+def test_without_links_no_picture_is_overwritten_either(tmp_path, monkeypatch, number):
     def unknown(source: Path, target: Path) -> None:
         raise OSError(number, os.strerror(number))
 
@@ -240,7 +238,7 @@ def test_where_a_disk_knows_no_links_pictures_are_numbered_and_kept_all_the_same
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_and_a_failure_there_leaves_no_empty_name(tmp_path, monkeypatch):
+def test_without_links_a_failure_leaves_no_empty_file(tmp_path, monkeypatch):
     def fails(source: Path, target: Path) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
@@ -332,7 +330,8 @@ import json, sys
 from PIL import Image
 from labml_sd.images.writing import save_images
 colour = int(sys.argv[2])
-print(json.dumps([save_images([Image.new("L", (8, 8), colour)], sys.argv[1])[0].name for _ in range(50)]))
+image = Image.new("L", (8, 8), colour)
+print(json.dumps([save_images([image], sys.argv[1])[0].name for _ in range(50)]))
 """
 
 

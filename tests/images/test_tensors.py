@@ -60,7 +60,7 @@ def test_every_8_bit_value_survives_the_trip_through_a_tensor():
 
 
 @pytest.mark.holds("fact: rounding")
-def test_pixels_are_rounded_not_cut():
+def test_pixels_are_rounded_not_truncated():
     just_below = torch.full((1, 3, 1, 1), (100.6 / 127.5) - 1)
     assert to_pil(just_below)[0].getpixel((0, 0)) == (101, 101, 101)
 
@@ -72,7 +72,7 @@ def test_values_beyond_the_range_are_clamped():
 
 @pytest.mark.holds("fact: finite")
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_value_that_is_no_number_is_an_error_that_names_the_stage(value):
+def test_nan_is_an_error_that_names_the_stage(value):
     image = torch.zeros(1, 3, 2, 2)
     image[0, 1, 1, 0] = value
     with pytest.raises(GenerationError, match='"decode"') as error:
@@ -105,7 +105,7 @@ def test_exif_turns_are_applied(orientation, tmp_path):
     )
 
 
-def test_transparent_parts_are_laid_on_white_whatever_lies_under_them():
+def test_transparent_parts_are_laid_on_white_whatever_their_colour():
     values = np.array([[[10, 20, 30, 0], [10, 20, 30, 255]]], np.uint8)
     assert np.asarray(open_image(Image.fromarray(values))).tolist() == [
         [[255, 255, 255], [10, 20, 30]]
@@ -135,7 +135,7 @@ def test_every_mode_becomes_rgb(mode):
     assert (image.mode, image.size) == ("RGB", (3, 2))
 
 
-def test_opening_leaves_the_callers_image_alone():
+def test_opening_does_not_change_the_callers_image():
     image = Image.new("RGBA", (2, 2), (1, 2, 3, 4))
     open_image(image)
     assert image.mode == "RGBA" and image.getpixel((0, 0)) == (1, 2, 3, 4)
@@ -179,7 +179,7 @@ def test_a_file_that_cannot_be_used_is_one_line(make, message, tmp_path):
     assert "picture.png" in one_line(error)
 
 
-def test_a_folder_is_no_picture(tmp_path):
+def test_a_folder_is_not_a_picture(tmp_path):
     with pytest.raises(ImageError, match="is not a file"):
         open_image(tmp_path)
 
@@ -197,7 +197,7 @@ def test_an_empty_image_is_refused(size):
     one_line(error)
 
 
-def test_a_thing_that_is_neither_path_nor_image_is_refused():
+def test_what_is_neither_path_nor_image_is_refused():
     with pytest.raises(ImageError, match="ndarray"):
         unwrap(read_picture)(np.zeros((2, 2)))
 
@@ -215,13 +215,13 @@ def test_resizing_to_the_same_size_changes_nothing(photo):
 @pytest.mark.parametrize(
     "height, width", [(0, 5), (-8, 5), (5, 0), (100_000, 100_000), (0, None)]
 )
-def test_a_size_that_cannot_be_is_one_line(height, width):
+def test_an_impossible_size_is_one_line(height, width):
     with pytest.raises(GenerationError) as error:
         resize_to(Image.new("RGB", (4, 4)), height, width)
     one_line(error)
 
 
-def test_resizing_a_mask_leaves_black_black():
+def test_resizing_a_mask_keeps_black():
     mask = Image.new("L", (64, 64))
     mask.paste(255, (32, 0, 64, 64))
     assert np.asarray(resize_to(mask, 24, 24))[:, :11].max() == 0
@@ -298,7 +298,7 @@ def test_pictures_are_numbered_from_zero_in_a_new_folder(tmp_path, photo):
     ]
 
 
-def test_numbers_go_on_after_the_highest_also_after_a_deletion(tmp_path, photo):
+def test_numbers_continue_after_the_highest_even_after_a_deletion(tmp_path, photo):
     paths = save_images([photo(8, 8)] * 3, tmp_path)
     paths[0].unlink()
     assert save_images([photo(8, 8)], tmp_path)[0].name == "00003.png"
@@ -310,7 +310,7 @@ def test_a_number_is_used_once_whatever_the_format(tmp_path, photo):
     assert names == ["00000.png", "00001.jpg", "00002.webp", "00003.jpg"]
 
 
-def test_prefixes_are_counted_apart(tmp_path, photo):
+def test_each_prefix_has_its_own_numbers(tmp_path, photo):
     save_images([photo(8, 8)], tmp_path, prefix="cat-")
     assert save_images([photo(8, 8)], tmp_path, prefix="dog-")[0].name == "dog-00000.png"
 
@@ -333,7 +333,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path, photo, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_saved_picture_is_readable_as_the_users_umask_says(tmp_path, photo):
+def test_a_saved_picture_has_the_permissions_of_the_umask(tmp_path, photo):
     (tmp_path / "plain").touch()
     path = save_images([photo(8, 8)], tmp_path)[0]
     assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
@@ -347,7 +347,7 @@ def test_a_saved_picture_is_readable_as_the_users_umask_says(tmp_path, photo):
         ("new", {"prefix": "../up"}, "names a folder"),
     ],
 )
-def test_a_place_that_cannot_be_written_is_one_line(outdir, options, message, tmp_path, photo):
+def test_a_folder_that_cannot_be_written_is_one_line(outdir, options, message, tmp_path, photo):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ImageError, match=message) as error:
         save_images([photo(8, 8)], tmp_path / outdir, **options)
