@@ -1,33 +1,33 @@
-r"""Pictures of what happens inside: for the notebooks, the documentation and the tests.
+r"""Figures of what happens inside the model, for notebooks, documentation and tests.
 
-Maps       images, tensors, curves  ->  Picture, shown by a notebook and saved by `.save(path)`
+Maps       images, tensors, curves  ->  Picture, which a notebook shows and `.save(path)` writes
 Tests      tests/figures/test_general.py
 
-It needs matplotlib: `pip install matplotlib`, or the extra `[notebooks]`.
+Needs matplotlib: `pip install matplotlib`, or the extra `[notebooks]`.
 """
 
-from labml_sd.figures.aims import eps_aims
-from labml_sd.figures.attention import look_at, weight_tables
+from labml_sd.figures.attention import attention_overlay, weight_tables
 from labml_sd.figures.blocks import layer_orders, windows
 from labml_sd.figures.checkpoints import part_sizes
 from labml_sd.figures.edits import (
-    outlined,
-    painted_cells,
+    mask_cells,
+    mask_outline,
     parts_chart,
     show_sizes,
-    step_film,
+    step_animation,
     strength_chart,
 )
 from labml_sd.figures.features import Stage, feature_maps, map_and_sequence, unet_shape
 from labml_sd.figures.flow import data_flow
 from labml_sd.figures.grids import captioned_grid, show_images, show_rows
-from labml_sd.figures.guidance import clouds, doubled_batch, guidance_arrows
-from labml_sd.figures.latents import cell_reach, fields_of_view, level_bars, round_trips
-from labml_sd.figures.noise import fan, histograms, latent_colours
-from labml_sd.figures.picture import COLOURS, Picture, film, from_figure, from_image
-from labml_sd.figures.plots import axes, curves, heat
+from labml_sd.figures.guidance import doubled_batch, guidance_arrows, guided_samples
+from labml_sd.figures.latents import cell_reach, level_bars, receptive_fields, round_trips
+from labml_sd.figures.noise import histograms, latent_colours, random_walks
+from labml_sd.figures.picture import COLOURS, Picture, animation, from_figure, from_image
+from labml_sd.figures.plots import axes, curves, heat_maps
 from labml_sd.figures.posterior import posterior_plane
-from labml_sd.figures.samplers import distance_map, error_lines, level_rows, walks
+from labml_sd.figures.predictions import eps_arrows
+from labml_sd.figures.samplers import distance_map, error_lines, level_rows, sampling_paths
 from labml_sd.figures.text import (
     captions_and_pictures,
     position_bars,
@@ -35,57 +35,57 @@ from labml_sd.figures.text import (
     token_matrix,
     token_strip,
 )
-from labml_sd.figures.training import kept_picture, learning_curve
+from labml_sd.figures.training import learning_curve, saved_picture
 
 __all__ = [
     "COLOURS",
     "Picture",
     "Stage",
+    "animation",
+    "attention_overlay",
     "axes",
     "captioned_grid",
     "captions_and_pictures",
     "cell_reach",
-    "clouds",
     "curves",
     "data_flow",
     "distance_map",
     "doubled_batch",
-    "eps_aims",
+    "eps_arrows",
     "error_lines",
-    "fan",
     "feature_maps",
-    "fields_of_view",
-    "film",
     "from_figure",
     "from_image",
     "guidance_arrows",
-    "heat",
+    "guided_samples",
+    "heat_maps",
     "histograms",
-    "kept_picture",
     "latent_colours",
     "layer_orders",
     "learning_curve",
     "level_bars",
     "level_rows",
-    "look_at",
     "map_and_sequence",
-    "outlined",
-    "painted_cells",
+    "mask_cells",
+    "mask_outline",
     "part_sizes",
     "parts_chart",
     "position_bars",
     "posterior_plane",
+    "random_walks",
+    "receptive_fields",
     "round_trips",
+    "sampling_paths",
+    "saved_picture",
     "share_bars",
     "show_images",
     "show_rows",
     "show_sizes",
-    "step_film",
+    "step_animation",
     "strength_chart",
     "token_matrix",
     "token_strip",
     "unet_shape",
-    "walks",
     "weight_tables",
     "windows",
 ]

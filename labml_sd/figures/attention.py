@@ -1,4 +1,4 @@
-r"""Who looks where: attention weights as a table of numbers, and as light on a picture.
+r"""Attention weights as tables of numbers, and as an overlay on a picture.
 
 Maps       weights [n m], or maps [k h w] over a picture  ->  Picture
 Tests      tests/figures/test_attention.py
@@ -16,7 +16,7 @@ from labml_sd.figures.picture import Picture, from_figure, from_image
 from labml_sd.figures.plots import axes
 
 GLOW, FRAME = (255, 176, 0), (255, 255, 255)
-DIMMED = 0.7  # brightness of the grey picture below the light
+DIMMED = 0.7  # brightness of the grey picture below the overlay
 
 
 def weight_tables(
@@ -27,7 +27,7 @@ def weight_tables(
     alt: str,
     size: tuple[float, float] = (4.4, 2.3),
 ) -> Picture:
-    """Small matrices: each number in its cell, names at both sides, the sum of each row at the right."""
+    """Small matrices with the number in each cell and the sum of each row at the right."""
     with axes(len(tables), size=size) as (figure, panels):
         for (title, table), panel in zip(tables.items(), panels.flat, strict=True):
             panel.imshow(
@@ -48,7 +48,7 @@ def weight_tables(
         return from_figure(figure, alt)
 
 
-def look_at(
+def attention_overlay(
     image: Image.Image,
     maps: Float[Tensor, "k h w"],
     titles: Sequence[str] = (),
@@ -58,13 +58,13 @@ def look_at(
     scale: int = 1,
     alt: str,
 ) -> Picture:
-    """The picture, then once for each map in grey with the map as light over it: amber where it is highest.
+    """The picture, and for each map the grey picture with the map over it, amber where highest.
 
     Each map has its own scale, from its lowest to its highest value. `marked` frames one cell
-    (row, column) in each of them: the position that looks.
+    (row, column) in each of them: the position of the query.
     """
     large = image.resize((image.width * scale, image.height * scale), Image.Resampling.LANCZOS)
-    cells = [large.convert("RGB"), *(_lit(large, m) for m in maps)]
+    cells = [large.convert("RGB"), *(_overlay(large, m) for m in maps)]
     for cell, (row, column) in zip(cells[1:], marked, strict=False):
         _frame(cell, row, column, maps.shape[-2:])
     captions = ["the picture", *titles] if titles else [""] * len(cells)
@@ -74,13 +74,12 @@ def look_at(
     )
 
 
-def _lit(image: Image.Image, values: Float[Tensor, "h w"]) -> Image.Image:
-    """Smoothed between the cells, since a cell of 16 pixels would hide what is below it."""
+def _overlay(image: Image.Image, values: Float[Tensor, "h w"]) -> Image.Image:
+    """The map is interpolated, since squares of 16 pixels would hide the picture."""
     span = float(values.max() - values.min()) or 1.0
     unit = ((values - values.min()) / span).detach().float().cpu()
-    fine = F.interpolate(unit[None, None], size=(image.height, image.width), mode="bicubic")[
-        0, 0
-    ]
+    size = (image.height, image.width)
+    fine = F.interpolate(unit[None, None], size=size, mode="bicubic")[0, 0]
     light = Image.fromarray((fine.clamp(0, 1) * 0.85 * 255).byte().numpy())
     grey = image.convert("L").point(lambda value: value * DIMMED).convert("RGB")
     return Image.composite(Image.new("RGB", image.size, GLOW), grey, light)

@@ -1,4 +1,4 @@
-r"""What a block does to its input: the cells that each output sees, and the order of its layers.
+r"""The inputs that each output of a strided layer depends on, and the order of layers.
 
 Maps       weights [out in] of a strided layer, names of layers in order  ->  Picture
 Tests      tests/figures/test_blocks.py
@@ -17,7 +17,7 @@ from labml_sd.figures.grids import FONT_SIZE, GAP, INK, PAPER
 from labml_sd.figures.picture import COLOURS, Picture, from_figure, from_image
 from labml_sd.figures.plots import axes
 
-CELL, BAR = 34, 16  # pixels of an input cell, and of the bar that stands for a window
+CELL, BAR = 34, 16  # pixels: side of an input cell, height of the bar of a window
 SEEN, MIDDLE, WANTED = (ImageColor.getrgb(COLOURS[i]) for i in (5, 1, 2))
 PALE = (215, 215, 215)
 KINDS = {"norm": "#DDE6EE", "silu": COLOURS[4], "conv": COLOURS[5]}  # colours of layers by name
@@ -25,7 +25,7 @@ KINDS = {"norm": "#DDE6EE", "silu": COLOURS[4], "conv": COLOURS[5]}  # colours o
 
 @dataclass(frozen=True)
 class Window:
-    """The input cells `first` to `last` that one output sees, and the pad cells before and after them."""
+    """The input cells `first` to `last` of one output, and the padding before and after."""
 
     first: int
     last: int
@@ -34,12 +34,12 @@ class Window:
 
     @property
     def middle(self) -> float:
-        """Where the window's middle is, counted in input cells; pad cells belong to the window."""
+        """The middle of the window, including its padding, in input cells."""
         return (self.first - self.before + self.last + self.after) / 2
 
 
 def windows_of(seen: Float[Tensor, "out in"], kernel: int = 3) -> list[Window]:
-    """The window of each output: a row's weights that are not zero. Cells missing to `kernel` are padding."""
+    """The window of each output: the non-zero weights of its row, padded to `kernel` cells."""
     found = []
     for row in seen:
         cells = row.nonzero().flatten().tolist()
@@ -50,10 +50,10 @@ def windows_of(seen: Float[Tensor, "out in"], kernel: int = 3) -> list[Window]:
 
 
 def windows(seen: Mapping[str, Float[Tensor, "out in"]], *, alt: str) -> Picture:
-    """One panel each: the input cells in a row, below them a bar for each output over the cells that it sees.
+    """For each layer the input cells in a row, and below them a bar for each output's window.
 
-    The window's pad cells are pale. A dot marks the middle of the window, a line the middle of
-    the pair of cells (2i, 2i + 1) that output i should stand for.
+    Padding is pale. A dot marks the middle of the window, a line the middle of the cells 2i and
+    2i + 1 that output i should represent.
     """
     panels = [
         _panel(title, windows_of(weights), weights.shape[1]) for title, weights in seen.items()
@@ -69,7 +69,7 @@ def windows(seen: Mapping[str, Float[Tensor, "out in"]], *, alt: str) -> Picture
 
 
 def _panel(title: str, found: Sequence[Window], n: int) -> Image.Image:
-    """A row of input cells with a bar for each output; a name and a pad cell fit at the left."""
+    """A row of input cells with a bar for each output; names and padding are at the left."""
     font = ImageFont.load_default(FONT_SIZE)
     top = FONT_SIZE + 2 * GAP
     page = Image.new("RGB", (_x(n + 1) + 4, top + CELL + len(found) * (BAR + GAP) + GAP), PAPER)
@@ -110,7 +110,7 @@ def _legend(page: Image.Image, y: int) -> None:
 
 
 def layer_orders(orders: Mapping[str, Sequence[str]], *, alt: str) -> Picture:
-    """Blocks as rows of layers, each with its way around: it leaves at the left and arrives at the "+"."""
+    """Blocks as rows of layers, with the skip connection from the left to the "+"."""
     longest = max(map(len, orders.values()))
     with axes(size=(1.5 + 0.95 * longest, 0.95 * len(orders))) as (figure, ((panel,),)):
         panel.set(xlim=(-0.9, longest + 1.2), ylim=(-len(orders) + 0.25, 0.95))
@@ -124,22 +124,12 @@ def _row(panel: Any, y: int, name: str, layers: Sequence[str], longest: int) -> 
     line = {"arrowstyle": "-|>", "color": "#555555", "shrinkA": 0, "shrinkB": 0}
     panel.annotate("", (longest + 0.6, y), (-0.5, y), arrowprops=line, zorder=1)
     plus = layers.index("+")
-    panel.plot(
-        [-0.25, -0.25, plus + 0.5, plus + 0.5],
-        [y, y + 0.45, y + 0.45, y],
-        color="#555555",
-        zorder=1,
-    )
+    xs, ys = [-0.25, -0.25, plus + 0.5, plus + 0.5], [y, y + 0.45, y + 0.45, y]
+    panel.plot(xs, ys, color="#555555", zorder=1)
     panel.text(-0.2, y + 0.5, name, ha="left", va="bottom", fontsize=10, weight="bold")
     for k, layer in enumerate(layers):
-        fill = "white" if layer == "+" else KINDS[layer]
-        shape = FancyBboxPatch(
-            (k + 0.14, y - 0.2),
-            0.72,
-            0.4,
-            boxstyle="round,pad=0,rounding_size=0.08",
-            facecolor=fill,
-            zorder=2,
-        )
-        panel.add_patch(shape)
+        fill, round_corners = KINDS.get(layer, "white"), "round,pad=0,rounding_size=0.08"
+        corner = (k + 0.14, y - 0.2)
+        box = FancyBboxPatch(corner, 0.72, 0.4, round_corners, facecolor=fill, zorder=2)
+        panel.add_patch(box)
         panel.text(k + 0.5, y, layer, ha="center", va="center", fontsize=10, zorder=3)

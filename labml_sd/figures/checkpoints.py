@@ -1,6 +1,6 @@
-r"""What a model is made of, in numbers.
+r"""The sizes of the parts of models.
 
-Maps       sizes of a model's parts  ->  Picture
+Maps       parameter counts of parts  ->  Picture
 Tests      tests/figures/test_checkpoints.py
 """
 
@@ -13,7 +13,7 @@ from labml_sd.figures.plots import axes
 def part_sizes(
     models: Mapping[str, Sequence[float]], parts: Sequence[str], *, alt: str
 ) -> Picture:
-    """One group of bars for each model, one bar a part, in millions of parameters on a log axis."""
+    """A group of bars for each model, a bar for each part: million parameters, log scale."""
     height = 0.8 / len(parts)
     with axes(size=(6.4, 0.8 + 0.9 * len(models))) as (figure, ((panel,),)):
         for k, part in enumerate(parts):

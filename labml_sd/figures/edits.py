@@ -1,6 +1,6 @@
-r"""Assembled runs: the parts of a model, steps as a film, where strength starts, where a mask lets paint.
+r"""Figures of generation and editing: model sizes, steps, strengths, masks.
 
-Maps       parameter counts | PIL images | levels | masks  ->  Picture
+Maps       parameter counts, PIL images, levels, masks  ->  Picture
 Tests      tests/figures/test_edits.py
 """
 
@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from labml_sd.figures.grids import FONT_SIZE, GAP, INK, PAPER, enlarged
-from labml_sd.figures.picture import COLOURS, Picture, film, from_figure, from_image
+from labml_sd.figures.picture import COLOURS, Picture, animation, from_figure, from_image
 from labml_sd.figures.plots import axes
 from labml_sd.sampler import Level, tail
 
@@ -26,7 +26,7 @@ Marked = npt.NDArray[np.bool_]
 
 
 def parts_chart(counts: Mapping[str, int], *, alt: str) -> Picture:
-    """One bar for each part of a model, as long as it has parameters, with the number at its end."""
+    """A bar for each part of a model, with its number of parameters."""
     with axes(size=(7.4, 0.6 + 0.42 * len(counts))) as (figure, ((panel,),)):
         bars = panel.barh(
             list(counts), list(counts.values()), color=COLOURS[: len(counts)], height=0.6
@@ -42,10 +42,10 @@ def parts_chart(counts: Mapping[str, int], *, alt: str) -> Picture:
 def strength_chart(
     levels: Sequence[Level], strengths: Sequence[float | int], *, alt: str
 ) -> Picture:
-    """One row for each strength: the steps of a whole run, those that are run filled, the others hollow.
+    """A row for each strength with all steps of a whole run; the steps that are run are filled.
 
-    At the right stand the number of steps, the time t of the first, and how much of the picture
-    it leaves.
+    At the right the number of steps, the time t of the first, and the share of the picture that
+    is left there.
     """
     n = len(levels) - 1
     with axes(size=(10.2, 0.8 + 0.34 * len(strengths))) as (figure, ((panel,),)):
@@ -54,15 +54,8 @@ def strength_chart(
             for k in range(n):
                 filled = k > n - len(run)
                 colour = COLOURS[0] if filled else "white"
-                panel.add_patch(
-                    Rectangle(
-                        (k + 0.08, row - 0.36),
-                        0.84,
-                        0.72,
-                        facecolor=colour,
-                        edgecolor="#999999",
-                    )
-                )
+                style = {"facecolor": colour, "edgecolor": "#999999"}
+                panel.add_patch(Rectangle((k + 0.08, row - 0.36), 0.84, 0.72, **style))
             panel.text(n + 0.6, row, _start(run), va="center", fontsize=9.5)
         panel.set(xlim=(-0.2, 1.62 * n), ylim=(len(strengths) - 0.4, -0.6), ylabel="strength")
         panel.set_yticks(range(len(strengths)), [f"{strength:g}" for strength in strengths])
@@ -75,7 +68,7 @@ def strength_chart(
 
 
 def _start(run: Sequence[Level]) -> str:
-    """What stands beside a row."""
+    """The text beside a row."""
     n = len(run) - 1
     if n == 0:
         return "no step: all of the picture is left"
@@ -91,9 +84,9 @@ def show_sizes(
     width: int = 960,
     scale: int = 1,
 ) -> Picture:
-    """Pictures of different sizes, each pixel `scale` pixels wide, in rows of at most `width` pixels.
+    """Pictures of different sizes, enlarged by `scale`, in rows of at most `width` pixels.
 
-    Each has its title above, in one line.
+    Each has its title above it, on one line.
     """
     font = ImageFont.load_default(FONT_SIZE)
     placed: list[tuple[Image.Image, str, int, int]] = []
@@ -119,7 +112,7 @@ def show_sizes(
     return from_image(page, alt)
 
 
-def step_film(
+def step_animation(
     columns: Mapping[str, Sequence[Image.Image]],
     captions: Sequence[str],
     *,
@@ -127,7 +120,7 @@ def step_film(
     scale: int = 2,
     milliseconds: int = 200,
 ) -> Picture:
-    """A film of several pictures side by side, one frame a step: names above, the step's caption below."""
+    """Pictures side by side, one frame a step: names above them, the step's caption below."""
     font = ImageFont.load_default(FONT_SIZE)
     frames = []
     for k, caption in enumerate(captions):
@@ -143,15 +136,15 @@ def step_film(
             page.paste(image.resize((width, height), Image.Resampling.NEAREST), (x, HEAD))
         pen.text((GAP, HEAD + height + 4), caption, INK, font)
         frames.append(page)
-    return film(frames, alt, milliseconds=milliseconds)
+    return animation(frames, alt, milliseconds=milliseconds)
 
 
-def outlined(picture: Image.Image, mask: Image.Image, *, scale: int = 1) -> Image.Image:
-    """The picture, enlarged, with a line around all that the mask repaints: white inside, black outside."""
+def mask_outline(picture: Image.Image, mask: Image.Image, *, scale: int = 1) -> Image.Image:
+    """The enlarged picture with a line around the masked area: white inside, black outside."""
     return _with_line(enlarged(picture.convert("RGB"), scale), mask, scale)
 
 
-def painted_cells(
+def mask_cells(
     picture: Image.Image,
     mask: Image.Image,
     cells: Float[Tensor, "1 1 h w"],
@@ -159,7 +152,7 @@ def painted_cells(
     scale: int = 3,
     alt: str,
 ) -> Picture:
-    """The latent's cells over the picture: those to paint in orange, and the mask's own line over them."""
+    """The cells over the picture, masked ones in orange, and the mask's outline."""
     page = enlarged(picture.convert("RGB"), scale)
     side = page.height // cells.shape[-2]
     marked = np.kron(cells[0, 0].cpu().numpy() > 0, np.ones((side, side), bool))
@@ -181,7 +174,7 @@ def _with_line(page: Image.Image, mask: Image.Image, scale: int) -> Image.Image:
 
 
 def _grown(area: Marked) -> Marked:
-    """The area and its four neighbours on every side."""
+    """The area and all direct neighbours of its pixels."""
     wide = np.pad(area, 1)
     grown: Marked = (
         wide[1:-1, 1:-1] | wide[:-2, 1:-1] | wide[2:, 1:-1] | wide[1:-1, :-2] | wide[1:-1, 2:]

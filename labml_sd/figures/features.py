@@ -1,4 +1,4 @@
-r"""What stands between the layers: feature maps, a map read as a sequence, the shapes of a U-Net.
+r"""Feature maps, maps as sequences of tokens, and the shapes inside a U-Net.
 
 Maps       features [c h w], shapes of blocks  ->  Picture
 Tests      tests/figures/test_features.py
@@ -27,19 +27,16 @@ def feature_maps(
     cell: int = 72,
     alt: str,
 ) -> Picture:
-    """A row for each stage: its `n_channels` liveliest channels, each on its own scale, dark to bright.
+    """A row for each stage: the `n_channels` channels of the largest deviation, each scaled.
 
-    Maps of all sizes are drawn at `cell` pixels, each position as a square.
+    Maps of all sizes are enlarged to `cell` pixels.
     """
     rows: dict[str, Images] = {}
     for name, features in stages.items():
         c, h, w = features.shape
-        liveliest = (
-            features.flatten(1).std(dim=1).topk(min(n_channels, c)).indices.sort().values
-        )
-        rows[f"{name}: {c} maps of {h} x {w}"] = [
-            _coloured(features[i], cell) for i in liveliest
-        ]
+        deviations = features.flatten(1).std(dim=1)
+        chosen = deviations.topk(min(n_channels, c)).indices.sort().values
+        rows[f"{name}: {c} maps of {h} x {w}"] = [_coloured(features[i], cell) for i in chosen]
     return show_rows(rows, alt=alt)
 
 
@@ -58,7 +55,7 @@ def map_and_sequence(
     *,
     alt: str,
 ) -> Picture:
-    """Coloured maps side by side, and coloured sequences as long strips below; values in [-1, 1]."""
+    """Coloured maps side by side, and below them sequences as strips; values in [-1, 1]."""
     font, side = ImageFont.load_default(FONT_SIZE), 144
     square = max(4, 900 // max(len(s) for s in sequences.values()))
     widths = [side * colours.shape[2] // colours.shape[1] for colours in maps.values()]
@@ -87,7 +84,7 @@ def map_and_sequence(
 
 @dataclass(frozen=True)
 class Stage:
-    """A block of a U-Net: the layers in it, and the shape [c h w] of what it hands on."""
+    """A block of a U-Net: its layers, and the shape [c h w] of its output."""
 
     layers: Sequence[str]
     shape: tuple[int, int, int]
@@ -103,12 +100,12 @@ LAYER_COLOURS = {
 
 
 def unet_shape(
-    down: Sequence[Stage], middle: Stage, up: Sequence[Stage], *, alt: str, bridges: bool = True
+    down: Sequence[Stage], middle: Stage, up: Sequence[Stage], *, alt: str, skips: bool = True
 ) -> Picture:
-    """The U: lower for each halving; layers as coloured boxes, the output's shape below, bridges above.
+    """The U-Net: blocks as boxes with the output's shape below them, skip connections above.
 
-    Block i of the way up stands on the level where it starts: that of block -i of the way down,
-    whose result it takes over the bridge.
+    Each halving of the size is one level lower. Block i of the up path is on the level of block
+    -i of the down path, from which it gets its skip connection.
     """
     stages, n = [*down, middle, *up], len(down)
     sides = [s.shape[1] for s in down]
@@ -123,19 +120,12 @@ def unet_shape(
                 panel.text(
                     x, y, str(x % (n + 1)), ha="center", va="center", fontsize=9, weight="bold"
                 )
-        for i in range(n) if bridges else ():
-            _bridge(panel, i, 2 * n - i, heights[i])
+        for i in range(n) if skips else ():
+            _skip(panel, i, 2 * n - i, heights[i])
         used = {layer for stage in stages for layer in stage.layers}
         for name in (name for name in LAYER_COLOURS if name in used):
-            panel.scatter(
-                [],
-                [],
-                marker="s",
-                s=90,
-                color=LAYER_COLOURS[name],
-                edgecolor="#444444",
-                label=name,
-            )
+            style = {"color": LAYER_COLOURS[name], "edgecolor": "#444444"}
+            panel.scatter([], [], marker="s", s=90, label=name, **style)
         panel.legend(loc="lower left", ncols=1, fontsize=9)
         return from_figure(figure, alt)
 
@@ -145,18 +135,15 @@ def _block(panel: Any, x: int, y: float, stage: Stage) -> None:
     for k, layer in enumerate(stage.layers):
         box = FancyBboxPatch(
             (x - 0.36, y + 0.25 - (k + 1) * height), 0.72, height,
-            boxstyle="round,pad=0,rounding_size=0.05", facecolor=LAYER_COLOURS[layer], edgecolor="#444444",
+            "round,pad=0,rounding_size=0.05",
+            facecolor=LAYER_COLOURS[layer], edgecolor="#444444",
         )  # fmt: skip
         panel.add_patch(box)
     c, h, w = stage.shape
     panel.text(x, y - 0.3, f"{c}\n{h} x {w}", ha="center", va="top", fontsize=8.5)
 
 
-def _bridge(panel: Any, start: int, end: int, y: float) -> None:
-    bend = {
-        "arrowstyle": "-|>",
-        "color": "#777777",
-        "connectionstyle": "arc3,rad=-0.07",
-        "lw": 1.1,
-    }
+def _skip(panel: Any, start: int, end: int, y: float) -> None:
+    bend = {"arrowstyle": "-|>", "connectionstyle": "arc3,rad=-0.07"}
+    bend |= {"color": "#777777", "lw": 1.1}
     panel.annotate("", (end, y + 0.27), (start, y + 0.27), arrowprops=bend)

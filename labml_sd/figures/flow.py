@@ -1,6 +1,6 @@
-r"""The data flow from prompt to picture, with one room lit: the first picture of every notebook.
+r"""The data flow from prompt to picture, with some parts highlighted.
 
-Maps       names of rooms  ->  Picture
+Maps       names of parts  ->  Picture
 Tests      tests/figures/test_general.py
 """
 
@@ -12,12 +12,12 @@ from matplotlib.patches import FancyBboxPatch
 from labml_sd.figures.picture import INK, PALE, Picture, from_figure
 from labml_sd.figures.plots import axes
 
-LIT, UNLIT = "#E69F00", "#F3F1EC"
+HIGHLIGHTED, PLAIN = "#E69F00", "#F3F1EC"
 
 
 @dataclass(frozen=True)
 class Box:
-    """A room, or the data between two rooms (no name to light). x and y are the middle."""
+    """A part of the model, or the data between two parts. x and y are the middle."""
 
     text: str
     x: float
@@ -26,7 +26,7 @@ class Box:
     height: float = 0.72
 
 
-ROOMS = {
+PARTS = {
     "text_encoder": Box("text encoder\nCLIP", 2.7, 3.2),
     "encoder": Box("encoder\nposterior", 2.7, 0.5),
     "add_noise": Box("add noise\nto level t", 4.75, 0.5),
@@ -34,7 +34,7 @@ ROOMS = {
     "guidance": Box("guidance", 8.05, 2.3),
     "sampler": Box("sampler\nsteps to the next t", 7.55, 1.35, width=2.5),
     "decoder": Box("decoder", 10.3, 1.35),
-    "blend": Box("mask\nputs back", 7.55, 0.3),
+    "blend": Box("mask\nblend", 7.55, 0.3),
 }
 DATA = (
     Box("prompt", 0.75, 3.2, width=1.2),
@@ -42,7 +42,7 @@ DATA = (
     Box("noise", 2.7, 1.95, width=1.2),
     Box("picture", 12.2, 1.35, width=1.2),
 )
-# Each arrow: the corners of its line, and what travels along it.
+# Each arrow: the corners of its line, and its label.
 ARROWS: tuple[tuple[list[tuple[float, float]], str], ...] = (
     ([(1.35, 3.2), (1.95, 3.2)], ""),
     ([(3.45, 3.2), (6.15, 3.2), (6.15, 2.66)], "c [77 d]"),
@@ -59,13 +59,10 @@ ARROWS: tuple[tuple[list[tuple[float, float]], str], ...] = (
 )
 
 
-def data_flow(*lit: str) -> Picture:
-    """The map of the house with the named rooms lit: any of `ROOMS`; none lights nothing.
-
-    Raises ValueError for a room that is not there.
-    """
-    if unknown := [name for name in lit if name not in ROOMS]:
-        raise ValueError(f"no room {unknown[0]!r}; there are {', '.join(ROOMS)}")
+def data_flow(*highlighted: str) -> Picture:
+    """The data flow with the named parts highlighted. Raises ValueError for an unknown part."""
+    if unknown := [name for name in highlighted if name not in PARTS]:
+        raise ValueError(f"unknown part {unknown[0]!r}; expected any of {', '.join(PARTS)}")
     with axes(size=(10.2, 3.1)) as (figure, ((panel,),)):
         panel.set(xlim=(0, 13), ylim=(-0.2, 3.7))
         panel.set_axis_off()
@@ -73,27 +70,22 @@ def data_flow(*lit: str) -> Picture:
             _arrow(panel, corners, label)
         for box in DATA:
             _box(panel, box, "white", PALE, "normal")
-        for name, box in ROOMS.items():
-            chosen = name in lit
-            _box(panel, box, LIT if chosen else UNLIT, INK, "bold" if chosen else "normal")
-        what = " and ".join(name.replace("_", " ") for name in lit)
-        return from_figure(
-            figure,
-            "The way from prompt and noise to a picture" + (f"; lit: {what}" if lit else ""),
-        )
+        for name, box in PARTS.items():
+            if name in highlighted:
+                _box(panel, box, HIGHLIGHTED, INK, "bold")
+            else:
+                _box(panel, box, PLAIN, INK, "normal")
+        alt = "The data flow from prompt and noise to a picture"
+        if highlighted:
+            named = " and ".join(name.replace("_", " ") for name in highlighted)
+            alt += f"; highlighted: {named}"
+        return from_figure(figure, alt)
 
 
 def _box(panel: Any, box: Box, fill: str, edge: str, weight: str) -> None:
     corner = (box.x - box.width / 2, box.y - box.height / 2)
-    shape = FancyBboxPatch(
-        corner,
-        box.width,
-        box.height,
-        boxstyle="round,pad=0,rounding_size=0.1",
-        facecolor=fill,
-        edgecolor=edge,
-    )
-    panel.add_patch(shape)
+    style = {"boxstyle": "round,pad=0,rounding_size=0.1", "facecolor": fill, "edgecolor": edge}
+    panel.add_patch(FancyBboxPatch(corner, box.width, box.height, **style))
     panel.text(
         box.x, box.y, box.text, ha="center", va="center", fontsize=9, weight=weight, color=INK
     )
@@ -103,12 +95,8 @@ def _arrow(panel: Any, corners: list[tuple[float, float]], label: str) -> None:
     *_, before, end = corners
     xs, ys = zip(*corners, strict=True)
     panel.plot(xs[:-1], ys[:-1], color=PALE, linewidth=1.2)
-    panel.annotate(
-        "",
-        end,
-        before,
-        arrowprops={"arrowstyle": "-|>", "color": PALE, "shrinkA": 0, "shrinkB": 0},
-    )
+    arrow = {"arrowstyle": "-|>", "color": PALE, "shrinkA": 0, "shrinkB": 0}
+    panel.annotate("", end, before, arrowprops=arrow)
     (x0, y0), (x1, _) = corners[:2]
     if label:
         panel.text(

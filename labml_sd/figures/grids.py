@@ -1,4 +1,4 @@
-r"""Pictures side by side: with titles, with captions, as rows of a table.
+r"""Pictures side by side, with titles, captions or as a table.
 
 Maps       PIL images or tensors [b 3 h w] in [-1, 1]  ->  Picture
 Tests      tests/figures/test_general.py
@@ -25,10 +25,10 @@ Images = Sequence[Image.Image] | Float[Tensor, "b 3 h w"]
 def show_images(
     images: Images, titles: Sequence[str] = (), *, columns: int = 0, scale: int = 1, alt: str
 ) -> Picture:
-    """Images of one size in rows of `columns` (0: all in one row), each enlarged by a whole `scale`."""
+    """Images of one size, enlarged by `scale`, in rows of `columns` (0: one row)."""
     drawn = [enlarged(image, scale) for image in as_images(images)]
     captions = [title for title, _ in zip_longest(titles, drawn, fillvalue="")][: len(drawn)]
-    n_lines = max((_n_lines(c, drawn[0].width) for c in captions), default=0)
+    n_lines = max((len(_wrapped(c, drawn[0].width)) for c in captions), default=0)
     return from_image(
         captioned_grid(drawn, captions, columns=columns or len(drawn), n_lines=n_lines), alt
     )
@@ -37,7 +37,7 @@ def show_images(
 def show_rows(
     rows: dict[str, Images], titles: Sequence[str] = (), *, scale: int = 1, alt: str
 ) -> Picture:
-    """A table of images: each row has a name at its left, each column a title above."""
+    """A table of images with the name of each row at its left and titles above the columns."""
     table = {
         name: [enlarged(image, scale) for image in as_images(row)] for name, row in rows.items()
     }
@@ -61,21 +61,18 @@ def show_rows(
 
 
 def as_images(images: Images) -> list[Image.Image]:
-    """PIL images, whatever came in."""
-    return (
-        to_pil(images)
-        if isinstance(images, Tensor)
-        else [image.convert("RGB") for image in images]
-    )
+    """PIL images in RGB, from PIL images or a tensor."""
+    if isinstance(images, Tensor):
+        return to_pil(images)
+    return [image.convert("RGB") for image in images]
 
 
 def captioned_grid(
     images: Sequence[Image.Image], captions: Sequence[str], *, columns: int, n_lines: int = 4
 ) -> Image.Image:
-    """Pictures of one size in rows, each with its caption below, wrapped to `n_lines` lines or fewer.
+    """Pictures of one size in rows, each with its caption below, wrapped to `n_lines` lines.
 
-    Raises ValueError when a caption needs more lines: a caption that is cut off would be a
-    wrong one.
+    Raises ValueError if a caption needs more lines.
     """
     font = ImageFont.load_default(FONT_SIZE)
     width, height = images[0].size
@@ -90,7 +87,8 @@ def captioned_grid(
         wrapped = _wrapped(caption, width)
         if len(wrapped) > n_lines:
             raise ValueError(
-                f"the caption {caption!r} needs {len(wrapped)} lines of {width} pixels, not {n_lines}"
+                f"the caption {caption!r} needs {len(wrapped)} lines of {width} pixels, "
+                f"n_lines is {n_lines}"
             )
         for k, text in enumerate(wrapped):
             pen.text((left, top + height + 2 + k * line), text, INK, font)
@@ -98,12 +96,8 @@ def captioned_grid(
 
 
 def enlarged(image: Image.Image, scale: int) -> Image.Image:
-    """Each pixel as a square: nothing is smoothed that the model did not draw."""
+    """Each pixel as a square of `scale` x `scale` pixels, without smoothing."""
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
-
-
-def _n_lines(caption: str, width: int) -> int:
-    return len(_wrapped(caption, width))
 
 
 def _wrapped(caption: str, width: int) -> list[str]:

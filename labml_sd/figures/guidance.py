@@ -1,4 +1,4 @@
-r"""Guidance as pictures: the doubled batch, the arrows of two answers, where guided samples land.
+r"""Classifier-free guidance: the doubled batch, guided predictions, guided samples.
 
 Maps       latents [b 4 h w], or points and arrows in the plane  ->  Picture
 Tests      tests/figures/test_guidance.py
@@ -16,7 +16,7 @@ from labml_sd.figures.picture import COLOURS, INK, PALE, Picture, from_figure
 from labml_sd.figures.plots import axes
 
 WITHOUT, WITH, GUIDED = COLOURS[0], COLOURS[1], COLOURS[2]
-RING = 2.448  # sqrt(-2 log 0.05) standard deviations: 95% of a round blob in the plane
+RING = 2.448  # sqrt(-2 log 0.05) standard deviations: 95% of a Gaussian in the plane
 
 
 def doubled_batch(
@@ -27,10 +27,10 @@ def doubled_batch(
     *,
     alt: str,
 ) -> Picture:
-    """One network call on twice the batch: x stacked on itself, its two halves of answers, and their mixture.
+    """One network call on twice the batch: x repeated, the two halves of eps, the guided eps.
 
-    Latents are shown by their first channel. The upper half was asked without words, the lower
-    with them.
+    Latents are shown by their first channel. The upper half is unconditional, the lower half
+    conditional.
     """
     n = len(x)
     limit = max(float(part[:, 0].abs().max()) for part in (x, eps_uncond, eps_cond, eps)) or 1.0
@@ -66,17 +66,12 @@ def _column(
     title: str,
     edge: str = PALE,
 ) -> None:
-    """Latents below one another, framed."""
+    """Framed latents in a column."""
     for k, latent in enumerate(latents):
         y = top + k
         values = latent[0].detach().double().cpu().numpy()
-        panel.imshow(
-            values,
-            extent=(left, left + 0.92, y + 0.96, y + 0.04),
-            cmap="RdBu_r",
-            vmin=-limit,
-            vmax=limit,
-        )
+        area = (left, left + 0.92, y + 0.96, y + 0.04)
+        panel.imshow(values, extent=area, cmap="RdBu_r", vmin=-limit, vmax=limit)
         panel.add_patch(
             Rectangle((left, y + 0.04), 0.92, 0.92, fill=False, edgecolor=edge, linewidth=2.2)
         )
@@ -92,9 +87,9 @@ def guidance_arrows(
     *,
     alt: str,
 ) -> Picture:
-    """At each point three arrows: the answer without words, with them, and `scale` times as far past it.
+    """At each point three arrows: the unconditional, conditional and guided prediction.
 
-    The dotted line joins their tips: guidance walks along it.
+    The tips of all three are on the dotted line.
     """
     with axes(size=(7.0, 4.6)) as (figure, ((panel,),)):
         _modes(panel, modes)
@@ -102,17 +97,8 @@ def guidance_arrows(
         named = (("without words", without, WITHOUT), ("with the word A", with_words, WITH))
         for name, arrows, colour in (*named, (f"guided, scale {scale:g}", tips, GUIDED)):
             start, arrow = points.double().numpy(), arrows.double().numpy()
-            panel.quiver(
-                *start.T,
-                *arrow.T,
-                angles="xy",
-                scale_units="xy",
-                scale=1,
-                color=colour,
-                units="inches",
-                width=0.03,
-                label=name,
-            )
+            units = {"angles": "xy", "scale_units": "xy", "scale": 1, "units": "inches"}
+            panel.quiver(*start.T, *arrow.T, **units, width=0.03, color=colour, label=name)
         for point, a, b in zip(points, without, tips, strict=True):
             line = np.stack([(point + a).double().numpy(), (point + b).double().numpy()])
             panel.plot(*line.T, color=PALE, linestyle=":", linewidth=1.2, zorder=0)
@@ -123,15 +109,15 @@ def guidance_arrows(
         return from_figure(figure, alt)
 
 
-def clouds(
+def guided_samples(
     samples: Mapping[str, Float[Tensor, "n 2"]],
     modes: Mapping[str, Float[Tensor, "k 3"]],
     *,
     alt: str,
 ) -> Picture:
-    """Samples in the plane, one panel a set, on the same axes, with rings around the blobs of the data.
+    """Samples in the plane, one panel a set, with rings around the modes of the data.
 
-    A row of `modes` is a blob: x, y, standard deviation. Its ring holds 95% of it.
+    A row of `modes` is a Gaussian: x, y, standard deviation. Its ring contains 95% of it.
     """
     with axes(len(samples), size=(9.9 / len(samples), 2.9)) as (figure, panels):
         rings = [
@@ -153,25 +139,11 @@ def clouds(
 
 
 def _modes(panel: Any, modes: Mapping[str, Float[Tensor, "k 3"]]) -> None:
-    """Each class's blobs (x, y, standard deviation) as rings with the class's name."""
+    """The Gaussians of each class (x, y, standard deviation) as rings with the class's name."""
     turn = np.linspace(0, 2 * np.pi, 100)
     for name, blobs in modes.items():
         for x, y, std in blobs.tolist():
-            panel.plot(
-                x + RING * std * np.cos(turn),
-                y + RING * std * np.sin(turn),
-                color=INK,
-                linewidth=1.2,
-                zorder=3,
-            )
-            panel.text(
-                x,
-                y,
-                name,
-                ha="center",
-                va="center",
-                fontsize=14,
-                weight="bold",
-                color=INK,
-                zorder=4,
-            )
+            xs, ys = x + RING * std * np.cos(turn), y + RING * std * np.sin(turn)
+            panel.plot(xs, ys, color=INK, linewidth=1.2, zorder=3)
+            font = {"fontsize": 14, "weight": "bold", "color": INK, "zorder": 4}
+            panel.text(x, y, name, ha="center", va="center", **font)

@@ -1,4 +1,4 @@
-r"""What the autoencoder keeps, and where: levels as bars, fields of view, round trips, the reach of one cell.
+r"""The autoencoder: sizes of levels, receptive fields, reconstructions, effect of one cell.
 
 Maps       images [b 3 H W] in [-1, 1], numbers for each level  ->  Picture
 Tests      tests/figures/test_latents.py
@@ -28,13 +28,13 @@ from labml_sd.images.tensors import to_pil
 
 GRID = (110, 110, 110)
 
-Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels; the last two are outside
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels; right, bottom exclusive
 
 
 def level_bars(
     names: Sequence[str], measures: Mapping[str, Sequence[float | int]], *, alt: str
 ) -> Picture:
-    """A panel for each measure with one bar a level, top to bottom, and the number at its end."""
+    """A panel for each measure with a bar for each level and the number at its end."""
     with axes(len(measures), size=(3.1, 0.35 + 0.38 * len(names))) as (figure, panels):
         for (title, values), panel, colour in zip(
             measures.items(), panels.flat, COLOURS, strict=False
@@ -52,10 +52,10 @@ def level_bars(
         return from_figure(figure, alt)
 
 
-def fields_of_view(
+def receptive_fields(
     image: Image.Image, boxes: Mapping[str, Box], *, scale: int = 3, alt: str
 ) -> Picture:
-    """Named frames on a picture, and a list of their names in their colours at the right."""
+    """Frames on a picture, with a legend of their names and colours at the right."""
     font = ImageFont.load_default(FONT_SIZE)
     large = image.resize((image.width * scale, image.height * scale), Image.Resampling.LANCZOS)
     names_width = int(max(font.getlength(name) for name in boxes)) + 40
@@ -81,10 +81,9 @@ def round_trips(
     limit: float = 0.5,
     alt: str,
 ) -> Picture:
-    """Pictures, what comes back, and where the two differ.
+    """Pictures, their reconstructions, and the error.
 
-    The error is the mean over the colours of |difference|, from 0 (black) to `limit` of the
-    range 0..2.
+    The error is the absolute difference averaged over the colours, from 0 (black) to `limit`.
     """
     results = results.clamp(-1, 1)
     errors = [_heated(e, limit) for e in (results - images).abs().mean(dim=1)]
@@ -106,10 +105,10 @@ def cell_reach(
     scale: int = 5,
     alt: str,
 ) -> Picture:
-    """Two pictures and their difference near one latent cell: its patch and `around` patches on each side.
+    """Two pictures and their difference around one latent cell, `around` cells on each side.
 
-    The patch of `cell` (row, column) is framed; the cell must lie at least `around` cells
-    inside. The difference has a grid of all patches, and its largest value is white.
+    The patch of `cell` (row, column) is framed; it must be at least `around` cells from the
+    border. A grid on the difference shows the cells; its largest value is white.
     """
     top, left = (factor * (index - around) for index in cell)
     side = factor * (2 * around + 1)
@@ -144,7 +143,7 @@ def _frame(
     *,
     offset: int = GAP,
 ) -> None:
-    """A frame in `colour` between two thin dark ones, so it can be seen on every picture."""
+    """A frame in `colour` between two thin dark ones, which is visible on every picture."""
     left, top, right, bottom = (offset + scale * side for side in box)
     pen.rectangle((left - 1, top - 1, right, bottom), outline=INK, width=5)
     pen.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=3)

@@ -1,4 +1,4 @@
-r"""Noise as pictures: latents as colours, numbers that wander, and where they end.
+r"""Latents as colours, random walks, and histograms.
 
 Maps       latents [b c h w], walks [n t], samples [n]  ->  PIL images, Picture
 Tests      tests/figures/test_noise.py
@@ -17,24 +17,24 @@ from labml_sd.figures.grids import enlarged
 from labml_sd.figures.picture import COLOURS, INK, Picture, from_figure
 from labml_sd.figures.plots import axes
 
-N_DRAWN = 40  # walks that are drawn; the histogram counts all of them
-N_POINTS = 250  # of each walk: more than the pixels can show only makes the file larger
+N_DRAWN = 40  # walks that are drawn; the histogram uses all of them
+N_POINTS = 250  # of each walk that are drawn, which is enough for the width in pixels
 
 
 def latent_colours(
     z: Float[Tensor, "b c h w"], *, scale: int = 8, limit: float = 3.0
 ) -> list[Image.Image]:
-    """Latents as they are, one square a cell: channels 0, 1, 2 as red, green, blue; the others are not shown.
+    """Latents with channels 0, 1, 2 as red, green, blue; further channels are not shown.
 
-    `-limit` is dark, `limit` is bright, the same for every latent, so two pictures can be
-    compared. At the scale 8 a latent of SD is as large as its picture.
+    All latents have the same scale from `-limit` (dark) to `limit` (bright). At the scale 8 a
+    latent of SD is as large as its picture.
     """
     rgb = ((z[:, :3].detach().float().cpu() + limit) / (2 * limit)).clamp(0, 1)
     pixels = (255 * rgb).round().byte().permute(0, 2, 3, 1).numpy()
     return [enlarged(Image.fromarray(image), scale) for image in pixels]
 
 
-def fan(
+def random_walks(
     walks: Float[Tensor, "n t"],
     mean: Float[Tensor, " t"],
     std: Float[Tensor, " t"],
@@ -43,9 +43,9 @@ def fan(
     y: str,
     alt: str,
 ) -> Picture:
-    """Many walks over time with the band mean +- 2 std, and at the right a histogram of where they end.
+    """Walks over time with the band mean +- 2 std; at the right a histogram of their ends.
 
-    The histogram is drawn over the normal curve of the last mean and std.
+    The histogram has the normal density of the last mean and std over it.
     """
     paths = walks.detach().double().cpu().numpy()
     middle, spread = (values.detach().double().cpu().numpy() for values in (mean, std))
@@ -54,21 +54,11 @@ def fan(
         panel.get_gridspec().set_width_ratios([3, 1])
         side.sharey(panel)
         stride = max(1, len(times) // N_POINTS)
-        panel.plot(
-            times[::stride],
-            paths[:N_DRAWN, ::stride].T,
-            color=COLOURS[5],
-            linewidth=0.5,
-            alpha=0.7,
-        )
-        panel.fill_between(
-            times,
-            middle - 2 * spread,
-            middle + 2 * spread,
-            color=COLOURS[1],
-            alpha=0.15,
-            label="mean ± 2 std",
-        )
+        drawn = paths[:N_DRAWN, ::stride].T
+        panel.plot(times[::stride], drawn, color=COLOURS[5], linewidth=0.5, alpha=0.7)
+        low, high = middle - 2 * spread, middle + 2 * spread
+        band = {"color": COLOURS[1], "alpha": 0.15, "label": "mean ± 2 std"}
+        panel.fill_between(times, low, high, **band)
         panel.plot(times, middle, color=COLOURS[1], label="mean")
         panel.set(xlabel=x, ylabel=y)
         panel.legend(loc="upper right")
@@ -90,9 +80,9 @@ def histograms(
     line: float | None = None,
     line_label: str = "",
 ) -> Picture:
-    """Samples as overlapping histograms, with the curves of `normals` (name -> mean, std) over them.
+    """Overlapping histograms of samples, and the densities of `normals` (name -> mean, std).
 
-    `line` stands upright where something is decided.
+    `line` draws a vertical line at this value.
     """
     with axes(size=(6.4, 3.2)) as (figure, ((panel,),)):
         arrays = {
@@ -113,6 +103,6 @@ def histograms(
 
 
 def _normal(mean: float, std: float) -> tuple[Any, Any]:
-    """The bell curve out to four stds: where, and how high."""
+    """Values up to four stds from the mean, and the normal density there."""
     values = np.linspace(mean - 4 * std, mean + 4 * std, 200)
     return values, np.exp(-0.5 * ((values - mean) / std) ** 2) / (std * math.sqrt(2 * math.pi))

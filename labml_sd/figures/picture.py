@@ -1,6 +1,6 @@
-r"""What every figure is: a PNG with a text that says what it shows.
+r"""The result of every figure: a PNG with an alternative text.
 
-Maps       matplotlib figure | PIL images  ->  Picture
+Maps       matplotlib figure or PIL images  ->  Picture
 Tests      tests/figures/test_general.py
 """
 
@@ -26,7 +26,7 @@ STYLE: dict[str, Any] = {
     "image.cmap": "viridis",
 }
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
+# The palette of Okabe and Ito, which colour-blind readers can tell apart.
 COLOURS = (
     "#0072B2",
     "#D55E00",
@@ -37,12 +37,12 @@ COLOURS = (
     "#000000",
     "#F0E442",
 )
-INK, PALE = "#222222", "#8A8A8A"  # of frames and letters in plots; of what stands back
+INK, PALE = "#222222", "#8A8A8A"  # of frames and text; of secondary lines
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG, or an animated one, as a notebook shows it. `alt` says in words what there is to see."""
+    """A PNG, possibly animated, which a notebook displays; `alt` describes it in words."""
 
     png: bytes = field(repr=False)
     alt: str
@@ -51,7 +51,7 @@ class Picture:
         return self.png
 
     def __repr__(self) -> str:
-        """Size and text: stands below the picture where the picture cannot be shown."""
+        """Size and description, for output without pictures."""
         with Image.open(io.BytesIO(self.png)) as image:
             return f"<{image.width} x {image.height} picture: {self.alt}>"
 
@@ -61,7 +61,7 @@ class Picture:
 
 
 def from_figure(figure: Any, alt: str) -> Picture:
-    """A matplotlib figure, drawn once. The same figure gives the same bytes: no date, no version inside."""
+    """A matplotlib figure. The same figure gives the same bytes: without date and version."""
     buffer = io.BytesIO()
     figure.savefig(
         buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None}
@@ -70,16 +70,16 @@ def from_figure(figure: Any, alt: str) -> Picture:
 
 
 def from_image(image: Image.Image, alt: str) -> Picture:
-    """A PIL image as it is."""
+    """A PIL image."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
     return Picture(buffer.getvalue(), alt)
 
 
-def film(
+def animation(
     frames: Sequence[Image.Image], alt: str, *, milliseconds: int = 120, hold: int = 1200
 ) -> Picture:
-    """An animated PNG that runs for ever; the last frame stays `hold` milliseconds."""
+    """An animated PNG in an endless loop; the last frame is shown for `hold` milliseconds."""
     buffer = io.BytesIO()
     times = [milliseconds] * (len(frames) - 1) + [hold]
     first, *rest = frames

@@ -6,6 +6,7 @@ Tests      tests/figures/test_general.py
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ Numbers = Sequence[float] | Tensor
 def axes(
     columns: int = 1, rows: int = 1, *, size: tuple[float, float] = (5.0, 3.0)
 ) -> Iterator[Any]:
-    """A figure in the house style with `rows` x `columns` axes of `size` inches each; no pyplot, no state."""
+    """A figure with `rows` x `columns` axes of `size` inches each, without pyplot's state."""
     with rc_context(STYLE):
         figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
         yield figure, figure.subplots(rows, columns, squeeze=False)
@@ -40,9 +41,9 @@ def curves(
     log_y: bool = False,
     markers: bool = False,
 ) -> Picture:
-    """Named lines (x values, y values) in one plot; `x` and `y` are the labels of the axes."""
+    """Named lines (x values, y values) in one plot; `x` and `y` label the axes."""
     with axes(size=(6.0, 3.4)) as (figure, ((panel,),)):
-        for (name, (xs, ys)), colour in zip(lines.items(), _endless(COLOURS), strict=False):
+        for (name, (xs, ys)), colour in zip(lines.items(), cycle(COLOURS), strict=False):
             panel.plot(
                 _array(xs), _array(ys), color=colour, label=name, marker="o" if markers else ""
             )
@@ -56,7 +57,7 @@ def curves(
         return from_figure(figure, alt)
 
 
-def heat(
+def heat_maps(
     maps: Mapping[str, Float[Tensor, "h w"]],
     *,
     alt: str,
@@ -66,7 +67,7 @@ def heat(
     signed: bool = False,
     scale: float = 2.2,
 ) -> Picture:
-    """Matrices as colours, each with its own scale at its side. `signed`: zero is white, blue below it."""
+    """Matrices as colours, each with its own scale. `signed`: white is 0, blue negative."""
     columns = columns or len(maps)
     rows = -(-len(maps) // columns)
     with axes(columns, rows, size=(scale, scale)) as (figure, panels):
@@ -84,13 +85,6 @@ def heat(
 
 
 def _array(values: Numbers | Float[Tensor, "h w"]) -> np.ndarray:
-    return (
-        values.detach().double().cpu().numpy()
-        if isinstance(values, Tensor)
-        else np.asarray(values, float)
-    )
-
-
-def _endless(colours: Sequence[str]) -> Iterator[str]:
-    while True:
-        yield from colours
+    if isinstance(values, Tensor):
+        return values.detach().double().cpu().numpy()
+    return np.asarray(values, float)

@@ -1,4 +1,4 @@
-r"""The autoencoder's posterior in the plane of two channels: clouds, draws, and the standard normal.
+r"""The autoencoder's posterior in the plane of two channels.
 
 Maps       mean, std [n 2], draws [n k 2]  ->  Picture
 Tests      tests/figures/test_posterior.py
@@ -23,10 +23,10 @@ def posterior_plane(
     names: tuple[str, str] = ("channel 0", "channel 1"),
     alt: str,
 ) -> Picture:
-    """All clouds as ellipses of two stds beside the standard normal's, and a close look at cloud `zoom`.
+    """The posteriors of all cells as ellipses of two stds, and that of cell `zoom` enlarged.
 
-    The frame at the left is what the right panel shows: draws as dots, ellipses of one and two
-    stds.
+    At the left also the standard normal, and a frame around the part that the right panel
+    shows, with draws as dots and ellipses of one and two stds.
     """
     half = 4 * float(std[zoom].max())
     left, bottom = (float(value) - half for value in mean[zoom])
@@ -60,6 +60,6 @@ def posterior_plane(
 
 
 def _ellipses(panel: Any, mean: Tensor, std: Tensor, *, n_stds: float, color: str) -> None:
-    """Upright or lying, never tilted: the posterior knows no correlation."""
+    """Ellipses along the axes: the posterior has no correlations."""
     for (x, y), (width, height) in zip(mean.tolist(), (2 * n_stds * std).tolist(), strict=True):
         panel.add_patch(Ellipse((x, y), width, height, fill=False, color=color, linewidth=1.0))

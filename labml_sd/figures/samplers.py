@@ -1,4 +1,4 @@
-r"""How samplers walk: paths through a noisy density, errors against cost, lists of levels, distances.
+r"""Samplers: paths through the noisy density, errors by cost, levels, distances.
 
 Maps       paths, errors, levels, matrices  ->  Picture
 Tests      tests/figures/test_samplers.py
@@ -19,7 +19,7 @@ Paths = Float[Tensor, "_ n_levels"]
 MARKERS = "osD^vP"
 
 
-def walks(
+def sampling_paths(
     panels: Mapping[str, Paths],
     t: Sequence[float | int],
     *,
@@ -27,11 +27,11 @@ def walks(
     places: Float[Tensor, " n_places"],
     alt: str,
 ) -> Picture:
-    """Paths of numbers from noise (left, t high) to data (right), over the density of every level.
+    """Paths of numbers from noise (left) to data (right), over the density at every level.
 
-    Every panel has its own paths [n_paths n_levels]; the columns of all of them stand at the
-    times `t`, as do the columns of `density`, whose rows stand at `places`. Every column is
-    scaled to its own highest value.
+    Every panel has its own paths [n_paths n_levels]. Column i of paths and density belongs to
+    time t[i], row j of the density to the value places[j]. Each column of the density is
+    divided by its maximum.
     """
     with axes(len(panels), size=(4.6, 3.6)) as (figure, (row,)):
         shade = (density / density.amax(dim=0)).numpy()
@@ -56,7 +56,7 @@ def error_lines(
     *,
     alt: str,
 ) -> Picture:
-    """Error against the number of network evaluations, both on log axes; the legend tells each slope."""
+    """Error by number of network evaluations, on log axes, with the slopes in the legend."""
     with axes(size=(6.2, 4.0)) as (figure, ((panel,),)):
         for (name, (counts, values)), colour, marker in zip(
             errors.items(), COLOURS, MARKERS, strict=False
@@ -74,22 +74,16 @@ def error_lines(
 
 
 def level_rows(lists: Mapping[str, Sequence[Level]], *, alt: str) -> Picture:
-    """One row of dots for each list of levels: on the left by time, on the right by sigma, on a log axis.
+    """A row of marks for each list of levels: by time at the left, by log sigma at the right.
 
-    A level without noise has no place on a log axis and is left out.
+    Levels without noise are omitted.
     """
     with axes(2, size=(4.7, 0.55 + 0.42 * len(lists))) as (figure, (row,)):
-        for panel, (read, label) in zip(row, _SCALES, strict=True):
+        for panel, (name, label) in zip(row, _SCALES, strict=True):
             for k, levels in enumerate(lists.values()):
-                values = [getattr(level, read) for level in levels if level.sigma > 0]
-                panel.plot(
-                    values,
-                    [k] * len(values),
-                    "|",
-                    color=COLOURS[k],
-                    markersize=14,
-                    markeredgewidth=2,
-                )
+                values = [getattr(level, name) for level in levels if level.sigma > 0]
+                style = {"color": COLOURS[k], "markersize": 14, "markeredgewidth": 2}
+                panel.plot(values, [k] * len(values), "|", **style)
             panel.set_yticks(range(len(lists)), list(lists))
             panel.set(xlabel=label, ylim=(len(lists) - 0.5, -0.5))
         row[1].set_xscale("log")
@@ -108,7 +102,7 @@ _SCALES = (
 
 
 def distance_map(names: Sequence[str], distances: Float[Tensor, "n n"], *, alt: str) -> Picture:
-    """A square of pairwise distances with names at both sides; dark is near, and 0 on the diagonal."""
+    """A matrix of pairwise distances with names on both axes; dark is close."""
     with axes(size=(6.6, 5.6)) as (figure, ((panel,),)):
         shown: Any = panel.imshow(distances.double().numpy(), vmin=0, interpolation="nearest")
         panel.set_xticks(

@@ -1,6 +1,6 @@
-r"""Words as the networks get them: tokens in boxes, who hears whom, which positions carry what.
+r"""Tokens in boxes, matrices between tokens, numbers for each position.
 
-Maps       tokens | matrices [n m] | numbers for each position  ->  Picture
+Maps       tokens, matrices [n m], numbers for each position  ->  Picture
 Tests      tests/figures/test_text.py
 """
 
@@ -20,14 +20,14 @@ from labml_sd.figures.plots import axes
 START, END, END_OF_WORD = "<|startoftext|>", "<|endoftext|>", "</w>"
 KINDS = {"start": COLOURS[3], "word": COLOURS[5], "end": COLOURS[4], "padding": "#D9D9D9"}
 SPECIAL = {"start": "start", "end": "end", "padding": "pad"}
-LETTER, GAP, WIDTH = 0.088, 0.1, 9.2  # inches; a row is broken where it would get wider
+LETTER, GAP, WIDTH = 0.088, 0.1, 9.2  # inches; wider rows are broken into lines
 LINE, LINE_WITH_IDS = 0.36, 0.54
 CELL = 0.45  # side of a cosine
 
 
 @dataclass(frozen=True)
 class TokenBox:
-    """One token on the page: its text, its kind, where it stands."""
+    """One token: its text, its kind, its position."""
 
     text: str
     kind: str
@@ -38,7 +38,7 @@ class TokenBox:
 
 
 def token_kinds(tokens: Sequence[str]) -> list[str]:
-    """What each token is for: start mark, word, first end mark, or padding, which is all that follows."""
+    """The kind of each token: start, word, the first end, then padding."""
     first_end = tokens.index(END) if END in tokens else len(tokens)
     kinds = ["word"] * first_end + ["end"] + ["padding"] * len(tokens)
     return [
@@ -47,14 +47,12 @@ def token_kinds(tokens: Sequence[str]) -> list[str]:
 
 
 def lay_out(tokens: Sequence[str], ids: Sequence[int], line: int) -> list[TokenBox]:
-    """Boxes from left to right, broken into lines. Pieces of one word touch; words stand apart."""
+    """Boxes from left to right, broken into lines, with gaps between words."""
     boxes: list[TokenBox] = []
     left = 0.0
     for k, (token, kind) in enumerate(zip(tokens, token_kinds(tokens), strict=True)):
-        text, number = (
-            SPECIAL.get(kind, token.removesuffix(END_OF_WORD)),
-            str(ids[k]) if ids else "",
-        )
+        text = SPECIAL.get(kind, token.removesuffix(END_OF_WORD))
+        number = str(ids[k]) if ids else ""
         width = LETTER * max(len(text), 0.8 * len(number)) + 0.12
         if left > 0 and left + width > WIDTH:
             left, line = 0.0, line + 1
@@ -69,7 +67,7 @@ def token_strip(
     *,
     alt: str,
 ) -> Picture:
-    """Each row's tokens as boxes, coloured by kind, its name at the left; `ids` puts numbers below them."""
+    """Rows of tokens as boxes coloured by kind, with the row's name at the left, and `ids`."""
     laid: dict[str, list[TokenBox]] = {}
     line = 0
     for name, tokens in rows.items():
@@ -82,14 +80,8 @@ def token_strip(
         panel.set(xlim=(-margin, right + 0.05), ylim=(height * line, -0.05))
         panel.set_axis_off()
         for name, boxes in laid.items():
-            panel.text(
-                -0.12,
-                height * boxes[0].line + 0.17,
-                name,
-                ha="right",
-                va="center",
-                fontsize=9.5,
-            )
+            y = height * boxes[0].line + 0.17
+            panel.text(-0.12, y, name, ha="right", va="center", fontsize=9.5)
             for box in boxes:
                 _draw_box(panel, box, height * box.line)
         return from_figure(figure, alt)
@@ -113,7 +105,7 @@ def token_matrix(
     x: str = "",
     y: str = "",
 ) -> Picture:
-    """Matrices between positions, each with its own scale, the tokens at both axes."""
+    """Matrices between positions, each with its own scale, with the tokens on both axes."""
     names = [
         SPECIAL.get(k, t.removesuffix(END_OF_WORD))
         for k, t in zip(token_kinds(tokens), tokens, strict=True)
@@ -122,13 +114,8 @@ def token_matrix(
         for (title, table), panel in zip(tables.items(), panels.flat, strict=True):
             values = table.detach().double().cpu().numpy()
             shown = panel.imshow(values, cmap="cividis", vmin=0)
-            panel.set(
-                title=title,
-                xlabel=x,
-                ylabel=y,
-                xticks=range(len(names)),
-                yticks=range(len(names)),
-            )
+            ticks = range(len(names))
+            panel.set(title=title, xlabel=x, ylabel=y, xticks=ticks, yticks=ticks)
             panel.set_xticklabels(names, rotation=90, fontsize=8.5)
             panel.set_yticklabels(names, fontsize=8.5)
             panel.grid(visible=False)
@@ -139,7 +126,7 @@ def token_matrix(
 def position_bars(
     rows: Mapping[str, Float[Tensor, " n"]], tokens: Sequence[str], *, y: str, alt: str
 ) -> Picture:
-    """One number for each position, as bars coloured by the kind of token there; all plots on one scale."""
+    """A number for each position, as bars coloured by the kind of token, on one scale."""
     kinds = token_kinds(tokens)
     with axes(1, len(rows), size=(8.6, 1.9)) as (figure, panels):
         top = 1.08 * max(float(values.max()) for values in rows.values())
@@ -158,21 +145,15 @@ def position_bars(
 def share_bars(
     rows: Mapping[str, Sequence[float] | Float[Tensor, " k"]], *, alt: str
 ) -> Picture:
-    """How four shares add up to all, one bar a row: start, words, end, padding, in the colours of tokens."""
+    """Shares of start, words, end and padding, stacked in one bar for each row."""
     with axes(size=(8.2, 0.7 + 0.42 * len(rows))) as (figure, ((panel,),)):
         for at, shares in enumerate(rows.values()):
             left = 0.0
             for share, colour in zip(map(float, shares), KINDS.values(), strict=True):
                 panel.barh(at, share, left=left, color=colour, height=0.7)
                 if share > 0.045:
-                    panel.text(
-                        left + share / 2,
-                        at,
-                        f"{share:.0%}",
-                        ha="center",
-                        va="center",
-                        fontsize=9,
-                    )
+                    style = {"ha": "center", "va": "center", "fontsize": 9}
+                    panel.text(left + share / 2, at, f"{share:.0%}", **style)
                 left += share
         panel.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xticks=[])
         panel.grid(visible=False)
@@ -191,7 +172,7 @@ def captions_and_pictures(
     *,
     alt: str,
 ) -> Picture:
-    """Cosines as tables: a caption at the left of each row, a small picture above each column."""
+    """Tables of cosines with a caption for each row and a small picture for each column."""
     n, m = len(captions), len(images)
     longest = max(map(len, captions))
     with axes(len(tables), size=(CELL * m, CELL * (n + 1.3))) as (figure, panels):
@@ -203,21 +184,11 @@ def captions_and_pictures(
             panel.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1, aspect="equal")
             for (i, j), value in np.ndenumerate(values):
                 ink = "white" if abs(value) > 0.7 else "black"
-                panel.text(
-                    j,
-                    i,
-                    f"{value:.1f}".replace("-0.0", "0.0"),
-                    ha="center",
-                    va="center",
-                    fontsize=8,
-                    color=ink,
-                )
+                number, style = f"{value:.1f}".replace("-0.0", "0.0"), {"fontsize": 8}
+                panel.text(j, i, number, ha="center", va="center", color=ink, **style)
             for j, image in enumerate(images):
-                panel.imshow(
-                    np.asarray(image),
-                    extent=(j - 0.47, j + 0.47, -0.6, -1.54),
-                    interpolation="antialiased",
-                )
+                area = (j - 0.47, j + 0.47, -0.6, -1.54)
+                panel.imshow(np.asarray(image), extent=area, interpolation="antialiased")
             panel.set(title=title, xlim=(-0.5, m - 0.5), ylim=(n - 0.5, -1.6), xticks=[])
             panel.set_yticks(
                 range(n), captions if panel is panels.flat[0] else [""] * n, fontsize=9

@@ -1,4 +1,4 @@
-r"""How a network learns: its curve, and pictures that were kept on the way.
+r"""Learning curves, and pictures saved during training.
 
 Maps       losses, a PNG file  ->  Picture
 Tests      tests/figures/test_training.py
@@ -24,7 +24,7 @@ def learning_curve(
     alt: str,
     marks: Sequence[float | int] = (),
 ) -> Picture:
-    """The loss of every step, pale, and its running mean; dotted lines at the steps in `marks`."""
+    """The loss of every step, its running mean, and dotted lines at the steps in `marks`."""
     with axes(size=(6.4, 3.4)) as (figure, ((panel,),)):
         values = np.asarray(loss, float)
         panel.plot(steps, values, color=PALE, linewidth=0.8, label="loss of a step")
@@ -38,7 +38,7 @@ def learning_curve(
         return from_figure(figure, alt)
 
 
-def kept_picture(path: str | Path, *, alt: str) -> Picture:
-    """A picture that was made elsewhere and is kept as a PNG file, to the pixel."""
+def saved_picture(path: str | Path, *, alt: str) -> Picture:
+    """A picture from a PNG file, pixel by pixel."""
     with Image.open(path) as image:
         return from_image(image, alt)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from labml_sd.figures import Picture, look_at, weight_tables
+from labml_sd.figures import Picture, attention_overlay, weight_tables
 from labml_sd.figures.attention import GLOW
 
 GREY = Image.new("RGB", (64, 32), (120, 120, 120))
@@ -25,14 +25,14 @@ def lightness(picture: Picture, index: int) -> np.ndarray:
 
 
 def test_the_picture_itself_stands_first_and_is_not_changed():
-    assert (cell(look_at(GREY, torch.rand(1, 4, 8), alt=""), 0) == 120).all()
+    assert (cell(attention_overlay(GREY, torch.rand(1, 4, 8), alt=""), 0) == 120).all()
 
 
 def test_light_falls_where_the_map_is_high_and_the_rest_is_grey():
     maps = torch.zeros(2, 4, 8)
     maps[0, :, :4] = 1  # the left half
     maps[1, :2] = 1  # the upper half
-    picture = look_at(GREY, maps, alt="")
+    picture = attention_overlay(GREY, maps, alt="")
     left, upper = lightness(picture, 1), lightness(picture, 2)
     assert left[:, :20].mean() < 0.5 * left[:, 44:].mean()
     assert upper[:10].mean() < 0.5 * upper[22:].mean()
@@ -42,29 +42,33 @@ def test_light_falls_where_the_map_is_high_and_the_rest_is_grey():
 
 def test_each_map_has_its_own_scale():
     one = torch.rand(1, 4, 8, generator=torch.Generator().manual_seed(0))
-    picture = look_at(GREY, torch.cat([one, 0.01 * one + 3]), alt="")
+    picture = attention_overlay(GREY, torch.cat([one, 0.01 * one + 3]), alt="")
     assert np.abs(cell(picture, 1) - cell(picture, 2)).max() <= 2
 
 
 def test_a_map_without_differences_is_grey_all_over():
-    picture = cell(look_at(GREY, torch.full((1, 4, 8), 0.3), alt=""), 1)
+    picture = cell(attention_overlay(GREY, torch.full((1, 4, 8), 0.3), alt=""), 1)
     assert (picture.max(axis=-1) == picture.min(axis=-1)).all()
 
 
 def test_the_asking_cell_is_framed_in_its_own_map_alone():
-    picture = look_at(GREY, torch.zeros(2, 4, 8), marked=[(1, 2), (3, 7)], alt="")
+    picture = attention_overlay(GREY, torch.zeros(2, 4, 8), marked=[(1, 2), (3, 7)], alt="")
     first, second = cell(picture, 1), cell(picture, 2)
     assert (first[8, 16:24] == 255).all() and not (first[24, 56:64] == 255).all()
     assert (second[24, 56:63] == 255).all() and not (second[8, 16:24] == 255).all()
 
 
 def test_a_larger_scale_enlarges_every_cell():
-    small, large = (pixels(look_at(GREY, torch.rand(2, 4, 8), alt="", scale=s)) for s in (1, 2))
+    small, large = (
+        pixels(attention_overlay(GREY, torch.rand(2, 4, 8), alt="", scale=s)) for s in (1, 2)
+    )
     assert large.shape[1] - small.shape[1] == 3 * 64
 
 
 def test_titles_stand_below_the_maps():
-    without, titled = (look_at(GREY, torch.zeros(1, 4, 8), t, alt="") for t in ((), ("word",)))
+    without, titled = (
+        attention_overlay(GREY, torch.zeros(1, 4, 8), t, alt="") for t in ((), ("word",))
+    )
     assert pixels(titled).shape[0] > pixels(without).shape[0]
     assert (pixels(titled)[44:, 84:148] < 128).any()
 

@@ -11,10 +11,10 @@ from labml_sd.config import ScheduleConfig
 from labml_sd.figures import (
     Picture,
     edits,
-    outlined,
-    painted_cells,
+    mask_cells,
+    mask_outline,
     show_sizes,
-    step_film,
+    step_animation,
     strength_chart,
 )
 from labml_sd.figures.edits import BLACK, GAP, HEAD, LINE, WHITE, parts_chart
@@ -102,7 +102,7 @@ def test_pictures_of_different_sizes_keep_their_pixels_and_the_row_breaks_where_
 
 def test_a_film_shows_the_columns_of_each_step_with_its_caption():
     film = opened(
-        step_film(
+        step_animation(
             {"x": [flat(RED), flat(GREEN)], "y": [flat(BLUE)] * 2}, ["one", "two"], alt="a film"
         )
     )
@@ -117,7 +117,7 @@ def test_a_film_shows_the_columns_of_each_step_with_its_caption():
 
 
 def test_the_outline_runs_along_the_border_of_the_mask_only():
-    pixels = np.asarray(outlined(flat(RED), left_half(), scale=2))
+    pixels = np.asarray(mask_outline(flat(RED), left_half(), scale=2))
     assert (pixels[:, 15] == WHITE).all()
     assert (pixels[:, 16] == BLACK).all()
     assert (pixels[:, 17:] == RED).all()
@@ -128,9 +128,7 @@ def test_painted_cells_are_tinted_and_the_others_are_not():
     cells = torch.zeros(1, 1, 2, 4)
     cells[..., :, :2] = 1
     page = np.asarray(
-        opened(
-            painted_cells(flat(BLUE, (32, 16)), left_half(32, 16), cells, scale=4, alt="cells")
-        )
+        opened(mask_cells(flat(BLUE, (32, 16)), left_half(32, 16), cells, scale=4, alt="cells"))
     )
     assert page.shape == (64, 128, 3)
     inside, outside = page[4:28, 4:28], page[4:28, 100:124]

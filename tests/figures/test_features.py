@@ -88,11 +88,11 @@ def test_layers_are_boxes_of_their_colour_down_and_up_again():
 
 
 def test_every_bridge_is_an_arrow():
-    with_bridges, without = (
-        pixels(unet_shape(DOWN, MIDDLE, UP, alt="", bridges=b)) for b in (True, False)
+    with_skips, without = (
+        pixels(unet_shape(DOWN, MIDDLE, UP, alt="", skips=b)) for b in (True, False)
     )
     grey = (0x77, 0x77, 0x77)
-    assert count(with_bridges, grey) > count(without, grey) + 100
+    assert count(with_skips, grey) > count(without, grey) + 100
 
 
 def test_a_layer_that_is_not_there_is_not_in_the_legend():

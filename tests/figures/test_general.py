@@ -8,12 +8,12 @@ from PIL import Image
 
 from labml_sd.figures import (
     Picture,
+    animation,
     captioned_grid,
     curves,
     data_flow,
-    film,
     from_image,
-    heat,
+    heat_maps,
     show_images,
     show_rows,
 )
@@ -44,7 +44,7 @@ def test_a_grid_shows_each_picture_unchanged_with_ink_below():
 
 
 def test_a_caption_is_never_cut_off():
-    with pytest.raises(ValueError, match="lines of 40 pixels, not 1"):
+    with pytest.raises(ValueError, match="lines of 40 pixels, n_lines is 1"):
         captioned_grid([flat(RED, (40, 8))], ["a small red house"], columns=1, n_lines=1)
 
 
@@ -89,7 +89,7 @@ def test_rows_stand_below_one_another():
 
 
 def test_a_film_keeps_every_frame():
-    picture = opened(film([flat(RED), flat(GREEN), flat(BLUE)], alt=""))
+    picture = opened(animation([flat(RED), flat(GREEN), flat(BLUE)], alt=""))
     assert picture.n_frames == 3
     for index, colour in enumerate([RED, GREEN, BLUE]):
         picture.seek(index)
@@ -100,20 +100,22 @@ def test_curves_and_heat_are_the_same_bytes_each_time():
     line = {"a": ([1.0, 2.0, 3.0], torch.tensor([1.0, 4.0, 9.0]))}
     assert curves(line, x="x", y="y", alt="").png == curves(line, x="x", y="y", alt="").png
     matrix = {"m": torch.eye(3)}
-    assert heat(matrix, alt="", signed=True).png == heat(matrix, alt="", signed=True).png
+    assert (
+        heat_maps(matrix, alt="", signed=True).png == heat_maps(matrix, alt="", signed=True).png
+    )
 
 
-def test_the_data_flow_lights_the_named_rooms_and_no_others():
-    def lit_pixels(*rooms: str) -> int:
-        pixels = np.asarray(opened(data_flow(*rooms)).convert("RGB"))
+def test_the_data_flow_highlights_the_named_parts_and_no_others():
+    def highlighted_pixels(*parts: str) -> int:
+        pixels = np.asarray(opened(data_flow(*parts)).convert("RGB"))
         return int((pixels == (0xE6, 0x9F, 0x00)).all(axis=-1).sum())
 
-    assert lit_pixels() == 0
-    one, two = lit_pixels("decoder"), lit_pixels("decoder", "unet")
+    assert highlighted_pixels() == 0
+    one, two = highlighted_pixels("decoder"), highlighted_pixels("decoder", "unet")
     assert 0 < one < two
     assert "decoder and unet" in data_flow("decoder", "unet").alt
 
 
-def test_a_room_that_is_not_there_is_named():
-    with pytest.raises(ValueError, match="no room 'vae'; there are text_encoder"):
+def test_an_unknown_part_is_named():
+    with pytest.raises(ValueError, match="unknown part 'vae'; expected any of text_encoder"):
         data_flow("vae")

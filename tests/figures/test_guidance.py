@@ -6,7 +6,7 @@ import torch
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from labml_sd.figures import clouds, doubled_batch, guidance_arrows
+from labml_sd.figures import doubled_batch, guidance_arrows, guided_samples
 from labml_sd.figures.guidance import GUIDED, WITH, WITHOUT
 from labml_sd.figures.picture import Picture
 
@@ -57,7 +57,7 @@ def test_clouds_stand_on_common_axes_with_every_ring_inside():
         "low": torch.tensor([[0.0, -2.0]]).expand(50, 2),
         "high": torch.tensor([[0.0, 2.0]]).expand(50, 2),
     }
-    page = pixels(clouds(points, MODES, alt="clouds"))
+    page = pixels(guided_samples(points, MODES, alt="clouds"))
     halves = page[:, : page.shape[1] // 2], page[:, page.shape[1] // 2 :]
     green = [
         np.argwhere((h[..., 1] > h[..., 0] + 40) & (h[..., 1] > h[..., 2] + 20)) for h in halves

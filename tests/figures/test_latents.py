@@ -8,8 +8,8 @@ from labml_sd.figures import (
     COLOURS,
     Picture,
     cell_reach,
-    fields_of_view,
     level_bars,
+    receptive_fields,
     round_trips,
 )
 from labml_sd.figures import latents as module
@@ -39,7 +39,7 @@ def test_each_measure_has_a_bar_for_each_level_from_top_to_bottom(monkeypatch):
 
 def test_a_frame_encloses_its_box():
     page = pixels(
-        fields_of_view(
+        receptive_fields(
             Image.new("RGB", (32, 32)),
             {"a": (4, 8, 20, 24), "b": (0, 0, 32, 32)},
             scale=3,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from labml_sd.figures import fan, histograms, latent_colours
+from labml_sd.figures import histograms, latent_colours, random_walks
 from labml_sd.figures import noise as module
 
 
@@ -45,7 +45,7 @@ def test_each_cell_is_a_square_at_its_place_in_each_latent():
 
 def test_a_fan_shows_the_walks_their_band_and_where_all_of_them_end(drawn):
     walks, mean, std = randn(60, 5), torch.arange(5.0), torch.full((5,), 0.5)
-    fan(walks, mean, std, x="t", y="value", alt="")
+    random_walks(walks, mean, std, x="t", y="value", alt="")
     panel, side = drawn[0].axes
     *lines, middle = panel.lines
     assert len(lines) == module.N_DRAWN
@@ -64,7 +64,7 @@ def test_a_fan_shows_the_walks_their_band_and_where_all_of_them_end(drawn):
 
 
 def test_a_long_walk_is_thinned_out_but_keeps_its_length(drawn):
-    fan(randn(3, 1000), torch.zeros(1000), torch.ones(1000), x="t", y="value", alt="")
+    random_walks(randn(3, 1000), torch.zeros(1000), torch.ones(1000), x="t", y="value", alt="")
     times = drawn[0].axes[0].lines[0].get_xdata()
     assert len(times) == 250 and times[-1] == 996
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from labml_sd.config import ScheduleConfig
-from labml_sd.figures import Picture, distance_map, error_lines, level_rows, walks
+from labml_sd.figures import Picture, distance_map, error_lines, level_rows, sampling_paths
 from labml_sd.sampler import CLEAN, Schedule
 
 ORANGE, BLUE = (0xD5, 0x5E, 0x00), (0x00, 0x72, 0xB2)
@@ -44,7 +44,9 @@ def plotted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[np.ndarray, np.ndarra
 def two_walks(density: torch.Tensor) -> Picture:
     paths = torch.tensor([[0.0, 1.0, 2.0], [0.0, -1.0, -2.0]])
     places = torch.linspace(-3, 3, 7)
-    return walks({"both": paths}, [999, 500, 0], density=density, places=places, alt="")
+    return sampling_paths(
+        {"both": paths}, [999, 500, 0], density=density, places=places, alt=""
+    )
 
 
 def test_a_walk_starts_at_the_left_where_t_is_high_and_each_has_its_colour():

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.axes import Axes
 from PIL import Image
 
-from labml_sd.figures import kept_picture, learning_curve
+from labml_sd.figures import learning_curve, saved_picture
 from labml_sd.training.curve import smoothed
 
 
@@ -38,6 +38,6 @@ def test_marks_are_drawn():
 def test_a_kept_picture_is_shown_to_the_pixel(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "kept.png")
-    picture = kept_picture(tmp_path / "kept.png", alt="noise")
+    picture = saved_picture(tmp_path / "kept.png", alt="noise")
     assert picture.alt == "noise"
     assert (np.asarray(Image.open(io.BytesIO(picture.png))) == pixels).all()

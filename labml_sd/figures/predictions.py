@@ -1,7 +1,7 @@
-r"""Where the predicted noise leads, in a world of two dimensions where everything can be seen.
+r"""The predicted noise and the predicted x0 as arrows, for data in the plane.
 
 Maps       noisy points, predictions [n 2]  ->  Picture
-Tests      tests/figures/test_aims.py
+Tests      tests/figures/test_predictions.py
 """
 
 from collections.abc import Mapping
@@ -16,13 +16,12 @@ from labml_sd.figures.plots import axes
 Points = Float[Tensor, "_ 2"]
 
 
-def eps_aims(
+def eps_arrows(
     data: Float[Tensor, "k 2"], panels: Mapping[str, tuple[Points, Points, Points]], *, alt: str
 ) -> Picture:
-    """The data as stars; in each panel noisy points (x, x less its noise, predicted x0), each [n 2].
+    """Data as stars; a panel has noisy points: x, x minus its noise, predicted x0, each [n 2].
 
-    A blue arrow takes the noise away, an orange dotted line leads on to the predicted x0, a
-    ring.
+    A blue arrow removes the noise; an orange dotted line continues to the predicted x0, a ring.
     """
     everything = [data, *(points for panel in panels.values() for points in panel)]
     reach = 1.1 * max(float(points.abs().max()) for points in everything)
@@ -41,13 +40,7 @@ def eps_aims(
 
 
 def _path(panel: Any, start: list[float], middle: list[float], end: list[float]) -> None:
-    arrow = {
-        "arrowstyle": "-|>",
-        "color": COLOURS[0],
-        "linewidth": 1.1,
-        "shrinkA": 0,
-        "shrinkB": 0,
-    }
-    panel.annotate("", middle, start, arrowprops=arrow)
+    line = {"color": COLOURS[0], "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0}
+    panel.annotate("", middle, start, arrowprops={"arrowstyle": "-|>"} | line)
     panel.plot(*zip(middle, end, strict=True), color=COLOURS[1], linewidth=1.1, linestyle=":")
     panel.plot(*start, marker=".", color=COLOURS[0])

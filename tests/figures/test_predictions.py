@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from labml_sd.figures import aims as module
-from labml_sd.figures import eps_aims
+from labml_sd.figures import eps_arrows
+from labml_sd.figures import predictions as module
 
 DATA = torch.tensor([[1.0, 1.0], [-2.0, 0.5]])
 X, CLEANED, X0 = (torch.tensor([[3.0, 2.0], [0.0, -1.0]]) / k for k in (1, 2, 4))
@@ -18,7 +18,7 @@ def panels(monkeypatch):
         "from_figure",
         lambda figure, alt: figures.append(figure) or original(figure, alt),
     )
-    eps_aims(DATA, {"early": (X, CLEANED, X0), "late": (X0, X0, X0)}, alt="")
+    eps_arrows(DATA, {"early": (X, CLEANED, X0), "late": (X0, X0, X0)}, alt="")
     return figures[0].axes
 
 
