@@ -54,8 +54,9 @@ def strength_chart(
             for k in range(n):
                 filled = k > n - len(run)
                 colour = COLOURS[0] if filled else "white"
-                style = {"facecolor": colour, "edgecolor": "#999999"}
-                panel.add_patch(Rectangle((k + 0.08, row - 0.36), 0.84, 0.72, **style))
+                corner, line = (k + 0.08, row - 0.36), "#999999"
+                box = Rectangle(corner, 0.84, 0.72, facecolor=colour, edgecolor=line)
+                panel.add_patch(box)
             panel.text(n + 0.6, row, _start(run), va="center", fontsize=9.5)
         panel.set(xlim=(-0.2, 1.62 * n), ylim=(len(strengths) - 0.4, -0.6), ylabel="strength")
         panel.set_yticks(range(len(strengths)), [f"{strength:g}" for strength in strengths])

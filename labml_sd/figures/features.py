@@ -144,6 +144,6 @@ def _block(panel: Any, x: int, y: float, stage: Stage) -> None:
 
 
 def _skip(panel: Any, start: int, end: int, y: float) -> None:
-    bend = {"arrowstyle": "-|>", "connectionstyle": "arc3,rad=-0.07"}
-    bend |= {"color": "#777777", "lw": 1.1}
-    panel.annotate("", (end, y + 0.27), (start, y + 0.27), arrowprops=bend)
+    line: dict[str, Any] = {"arrowstyle": "-|>", "color": "#777777", "lw": 1.1}
+    bend = {"connectionstyle": "arc3,rad=-0.07"}
+    panel.annotate("", (end, y + 0.27), (start, y + 0.27), arrowprops=line | bend)

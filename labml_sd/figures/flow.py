@@ -84,8 +84,10 @@ def data_flow(*highlighted: str) -> Picture:
 
 def _box(panel: Any, box: Box, fill: str, edge: str, weight: str) -> None:
     corner = (box.x - box.width / 2, box.y - box.height / 2)
-    style = {"boxstyle": "round,pad=0,rounding_size=0.1", "facecolor": fill, "edgecolor": edge}
-    panel.add_patch(FancyBboxPatch(corner, box.width, box.height, **style))
+    shape = "round,pad=0,rounding_size=0.1"
+    panel.add_patch(
+        FancyBboxPatch(corner, box.width, box.height, shape, facecolor=fill, edgecolor=edge)
+    )
     panel.text(
         box.x, box.y, box.text, ha="center", va="center", fontsize=9, weight=weight, color=INK
     )
