@@ -64,6 +64,18 @@ def test_the_guides_are_in_the_list_of_pages():
     assert [name for name in GUIDES if name not in listed] == []
 
 
+def test_the_layout_on_the_contributing_page_is_that_of_the_package():
+    tree = text_of("contributing").split("```text\nlabml_sd/\n")[1].split("\nnotebooks/")[0]
+    shown = re.findall(r"^( +)(\S+?)/? ", tree, re.MULTILINE)
+    top = [name for indent, name in shown if len(indent) == 2]
+    package = ROOT / "labml_sd"
+    files = {path.name for path in package.glob("*.py")} - {"__main__.py"}
+    packages = {path.parent.name for path in package.glob("*/__init__.py")}
+    assert sorted(top) == sorted([*files, *packages, "models"])
+    inner = {path.parent.name for path in package.glob("*/*/__init__.py")}
+    assert {name for indent, name in shown if len(indent) == 4} == inner
+
+
 def test_every_public_name_is_on_the_api_page_or_described_by_it():
     api = text_of("api")
     modules = [importlib.import_module(name) for name in re.findall(r"automodule:: (\S+)", api)]
