@@ -1,4 +1,8 @@
-"""`python -m labml_sd`: the command line, as `labml-sd` runs it."""
+"""`python -m labml_sd`: the command line, as `labml-sd` runs it.
+
+Maps       the process's arguments -> exit code
+Tests      tests/cli/test_main.py
+"""
 
 import sys
 

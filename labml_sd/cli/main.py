@@ -27,23 +27,24 @@ _OUT_OF_MEMORY = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code. Every error is one line on standard error."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
-        try:
-            args = _build_parser(with_train="train" in arguments[:1]).parse_args(arguments)
-            run: Callable[[argparse.Namespace], None] = args.run
-            run(args)
-            sys.stdout.flush()
-            return 0
-        except LabmlSdError as error:
-            return _fail(str(error))
-        except KeyboardInterrupt as stop:
-            return _fail(str(stop) or "interrupted", 130)
-        except BrokenPipeError:  # the reader of our output ended: `labml-sd env | head -1`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 141
-        except Exception as error:
-            return _fail(_unforeseen(error))
+    before, warnings.showwarning = warnings.showwarning, _show_warning
+    try:
+        args = _build_parser(with_train="train" in arguments[:1]).parse_args(arguments)
+        run: Callable[[argparse.Namespace], None] = args.run
+        run(args)
+        sys.stdout.flush()
+        return 0
+    except LabmlSdError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt as stop:
+        return _fail(str(stop) or "interrupted", 130)
+    except BrokenPipeError:  # the reader of our output ended: `labml-sd env | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        return _fail(_unforeseen(error))
+    finally:
+        warnings.showwarning = before
 
 
 class _Parser(argparse.ArgumentParser):

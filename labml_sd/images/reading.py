@@ -61,12 +61,10 @@ def open_image(source: PathLike | Image.Image, *, max_pixels: int = MAX_PIXELS) 
     )
     name = "the image" if is_image else str(source)
     _check_size(image, name, max_pixels)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's own
-        try:
-            upright = _upright(_to_rgb(image, name), exif_value(image, _ORIENTATION))
-        except _DAMAGE as error:
-            raise _damaged(name, error) from error
+    try:
+        upright = _upright(_to_rgb(image, name), exif_value(image, _ORIENTATION))
+    except _DAMAGE as error:
+        raise _damaged(name, error) from error
     n_frames = 1 if is_image else getattr(image, "n_frames", 1)
     if n_frames > 1:
         warnings.warn(f"{name} holds {n_frames} pictures: the first is taken", stacklevel=2)
@@ -87,8 +85,7 @@ def read_picture(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> Image.Image
             f"max_pixels is {quoted(max_pixels)}: give a whole number of pixels, at least 1"
         )
     name = str(path)
-    with _open(path) as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's on size too: _check_size has a lower limit
+    with _open(path) as file:
         check_structure(file, name, max_pixels)
         try:
             with Image.open(file, formats=FORMATS) as image:
@@ -185,13 +182,11 @@ def _grey_of_16_bits(image: Image.Image) -> Image.Image:
 
 def exif_value(image: Image.Image, tag: int, ifd: int | None = None) -> object:
     """A value of the EXIF block; None where it is missing or the block is damaged."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            exif = image.getexif()
-            return (exif if ifd is None else exif.get_ifd(ifd)).get(tag)
-        except _DAMAGE:
-            return None
+    try:
+        exif = image.getexif()
+        return (exif if ifd is None else exif.get_ifd(ifd)).get(tag)
+    except _DAMAGE:
+        return None
 
 
 def _upright(image: Image.Image, orientation: object) -> Image.Image:

@@ -76,6 +76,7 @@ def test_a_picture_without_texts_is_saved_without_them(img_format, tmp_path):
     assert texts_of(read_picture(path)) == (None, None)
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize(
     "exif",
     [b"no such thing", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0"],
