@@ -24,7 +24,7 @@ def autoencoders(
     setting: Setting, dtype: torch.dtype
 ) -> tuple[LatentDiffusion, dict[str, Any]]:
     """Ours, and theirs in each setting; all on the same random weights."""
-    ours = our_model(["autoencoder"], dtype, setting.device)
+    ours = our_model(["autoencoder"], dtype, setting.device, config=setting.config)
     return ours, settings_of(twin("autoencoder", ours.autoencoder, ours.config), setting)
 
 
@@ -71,7 +71,8 @@ def autoencoder(
         python, "autoencoder", what, ours.autoencoder, given, setting.files
     ) as child:
         runs = timed_if_agreed(calls, dtype, setting.device, child)
-        flops = (ledger.decode if what == "decode" else ledger.encode)(size).total
+        count = ledger.decode if what == "decode" else ledger.encode
+        flops = count(size, setting.config).total
         warm_ups = 5 if setting.device.type == "cuda" else 0
         yield Contest(runs=runs, flops=flops, dtype=dtype, warm_ups=warm_ups)
 

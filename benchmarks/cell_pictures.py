@@ -53,7 +53,7 @@ def pipeline(unet: Any, vae: Any, text_encoder: Any, words: Any, config: ModelCo
 def everything(setting: Setting, dtype: torch.dtype) -> tuple[LatentDiffusion, dict[str, Any]]:
     """Our model, and their pipelines in each setting on the same weights."""
     words = tokenizer(setting.files)
-    ours = our_model(PARTS, dtype, setting.device, words)
+    ours = our_model(PARTS, dtype, setting.device, words, setting.config)
     text_encoder = twin("text_encoder", ours.text_encoder.transformer, ours.config)
     if setting.compiled:
         compile_unet(ours.unet)

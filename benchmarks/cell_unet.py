@@ -23,7 +23,7 @@ SCALE = 7.5
 
 def networks(setting: Setting, dtype: torch.dtype) -> tuple[LatentDiffusion, dict[str, Any]]:
     """Ours, and theirs in each setting; all on the same random weights."""
-    ours = our_model(["unet"], dtype, setting.device)
+    ours = our_model(["unet"], dtype, setting.device, config=setting.config)
     if setting.compiled:
         compile_unet(ours.unet)
     return ours, settings_of(twin("unet", ours.unet, ours.config), setting)
@@ -86,7 +86,7 @@ def contest(
     python = setting.labml_python if alone else None
     with rival_labml.invited(python, "unet", "step", ours.unet, given, setting.files) as child:
         runs = timed_if_agreed(calls, dtype, setting.device, child)
-        flops = ledger.unet(size, 2 * batch).total
+        flops = ledger.unet(size, 2 * batch, setting.config).total
         warm_ups = 5 if setting.device.type == "cuda" else 0  # on a CPU the check was one
         yield Contest(runs=runs, flops=flops, dtype=dtype, pictures=batch, warm_ups=warm_ups)
 

@@ -12,6 +12,8 @@ from pairs import Run, timed
 from rival_labml import Child
 from torch import Tensor
 
+from labml_sd.config import ModelConfig, sd_v1
+
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.2}
 """Largest relative error between two answers. Guidance multiplies what rounding leaves by some ten."""
 
@@ -25,6 +27,7 @@ class Setting:
     labml_python: Path | None
     files: Path
     plain: bool = False
+    config: ModelConfig = field(default_factory=sd_v1)
     shelf: Shelf = field(default_factory=Shelf)
 
 

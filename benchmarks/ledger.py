@@ -101,18 +101,18 @@ def inpainting() -> ModelConfig:
     return replace(sd_v1(), unet=replace(sd_v1().unet, in_channels=9))
 
 
-def decode(size: int = 512) -> Account:
+def decode(size: int = 512, config: ModelConfig | None = None) -> Account:
     """The autoencoder's way to a picture. The parameters are those of both ways."""
-    return _autoencoder(size, encodes=False)
+    return _autoencoder(size, config or sd_v1(), encodes=False)
 
 
-def encode(size: int = 512) -> Account:
+def encode(size: int = 512, config: ModelConfig | None = None) -> Account:
     """The autoencoder's way from a picture. The parameters are those of both ways."""
-    return _autoencoder(size, encodes=True)
+    return _autoencoder(size, config or sd_v1(), encodes=True)
 
 
-def _autoencoder(size: int, encodes: bool) -> Account:
-    config = sd_v1().autoencoder
+def _autoencoder(size: int, model: ModelConfig, encodes: bool) -> Account:
+    config = model.autoencoder
     side = size // config.downsampling_factor
     with torch.device("meta"):
         network = Autoencoder(config)

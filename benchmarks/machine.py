@@ -51,14 +51,16 @@ def line(machine: dict[str, Any]) -> str:
     return f"{machine['device']}, {machine['cores']} cores, {flags}; {versions}"
 
 
-def matmul(dtype: torch.dtype, device: torch.device) -> tuple[Callable[[], None], float]:
+def matmul(
+    dtype: torch.dtype, device: torch.device, side: int = SIDE
+) -> tuple[Callable[[], None], float]:
     """Square products of matrices, and how many operations that is: the rate that a network cannot pass."""
     times = 20 if device.type == "cuda" else 1
-    a, b = (torch.randn(SIDE, SIDE, device=device).to(dtype) for _ in range(2))
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     out = torch.empty_like(a)
 
     def run() -> None:
         for _ in range(times):
             torch.mm(a, b, out=out)
 
-    return run, 2.0 * SIDE**3 * times
+    return run, 2.0 * side**3 * times

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from labml_sd.checkpoint.load import fill
 from labml_sd.checkpoint.networks import networks
-from labml_sd.config import UNetConfig, sd_v1
+from labml_sd.config import ModelConfig, UNetConfig, sd_v1
 from labml_sd.latent_diffusion import LatentDiffusion
 
 PARTS = ("text_encoder", "unet", "autoencoder")
@@ -49,8 +49,8 @@ class Drawn:
         self.name, self.shape, self.generator = name, shape, generator
 
     def read(self) -> Tensor:
-        """The next numbers of the generator."""
-        weight = torch.empty(self.shape)
+        """The next numbers of the generator, on its device."""
+        weight = torch.empty(self.shape, device=self.generator.device)
         if weight.ndim > 1:
             return weight.normal_(std=self.shape[1:].numel() ** -0.5, generator=self.generator)
         return weight.normal_(
@@ -59,13 +59,22 @@ class Drawn:
 
 
 def our_model(
-    parts: Iterable[str], dtype: torch.dtype, device: torch.device, tokenizer: Any = None
+    parts: Iterable[str],
+    dtype: torch.dtype,
+    device: torch.device,
+    tokenizer: Any = None,
+    config: ModelConfig | None = None,
 ) -> LatentDiffusion:
-    """SD v1 as `load_model` leaves it, of which the named parts have weights. A U-Net not named is small."""
-    config = sd_v1() if "unet" in parts else replace(sd_v1(), unet=SMALL_UNET)
+    """SD v1, or a model of `config`, as `load_model` leaves it; the named parts have weights.
+
+    A U-Net that is not named is small.
+    """
+    config = config or sd_v1()
+    if "unet" not in parts:
+        config = replace(config, unet=SMALL_UNET)
     with torch.device("meta"):
         model = LatentDiffusion(config, tokenizer)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(device).manual_seed(0)
     for part in sorted({*parts, "unet"}):
         network: Any = networks(model)[part]
         drawn: Any = {k: Drawn(k, v.shape, generator) for k, v in network.state_dict().items()}
