@@ -16,7 +16,7 @@ from labml_sd.errors import GenerationError
 from labml_sd.pipeline.conditioning import Conditioning
 from labml_sd.pipeline.control import sum_residuals
 from labml_sd.pipeline.memory import BatchSplitter
-from labml_sd.sampler import Guidance, Moment, Prediction, from_eps, from_v
+from labml_sd.sampler import Guidance, Level, Moment, Prediction, from_eps, from_v
 
 Network = Callable[..., Tensor]
 """(x [b c h w], t [1], cond [rows n d]) -> [rows c h w]: a LatentDiffusion, a UNet, a function.
@@ -68,6 +68,10 @@ class Denoiser:
             lambda some: self._guided(x[some], given.rows(some), moment)
         )  # [b c h w]: what the network predicts, eps or v
         return self.to_prediction(x, output, moment.level)
+
+    def eps(self, x: Float[Tensor, "b c h w"], level: Level) -> Float[Tensor, "b c h w"]:
+        """The predicted noise at a level, outside a run: for loops written by hand."""
+        return self(x, Moment(level=level)).eps
 
     def _guided(
         self, x: Float[Tensor, "b c h w"], given: Conditioning, moment: Moment

@@ -30,7 +30,14 @@ from labml_sd.sampler.noise import NOISES, NoiseSource, check_noise, check_seed
 from labml_sd.sampler.prediction import Prediction, from_eps, from_v
 from labml_sd.sampler.guidance import Guidance, guide, rescale_std
 from labml_sd.sampler.blend import inpaint_blend
-from labml_sd.sampler.protocol import Denoise, Evaluation, Moment, Sampler, StepInput
+from labml_sd.sampler.protocol import (
+    Denoise,
+    Evaluation,
+    Moment,
+    Sampler,
+    StepInput,
+    eps_denoiser,
+)
 from labml_sd.sampler.solvers.ddpm import DDPM, ddpm_step
 from labml_sd.sampler.solvers.ddim import DDIM, ddim_step
 from labml_sd.sampler.solvers.dpmpp_2m import DPMpp2M, dpmpp_2m_step
@@ -113,6 +120,7 @@ __all__ = [
     "Sampler",
     "Moment",
     "Denoise",
+    "eps_denoiser",
     "Evaluation",
     "StepInput",
     "SAMPLERS",

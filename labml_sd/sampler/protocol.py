@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from labml_sd.sampler.prediction import Prediction
+from labml_sd.sampler.prediction import Prediction, from_eps
 from labml_sd.sampler.schedule import Level, Schedule
 
 
@@ -32,6 +32,16 @@ class Moment:
 
 Denoise = Callable[[Tensor, Moment], Prediction]
 """(x [b c h w], moment) -> eps and x0: a network with prompts, guidance and all else bound."""
+
+
+def eps_denoiser(eps_of: Callable[[Tensor, Level], Tensor]) -> Denoise:
+    """A function (x, level) -> eps as a Denoise: a closed form, or a toy network."""
+
+    def denoise(x: Float[Tensor, "b c h w"], moment: Moment) -> Prediction:
+        return from_eps(x, eps_of(x, moment.level), moment.level)
+
+    return denoise
+
 
 Draw = Callable[[], Tensor]
 """() -> fresh standard normal noise, shaped like x (`noise.NoiseSource.draw`)."""
