@@ -6,8 +6,6 @@ convolution. Here they are reordered at the first call and kept. On other device
 number types that oneDNN does not support, the plain functions run. A wide 3x3 convolution in
 float32 runs by Winograd's algorithm (winograd.py), with weights of another form.
 
-No layer writes into a tensor that it is given.
-
 Maps       x [b c h w] -> [b c2 h2 w2];  x [b n d] -> [b n d2]
 Tests      tests/acceleration/test_layers.py
 """
@@ -100,16 +98,22 @@ class PackedConv:
     def plus(
         self, x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c2 h2 w2"]
     ) -> Float[Tensor, "b c2 h2 w2"]:
-        """`y + conv(x)`. oneDNN adds while the numbers are still in the processor."""
+        """`y + conv(x)`, in a new tensor."""
+        return self.onto(x, y.clone()) if packs_half(x) else self(x).add_(y)
+
+    def onto(
+        self, x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c2 h2 w2"]
+    ) -> Float[Tensor, "b c2 h2 w2"]:
+        """The same, written over y: oneDNN adds while the numbers are still in registers."""
         if not packs_half(x):
-            return self(x).add_(y)
+            return y.add_(self(x))
         given = self._packed(x, self.bias, self.padding)
-        return _ops._convolution_pointwise(x, y, *given, "add", 1, None, [], None)
+        return _ops._convolution_pointwise_(y, x, *given, "add", 1, None, [], None)
 
     def times(
         self, x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c2 h2 w2"]
     ) -> Float[Tensor, "b c2 h2 w2"]:
-        """`y * conv(x)`, in the same way."""
+        """`y * conv(x)`, in a new tensor."""
         if not packs_half(x):
             return self(x).mul_(y)
         given = self._packed(x, self.bias, self.padding)
@@ -166,15 +170,22 @@ class PackedLinear:
     def plus(
         self, x: Float[Tensor, "b n d"], y: Float[Tensor, "b n d2"]
     ) -> Float[Tensor, "b n d2"]:
-        """`y + x W^T + b`."""
+        """`y + x W^T + b`, in a new tensor."""
+        return self.onto(x, y.clone()) if packs_half(x) else self(x).add_(y)
+
+    def onto(
+        self, x: Float[Tensor, "b n d"], y: Float[Tensor, "b n d2"]
+    ) -> Float[Tensor, "b n d2"]:
+        """The same, written over y."""
         if not packs_half(x):
-            return self(x).add_(y)
-        return as_tokens(self.conv.plus(as_row(x), as_row(y)))
+            return y.add_(self(x))
+        self.conv.onto(as_row(x), as_row(y))
+        return y
 
     def times(
         self, x: Float[Tensor, "b n d"], y: Float[Tensor, "b n d2"]
     ) -> Float[Tensor, "b n d2"]:
-        """`y * (x W^T + b)`."""
+        """`y * (x W^T + b)`, in a new tensor."""
         if not packs_half(x):
             return self(x).mul_(y)
         return as_tokens(self.conv.times(as_row(x), as_row(y)))

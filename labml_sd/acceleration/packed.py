@@ -4,6 +4,7 @@ Maps       a plain layer  ->  a layer of a subclass, with the same parameters
 Tests      tests/acceleration/test_packed.py
 """
 
+import copy
 from collections.abc import Iterable
 from functools import cache
 from types import FunctionType
@@ -67,8 +68,8 @@ class Packed(nn.Module):
         return run(*args, **named)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """A deep copy, or a pickle, is that of the plain layer."""
-        return self.plain.__reduce_ex__(protocol)
+        """A copy, or a pickle, is that of the plain layer."""
+        return copy.copy, (self.plain,)
 
 
 def is_autocast(device: torch.device) -> bool:

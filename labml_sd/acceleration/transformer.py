@@ -62,20 +62,20 @@ class PackedAttention:
         """Of the prompts, split into heads."""
         return heads(self.to_k(cond), self.n_heads), heads(self.to_v(cond), self.n_heads)
 
-    def plus(
+    def onto(
         self,
         x: Float[Tensor, "b n d"],
         y: Float[Tensor, "rows n d"],
         given: KeysAndValues | None = None,
     ) -> Float[Tensor, "rows n d"]:
-        """`y + attention(x)`, to the keys and values given, or without them self-attention."""
+        """`y + attention(x)`, written over y: to keys and values given, or self-attention."""
         if given is None:
             q, k, v = (heads(part, self.n_heads) for part in self.project(x).chunk(3, dim=-1))
         else:
             k, v = given
             q = repeat_rows(heads(self.project(x), self.n_heads), len(k))
         attended = attention(q, k, v).transpose(1, 2).flatten(2)  # [rows n d]
-        return self.to_out.plus(attended, y)
+        return self.to_out.onto(attended, y)
 
 
 class PackedFeedForward:
@@ -99,20 +99,17 @@ class PackedFeedForward:
         self.out = linear(plain.net[2])
         self.rows = COLUMN_BYTES // weight.element_size()
 
-    def plus(
+    def onto(
         self, x: Float[Tensor, "b n d"], y: Float[Tensor, "b n d"]
     ) -> Float[Tensor, "b n d"]:
-        """`y + ff(x)`."""
+        """`y + ff(x)`, written over y."""
         rows = x.shape[0] * x.shape[1]
-        n = min(self.rows, rows) if x.is_cpu else rows
-        x_parts, y_parts = (torch.split(v.reshape(1, rows, -1), n, dim=1) for v in (x, y))
-        parts = [self._some(*pair) for pair in zip(x_parts, y_parts, strict=True)]
-        return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).view(y.shape)
-
-    def _some(self, x: Tensor, y: Tensor) -> Float[Tensor, "1 n d"]:
-        """Of some rows."""
-        middle = self.value.times(x, self.gate(x, gelu=True))  # [1 n 4d]
-        return self.out.plus(middle, y)
+        n = self.rows if x.is_cpu else rows
+        x_parts, y_parts = (torch.split(v.view(1, rows, -1), n, dim=1) for v in (x, y))
+        for some, sums in zip(x_parts, y_parts, strict=True):
+            middle = self.value.times(some, self.gate(some, gelu=True))  # [1 n 4d]
+            self.out.onto(middle, sums)
+        return y
 
 
 class PackedTransformerBlock:
@@ -128,10 +125,10 @@ class PackedTransformerBlock:
     def __call__(
         self, x: Float[Tensor, "b n d"], given: KeysAndValues
     ) -> Float[Tensor, "rows n d"]:
-        """The queries of the prompts are computed before x is repeated for each prompt."""
-        x = self.attn1.plus(self.norms[0](x), x)
-        x = self.attn2.plus(self.norms[1](x), repeat_rows(x, len(given[0])), given)
-        return self.ff.plus(self.norms[2](x), x)
+        """The sums are written over x, or once x was repeated for each prompt, over that."""
+        x = self.attn1.onto(self.norms[0](x), x)
+        x = self.attn2.onto(self.norms[1](x), repeat_rows(x, len(given[0])), given)
+        return self.ff.onto(self.norms[2](x), x)
 
 
 class PackedSpatialTransformer(Packed, SpatialTransformer):

@@ -51,7 +51,7 @@ class PackedResBlock(Packed, ResBlock):
         else:
             h = self.conv1(h).add_(repeat_rows(time, len(x))[:, :, None, None])
         h = normed(self.out_layers[0], h)
-        return self.conv2.plus(h, x if self.skip is None else self.skip(x))
+        return self.conv2.plus(h, x) if self.skip is None else self.conv2.onto(h, self.skip(x))
 
 
 class PackedConv2d(Packed, nn.Conv2d):

@@ -15,9 +15,14 @@ from labml_sd.unet import UNet
 from labml_sd.unet.blocks import ResBlock
 
 SMALL = UNetConfig(
-    channels=8, channel_multipliers=(1, 2, 4), attention_levels=(), n_res_blocks=1, n_heads=2, d_cond=6,
+    channels=8,
+    channel_multipliers=(1, 2, 4),
+    attention_levels=(),
+    n_res_blocks=1,
+    n_heads=2,
+    d_cond=6,
     norm_groups=4,
-)  # fmt: skip
+)
 
 
 @torch.no_grad()
@@ -58,7 +63,7 @@ def new_unet():
 
 
 def error(unet, given):
-    """Largest difference from a plain U-Net with the same weights, as a share of its largest number."""
+    """Largest difference from a plain U-Net, relative to its largest number."""
     plain = UNet(SMALL).double()
     plain.load_state_dict(unet.state_dict())
     wanted = plain(*given)

@@ -17,7 +17,7 @@ from labml_sd.acceleration.attention import (
     own_kernel,
     suits,
 )
-from labml_sd.acceleration.transformer import FastTransformer, for_each
+from labml_sd.acceleration.transformer import PackedSpatialTransformer
 from labml_sd.unet.spatial_transformer import SpatialTransformer
 
 IN_C = f'-DTILES_IN_C="{Path(__file__).with_name("tiles_in_c.h")}"', "-Wno-psabi"
@@ -41,7 +41,7 @@ def kernel(request, in_c):
 
 @pytest.fixture
 def fresh():
-    """What the processor and its compiler can do is looked for anew, in the test and after it."""
+    """No kernel is kept from before, and none is kept after."""
     yield own_kernel.cache_clear()
     own_kernel.cache_clear()
 
@@ -107,7 +107,7 @@ def test_it_reads_queries_keys_and_values_where_one_product_left_them(kernel, ra
     ).is_contiguous()  # the heads of a token side by side, as the next layer wants
 
 
-def test_a_reference_that_proves_too_small_is_replaced(kernel, randn):
+def test_a_reference_that_is_too_small_is_replaced(kernel, randn):
     q, k, v = drawn(randn, 1, 1, 40, 200, 32)
     k[..., 150:, :] *= (
         100  # after the first 32 keys: scores some 500 powers of two above theirs
@@ -117,7 +117,7 @@ def test_a_reference_that_proves_too_small_is_replaced(kernel, randn):
     assert error(kernel(q, k, v), (q, k, v)) <= ROUNDING
 
 
-def test_what_is_no_number_is_not_hidden_and_does_not_spread(kernel, randn):
+def test_nan_is_not_hidden_and_does_not_spread(kernel, randn):
     q, k, v = drawn(randn, 1, 2, 40, 70, 32)
     clean = kernel(q, k, v)
     q[0, 0, 3, 5] = torch.nan
@@ -164,7 +164,7 @@ def test_what_the_kernel_cannot_read_goes_to_pytorch(randn):
         assert suits(q, k, v)
 
 
-def test_attention_takes_the_kernel_where_there_is_one(monkeypatch, in_c, randn):
+def test_attention_uses_the_kernel_if_there_is_one(monkeypatch, in_c, randn):
     given = drawn(randn, 1, 2, module.FEWEST_QUERIES, 40, 8)
     for kernel in (in_c, None):
         monkeypatch.setattr(module, "own_kernel", lambda kernel=kernel: kernel)
@@ -181,13 +181,13 @@ def test_a_transformer_with_the_kernel_is_as_near_the_truth_as_without(
         randn(2, 32, 8, 8).contiguous(memory_format=torch.channels_last),
         randn(4, 7, 6, seed=1),
     )
-    wanted = block(for_each(x, 4), cond)
-    ready = FastTransformer(block.bfloat16())
+    wanted = block(x, cond)
+    packed = PackedSpatialTransformer(block.bfloat16())
     monkeypatch.setattr(module, "FEWEST_QUERIES", 1)
     errors, calls = [], []
     for kernel in (lambda *given: calls.append(0) or in_c(*given), None):
         monkeypatch.setattr(module, "own_kernel", lambda kernel=kernel: kernel)
-        found = ready(x.bfloat16(), ready.keys_and_values(cond.bfloat16()))
+        found = packed(x.bfloat16(), cond.bfloat16())
         errors.append(float((found.double() - wanted).norm() / wanted.norm()))
     assert len(calls) == 2 and errors[0] <= 1.1 * errors[1]  # to itself, and to the prompts
 
@@ -219,7 +219,7 @@ def test_a_compiler_that_fails_is_named_once_and_pytorch_computes(
     ):
         found = attention(*given)
     assert torch.equal(found, F.scaled_dot_product_attention(*given))
-    assert own_kernel() is None  # and says it no more
+    assert own_kernel() is None  # and does not warn again
 
 
 def test_where_there_is_amx_the_kernel_is_compiled_for_it(fresh):

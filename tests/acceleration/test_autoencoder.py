@@ -6,10 +6,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from labml_sd.acceleration import autoencoder as fast_autoencoder
-from labml_sd.acceleration import row_tiling as bands
-from labml_sd.acceleration.autoencoder import FastDecoder, FastEncoder
-from labml_sd.autoencoder import Autoencoder
+from labml_sd.acceleration import accelerate, row_tiling
+from labml_sd.acceleration import autoencoder as tiled_autoencoder
+from labml_sd.acceleration.autoencoder import TiledDecoder, TiledEncoder, pays
+from labml_sd.autoencoder import Autoencoder, GaussianPosterior
 from labml_sd.config import AutoencoderConfig
 
 CONFIGS = {
@@ -19,12 +19,12 @@ CONFIGS = {
     ),
     "one level": AutoencoderConfig(channels=8, channel_multipliers=(1,), norm_groups=4),
 }
-BANDS = [
+TILES = [
     1,
     2_000,
     8_000,
     2**23,
-]  # bytes: a row at a time, bands of several heights, all at once
+]  # bytes: a row at a time, tiles of several heights, all at once
 LATENTS = [(2, 3), (3, 1)]
 
 
@@ -41,40 +41,47 @@ def plain_decode(autoencoder, z):
     return autoencoder.decoder(autoencoder.post_quant_conv(z))
 
 
+def tiled_decode(autoencoder, z, lean=None):
+    decoder = TiledDecoder(autoencoder.decoder)
+    return decoder.forward(autoencoder.post_quant_conv(z), lean=lean)
+
+
+def tiled_posterior(autoencoder, image):
+    moments = TiledEncoder(autoencoder.encoder).forward(image)
+    return GaussianPosterior(autoencoder.quant_conv(moments))
+
+
 @pytest.mark.parametrize("lean", [True, False])
-@pytest.mark.parametrize("band_bytes", BANDS)
+@pytest.mark.parametrize("tile_bytes", TILES)
 @pytest.mark.parametrize("name", CONFIGS)
 def test_decoding_is_the_plain_one_in_float64(
-    build, randn, assert_close, monkeypatch, name, band_bytes, lean
+    build, randn, assert_close, monkeypatch, name, tile_bytes, lean
 ):
-    monkeypatch.setattr(bands, "BAND_BYTES", band_bytes)
+    monkeypatch.setattr(row_tiling, "TILE_BYTES", tile_bytes)
     autoencoder = build(name)
-    decode = FastDecoder(autoencoder)
     for size in LATENTS:
         z = randn(2, 4, *size)
-        assert_close(decode(z, lean=lean), plain_decode(autoencoder, z), 1e-12)
+        found = tiled_decode(autoencoder, z, lean)
+        assert_close(found, plain_decode(autoencoder, z), 1e-12)
 
 
-@pytest.mark.parametrize("band_bytes", BANDS)
+@pytest.mark.parametrize("tile_bytes", TILES)
 @pytest.mark.parametrize("name", CONFIGS)
 def test_encoding_is_the_plain_one_in_float64(
-    build, randn, assert_close, monkeypatch, name, band_bytes
+    build, randn, assert_close, monkeypatch, name, tile_bytes
 ):
-    monkeypatch.setattr(bands, "BAND_BYTES", band_bytes)
+    monkeypatch.setattr(row_tiling, "TILE_BYTES", tile_bytes)
     autoencoder = build(name)
-    encode = FastEncoder(autoencoder)
     for size in LATENTS:
         factor = autoencoder.config.downsampling_factor
         image = randn(2, 3, factor * size[0], factor * size[1])
-        found, wanted = encode(image), autoencoder.posterior(image)
+        found, wanted = tiled_posterior(autoencoder, image), autoencoder.posterior(image)
         assert_close(found.mean, wanted.mean, 1e-12)
         assert_close(found.log_var, wanted.log_var, 1e-12)
 
 
 @pytest.mark.parametrize("lean", [True, False])
-def test_both_ways_are_the_plain_ones_where_numbers_are_small(
-    randomise, randn, assert_close, lean
-):
+def test_both_are_the_plain_ones_where_numbers_are_small(randomise, randn, assert_close, lean):
     autoencoder = randomise(Autoencoder(CONFIGS["as SD"]).double())
     for conv in (
         autoencoder.encoder.conv_in,
@@ -83,53 +90,59 @@ def test_both_ways_are_the_plain_ones_where_numbers_are_small(
     ):
         conv.bias.zero_()
     z, image = 0.01 * randn(1, 4, 4, 4), 0.01 * randn(1, 3, 32, 32)
-    assert_close(FastDecoder(autoencoder)(z, lean=lean), plain_decode(autoencoder, z), 1e-12)
-    assert_close(FastEncoder(autoencoder)(image).mean, autoencoder.posterior(image).mean, 1e-12)
+    assert_close(tiled_decode(autoencoder, z, lean), plain_decode(autoencoder, z), 1e-12)
+    assert_close(
+        tiled_posterior(autoencoder, image).mean, autoencoder.posterior(image).mean, 1e-12
+    )
 
 
-@pytest.mark.parametrize("band_bytes", BANDS)
+@pytest.mark.parametrize("tile_bytes", TILES)
 @pytest.mark.parametrize("lean", [True, False])
-def test_in_float32_both_ways_are_the_plain_ones_to_1e_minus_5(
-    build, randn, assert_close, monkeypatch, band_bytes, lean
+def test_in_float32_both_are_the_plain_ones_to_1e_minus_5(
+    build, randn, assert_close, monkeypatch, tile_bytes, lean
 ):
-    monkeypatch.setattr(bands, "BAND_BYTES", band_bytes)
+    monkeypatch.setattr(row_tiling, "TILE_BYTES", tile_bytes)
     autoencoder = build("as SD", torch.float32)
     z, image = randn(2, 4, 4, 6).float(), randn(2, 3, 32, 48).float()
-    assert_close(FastDecoder(autoencoder)(z, lean=lean), plain_decode(autoencoder, z), 1e-5)
-    assert_close(FastEncoder(autoencoder)(image).mean, autoencoder.posterior(image).mean, 1e-5)
+    assert_close(tiled_decode(autoencoder, z, lean), plain_decode(autoencoder, z), 1e-5)
+    assert_close(
+        tiled_posterior(autoencoder, image).mean, autoencoder.posterior(image).mean, 1e-5
+    )
 
 
 @pytest.mark.usefixtures("everything_in_tiles")
 @pytest.mark.parametrize("dtype, share", [(torch.float64, 1e-12), (torch.float32, 1e-5)])
-@pytest.mark.parametrize("band_bytes", BANDS)
-def test_both_ways_are_the_plain_ones_with_every_convolution_in_tiles(
-    build, randn, assert_close, monkeypatch, dtype, share, band_bytes
+@pytest.mark.parametrize("tile_bytes", TILES)
+def test_both_are_the_plain_ones_with_every_convolution_by_winograd(
+    build, randn, assert_close, monkeypatch, dtype, share, tile_bytes
 ):
-    monkeypatch.setattr(bands, "BAND_BYTES", band_bytes)
+    monkeypatch.setattr(row_tiling, "TILE_BYTES", tile_bytes)
     autoencoder = build("as SD", dtype)
     z, image = randn(2, 4, 4, 6).to(dtype), randn(2, 3, 32, 48).to(dtype)
-    assert_close(FastDecoder(autoencoder)(z), plain_decode(autoencoder, z), share)
-    assert_close(FastEncoder(autoencoder)(image).mean, autoencoder.posterior(image).mean, share)
+    assert_close(tiled_decode(autoencoder, z), plain_decode(autoencoder, z), share)
+    assert_close(
+        tiled_posterior(autoencoder, image).mean, autoencoder.posterior(image).mean, share
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("band_bytes", [2_000, 2**23])
-def test_in_narrow_types_both_ways_are_as_near_the_truth_as_the_plain_ones(
-    build, randn, monkeypatch, dtype, band_bytes
+@pytest.mark.parametrize("tile_bytes", [2_000, 2**23])
+def test_in_half_precision_both_are_as_near_the_truth_as_the_plain_ones(
+    build, randn, monkeypatch, dtype, tile_bytes
 ):
-    monkeypatch.setattr(bands, "BAND_BYTES", band_bytes)
+    monkeypatch.setattr(row_tiling, "TILE_BYTES", tile_bytes)
     autoencoder = build("as SD", dtype)
     z, image = randn(6, 4, 2, 3).to(dtype), randn(6, 3, 16, 24).to(dtype)
     wide = Autoencoder(autoencoder.config).double().requires_grad_(False)
     wide.load_state_dict(autoencoder.state_dict())
     for fast, usual, truth in (
         (
-            FastDecoder(autoencoder)(z),
+            tiled_decode(autoencoder, z),
             plain_decode(autoencoder, z),
             plain_decode(wide, z.double()),
         ),
         (
-            FastEncoder(autoencoder)(image).mean,
+            tiled_posterior(autoencoder, image).mean,
             autoencoder.posterior(image).mean,
             wide.posterior(image.double()).mean,
         ),
@@ -146,8 +159,9 @@ def test_nothing_that_is_given_is_changed(build, randn):
     )
     tensors = [z, image, *autoencoder.parameters()]
     before = [v.clone() for v in tensors]
-    FastDecoder(autoencoder)(z, lean=True), FastDecoder(autoencoder)(z, lean=False)
-    FastEncoder(autoencoder)(image)
+    for lean in (True, False):
+        TiledDecoder(autoencoder.decoder).forward(z, lean=lean)
+    TiledEncoder(autoencoder.encoder).forward(image)
     assert all(torch.equal(*pair) for pair in zip(tensors, before, strict=True))
 
 
@@ -155,16 +169,47 @@ def test_nothing_that_is_given_is_changed(build, randn):
 def test_large_pictures_are_decoded_lean_unless_told_otherwise(
     build, randn, monkeypatch, pixels, lean
 ):
-    monkeypatch.setattr(fast_autoencoder, "LEAN_PIXELS", pixels)
-    decode, seen = FastDecoder(build("as SD")), []
+    monkeypatch.setattr(tiled_autoencoder, "LEAN_PIXELS", pixels)
+    decode, seen = TiledDecoder(build("as SD").decoder), []
     monkeypatch.setattr(decode, "_decode", lambda z, lean: seen.append(lean) or z)
     decode(randn(2, 4, 4, 4))
     decode(randn(1, 4, 4, 4), lean=not lean)
     assert seen == [lean, lean, not lean]
 
 
+@pytest.mark.parametrize(
+    "device, pixels, expected",
+    [
+        ("cpu", 1, True),
+        ("cuda", 512 * 512, False),
+        ("cuda", 1024 * 1024, True),
+        ("mps", 1024 * 1024, False),
+    ],
+)
+def test_tiles_pay_on_a_cpu_and_for_large_pictures_on_cuda(device, pixels, expected):
+    assert pays(torch.device(device), pixels) is expected
+
+
+@pytest.mark.parametrize("tiled", [True, False])
+def test_an_accelerated_autoencoder_tiles_where_it_pays(build, randn, monkeypatch, tiled):
+    plain, asked, ran = build("as SD"), [], []
+    monkeypatch.setattr(
+        tiled_autoencoder, "pays", lambda device, pixels: asked.append(pixels) or tiled
+    )
+    for kind in (TiledDecoder, TiledEncoder):
+        forward = kind.forward
+        monkeypatch.setattr(
+            kind, "forward", lambda self, x, f=forward: ran.append(type(self)) or f(self, x)
+        )
+    fast, z, image = accelerate(plain), randn(1, 4, 2, 3), randn(1, 3, 16, 24)
+    torch.testing.assert_close(fast.decode(z), plain.decode(z))
+    torch.testing.assert_close(fast.encode(image), plain.encode(image))
+    assert asked == [16 * 24] * 2
+    assert ran == ([TiledDecoder, TiledEncoder] if tiled else [])
+
+
 class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of the tensors that are made inside and still live, and remembers the most."""
+    """Counts the bytes of the live tensors that are made inside, and keeps the largest sum."""
 
     def __init__(self):
         super().__init__()
@@ -192,7 +237,7 @@ class LiveBytes(TorchDispatchMode):
 
 
 def peak(call):
-    call()  # weights are laid out
+    call()  # weights are packed
     with LiveBytes() as memory:
         call()
     return memory.peak
@@ -213,8 +258,12 @@ def test_a_picture_of_twice_the_side_decoded_lean_takes_little_more_memory(
     autoencoder = build("as SD")
     small, large = randn(1, 4, 8, 8), randn(1, 4, 16, 16)
     # As large beside the largest map as it is in SD at 1024 pixels, in float32: 1/64.
-    monkeypatch.setattr(bands, "BAND_BYTES", 8 * 128 * 128 * 8 // 64)
-    decode = FastDecoder(autoencoder)
+    monkeypatch.setattr(row_tiling, "TILE_BYTES", 8 * 128 * 128 * 8 // 64)
+    decoder = TiledDecoder(autoencoder.decoder)
+
+    def decode(z, lean):
+        return decoder.forward(autoencoder.post_quant_conv(z), lean=lean)
+
     plain = peak(lambda: plain_decode(autoencoder, small))
     assert peak(lambda: decode(large, lean=True)) <= 1.2 * plain
     assert peak(lambda: decode(small, lean=False)) <= 0.6 * plain
@@ -222,8 +271,8 @@ def test_a_picture_of_twice_the_side_decoded_lean_takes_little_more_memory(
 
 
 def test_the_pictures_of_a_batch_are_decoded_one_by_one(build, randn, monkeypatch):
-    monkeypatch.setattr(bands, "BAND_BYTES", 2**14)
-    decode = FastDecoder(build("as SD"))
+    monkeypatch.setattr(row_tiling, "TILE_BYTES", 2**14)
+    decode = TiledDecoder(build("as SD").decoder).forward
     one, four = (peak(lambda n=n: decode(randn(n, 4, 4, 4), lean=True)) for n in (1, 4))
     image_bytes = 3 * 32 * 32 * 8
     assert four <= one + 2 * 4 * image_bytes

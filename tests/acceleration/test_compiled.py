@@ -14,9 +14,14 @@ from labml_sd.config import UNetConfig
 from labml_sd.unet import UNet
 
 SMALL = UNetConfig(
-    channels=8, channel_multipliers=(1, 2), attention_levels=(0,), n_res_blocks=1, n_heads=2, d_cond=6,
+    channels=8,
+    channel_multipliers=(1, 2),
+    attention_levels=(0,),
+    n_res_blocks=1,
+    n_heads=2,
+    d_cond=6,
     norm_groups=4,
-)  # fmt: skip
+)
 
 
 @pytest.fixture

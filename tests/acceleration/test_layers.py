@@ -3,7 +3,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from labml_sd.acceleration.layers import WIDE_ROWS, Conv, Dense, DenseWith, of_kind, packs
+from labml_sd.acceleration.copies import Weights
+from labml_sd.acceleration.layers import WIDE_ROWS, PackedConv, PackedLinear, packs
 
 SHARE = {torch.float64: 1e-14, torch.float32: 1e-5, torch.bfloat16: 2**-7, torch.float16: 2**-9}
 LAYERS = {
@@ -26,30 +27,30 @@ def channels_last(x):
 @pytest.mark.parametrize("dtype", SHARE)
 def test_a_convolution_is_the_layers_in_every_number_type(layer, randn, assert_close, dtype):
     x = randn(2, 5, 6, 9).to(dtype)
-    found = Conv.of(layer.to(dtype))(channels_last(x))
+    found = PackedConv.of(layer.to(dtype))(channels_last(x))
     layer.double()
     assert found.dtype == dtype
     assert_close(found.double(), layer(x.double()), SHARE[dtype])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_a_convolution_laid_out_at_one_size_serves_others(layer, randn, assert_close, dtype):
-    conv = Conv.of(layer.to(dtype))
+def test_a_convolution_packed_at_one_size_computes_others(layer, randn, assert_close, dtype):
+    conv = PackedConv.of(layer.to(dtype))
     for shape in [(2, 5, 4, 4), (1, 5, 40, 24), (3, 5, 5, 17)]:
         x = channels_last(randn(*shape).to(dtype))
         assert_close(conv(x), layer(x), SHARE[dtype])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_bias_and_padding_may_be_the_callers(layer, randn, assert_close, dtype):
+def test_bias_and_padding_may_be_given(layer, randn, assert_close, dtype):
     x, bias = channels_last(randn(2, 5, 6, 9).to(dtype)), randn(7, seed=1).to(dtype)
-    found = Conv.of(layer.to(dtype))(x, bias, [0, 1])
+    found = PackedConv.of(layer.to(dtype))(x, bias, [0, 1])
     assert_close(found, F.conv2d(x, layer.weight, bias, layer.stride, (0, 1)), SHARE[dtype])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_a_map_stays_in_channels_last_memory(layer, randn, dtype):
-    y = Conv.of(layer.to(dtype))(channels_last(randn(2, 5, 6, 9).to(dtype)))
+    y = PackedConv.of(layer.to(dtype))(channels_last(randn(2, 5, 6, 9).to(dtype)))
     assert y.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -57,55 +58,59 @@ def test_a_map_stays_in_channels_last_memory(layer, randn, dtype):
 @pytest.mark.parametrize("gelu", [True, False])
 @pytest.mark.parametrize("biased", [True, False])
 @pytest.mark.parametrize("rows", [6, WIDE_ROWS])
-def test_a_dense_layer_is_a_linear_one_and_its_gelu_exact(
+def test_a_linear_layer_is_that_of_pytorch_and_its_gelu_exact(
     randn, assert_close, dtype, gelu, biased, rows
 ):
     weight, bias = randn(7, 5, seed=1).to(dtype), randn(7, seed=2).to(dtype) if biased else None
     x = randn(2, rows, 5).to(dtype)
     y = F.linear(x.double(), weight.double(), None if bias is None else bias.double())
-    found = Dense(weight, bias)(x, gelu=gelu)
+    found = PackedLinear(Weights(weight), bias)(x, gelu=gelu)
     assert found.dtype == dtype
     assert_close(found.double(), F.gelu(y) if gelu else y, SHARE[dtype])
 
 
 @pytest.mark.parametrize("dtype", SHARE)
 @pytest.mark.parametrize("size", [(2, 6, 9), (1, 1, 1), (3, 8, 1)])
-def test_a_convolution_is_added_to_what_is_there(layer, randn, assert_close, dtype, size):
+def test_a_convolution_plus_and_times_another_map(layer, randn, assert_close, dtype, size):
     b, *sides = size
-    conv = Conv.of(layer.to(dtype))
-    for seed in (0, 1):  # laid out, and laid out already
+    conv = PackedConv.of(layer.to(dtype))
+    for seed in (0, 1):  # packed at the first call, used again at the second
         x = channels_last(randn(b, 5, *(side + 2 for side in sides), seed=seed).to(dtype))
-        wanted = layer.double()(x.double())
-        y = channels_last(randn(*wanted.shape, seed=2).to(dtype))
-        wanted += y.double()
+        result = layer.double()(x.double())
+        y = channels_last(randn(*result.shape, seed=2).to(dtype))
         layer.to(dtype)
+        before = x.clone(), y.clone()
+        assert_close(conv.plus(x, y).double(), result + y.double(), SHARE[dtype])
+        assert_close(conv.times(x, y).double(), result * y.double(), SHARE[dtype])
+        assert torch.equal(x, before[0]) and torch.equal(y, before[1])
         assert conv.onto(x, y).data_ptr() == y.data_ptr()
-        assert_close(y.double(), wanted, SHARE[dtype])
+        assert_close(y.double(), result + before[1].double(), SHARE[dtype])
+        assert torch.equal(x, before[0])
 
 
 @pytest.mark.parametrize("dtype", SHARE)
 @pytest.mark.parametrize("biased", [True, False])
 @pytest.mark.parametrize("size", [(2, 6), (1, 1), (3, 1), (1, WIDE_ROWS)])
 @pytest.mark.parametrize("d, d2", [(5, 7), (1, 3), (4, 1), (32, 32)])
-def test_a_dense_layer_is_added_to_what_is_there_or_multiplied(
+def test_a_linear_layer_plus_and_times_other_tokens(
     randn, assert_close, dtype, biased, size, d, d2
 ):
-    weight, bias = (
-        randn(d2, d, seed=1).to(dtype),
-        randn(d2, seed=2).to(dtype) if biased else None,
-    )
-    dense = DenseWith(weight, bias)
+    weight = randn(d2, d, seed=1).to(dtype)
+    bias = randn(d2, seed=2).to(dtype) if biased else None
+    linear = PackedLinear(Weights(weight), bias)
     for seed in (3, 4):
         x, y = randn(*size, d, seed=seed).to(dtype), randn(*size, d2, seed=seed + 2).to(dtype)
+        before = x.clone(), y.clone()
         result = x.double() @ weight.double().t() + (0 if bias is None else bias.double())
-        wanted = y.double() + result, y.double() * result
-        assert_close(dense.times(x, y.clone()).double(), wanted[1], SHARE[dtype])
-        assert dense.onto(x, y) is y
-        assert_close(y.double(), wanted[0], SHARE[dtype])
+        assert_close(linear.times(x, y).double(), y.double() * result, SHARE[dtype])
+        assert_close(linear.plus(x, y).double(), y.double() + result, SHARE[dtype])
+        assert torch.equal(x, before[0]) and torch.equal(y, before[1])
+        assert linear.onto(x, y) is y
+        assert_close(y.double(), before[1].double() + result, SHARE[dtype])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_dense_layer_is_added_to_some_rows_of_many(randn, assert_close, dtype):
+def test_a_linear_layer_is_added_to_some_rows_of_many(randn, assert_close, dtype):
     weight, x, y = (
         randn(7, 5).to(dtype),
         randn(1, 20, 5, seed=1).to(dtype),
@@ -113,37 +118,49 @@ def test_a_dense_layer_is_added_to_some_rows_of_many(randn, assert_close, dtype)
     )
     wanted = y.double()
     wanted[:, 4:9] += x[:, 4:9].double() @ weight.double().t()
-    DenseWith(weight).onto(x[:, 4:9], y[:, 4:9])
+    PackedLinear(Weights(weight)).onto(x[:, 4:9], y[:, 4:9])
     assert_close(y.double(), wanted, SHARE[dtype])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_a_dense_layer_laid_out_for_some_rows_serves_others_and_takes_views(
+def test_a_linear_layer_packed_for_some_rows_computes_others_and_takes_views(
     randn, assert_close, dtype
 ):
     weight = randn(5, 14, seed=1).to(dtype).t().chunk(2)[1]
-    dense = Dense(weight)
+    linear = PackedLinear(Weights(weight))
     for shape in [(2, 6, 5), (1, 2 * WIDE_ROWS, 5), (3, 1, 5)]:
         x = randn(*shape).to(dtype)
-        assert_close(dense(x), x @ weight.t(), SHARE[dtype])
+        assert_close(linear(x), x @ weight.t(), SHARE[dtype])
 
 
-def test_weights_are_laid_out_once(randomise, randn):
-    conv, dense = Conv.of(randomise(nn.Conv2d(5, 7, 1))), Dense(randn(7, 5).float())
+@pytest.mark.parametrize("dtype", SHARE)
+@pytest.mark.parametrize("rows", [6, WIDE_ROWS])
+def test_several_weights_are_one_product(randn, assert_close, dtype, rows):
+    weights = [randn(n, 5, seed=n).to(dtype) for n in (3, 4)]
+    x = randn(1, rows, 5).to(dtype)
+    found = PackedLinear(Weights(*weights))(x)
+    assert_close(found.double(), x.double() @ torch.cat(weights).double().t(), SHARE[dtype])
+
+
+def test_weights_are_packed_once(randomise, randn):
+    conv, linear = (
+        PackedConv.of(randomise(nn.Conv2d(5, 7, 1))),
+        PackedLinear(Weights(randn(7, 5).float())),
+    )
     image, rows = channels_last(randn(1, 5, 4, 4).float()), randn(1, 6, 5).float()
-    conv(image), dense(rows)
-    first = conv.packed, dense.packed
-    conv(image), dense(rows)
-    assert (conv.packed is first[0]) and (dense.packed is first[1])
+    conv(image), linear(rows)
+    first = conv.packed, linear.packed
+    conv(image), linear(rows)
+    assert (conv.packed is first[0]) and (linear.packed is first[1])
     assert [p is not None for p in first] == [packs(image), packs(rows)]
 
 
-def test_in_float32_a_weight_that_meets_many_rows_only_is_not_held_twice(randn):
+def test_in_float32_a_weight_that_meets_many_rows_only_is_not_packed(randn):
     for dtype in (torch.float32, torch.bfloat16):
-        dense, few = (Dense(randn(7, 5).to(dtype)) for _ in range(2))
+        many, few = (PackedLinear(Weights(randn(7, 5).to(dtype))) for _ in range(2))
         x = randn(1, WIDE_ROWS, 5).to(dtype)
-        dense(x), few(x[:, 1:])
-        packed = [layer.packed is not None for layer in (dense, few)]
+        many(x), few(x[:, 1:])
+        packed = [layer.packed is not None for layer in (many, few)]
         assert packed == [packs(x) and dtype == torch.bfloat16, packs(x)]
 
 
@@ -151,21 +168,14 @@ def test_neither_weights_nor_input_are_changed(layer, randn):
     layer.float()
     x = channels_last(randn(2, 5, 6, 9).float())
     before = [t.clone() for t in (x, layer.weight, layer.bias)]
-    Conv.of(layer)(x)
+    PackedConv.of(layer)(x)
     assert all(
         torch.equal(*pair) for pair in zip((x, layer.weight, layer.bias), before, strict=True)
     )
 
 
-def test_only_types_that_the_library_knows_are_packed_and_only_on_a_cpu(monkeypatch):
+def test_only_number_types_that_onednn_knows_are_packed_and_only_on_a_cpu(monkeypatch):
     assert not packs(torch.zeros(1, dtype=torch.float64))
     assert not packs(torch.zeros(1, device="meta"))
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     assert not packs(torch.zeros(1))
-
-
-def test_a_layer_of_another_kind_is_refused():
-    linear = nn.Linear(1, 1)
-    assert of_kind(nn.Linear, linear) is linear
-    with pytest.raises(TypeError, match="expected a Conv2d, found a Linear"):
-        of_kind(nn.Conv2d, linear)

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from labml_sd.acceleration import row_tiling as bands
-from labml_sd.acceleration.layers import Conv
+from labml_sd.acceleration import row_tiling
+from labml_sd.acceleration.layers import PackedConv
 from labml_sd.acceleration.row_tiling import (
     convolved,
     doubled,
@@ -17,7 +17,7 @@ from labml_sd.acceleration.row_tiling import (
     rows_of,
     store,
 )
-from labml_sd.acceleration.upsampling import UpConv
+from labml_sd.acceleration.upsampling import PackedUpConv
 
 C, H, W = 4, 6, 5
 
@@ -38,7 +38,7 @@ def norm(randomise):
 
 
 def assert_rows_are_those_of(rows, whole):
-    """For every choice of rows: a seam would show in some of them."""
+    """For every choice of rows: some of them would show a seam."""
     assert (rows.channels, rows.height, rows.width) == whole.shape[1:]
     for first in range(rows.height):
         for end in range(first + 1, rows.height + 1):
@@ -52,32 +52,36 @@ def test_a_stored_map_gives_views_of_its_rows(x):
     assert rows_of(x).make(1, 3).data_ptr() == x[:, :, 1:].data_ptr()
 
 
-def test_twice_the_size_repeats_every_position_from_any_row_on(x):
+def test_twice_the_size_repeats_every_position(x):
     assert_rows_are_those_of(
         repeated(rows_of(x)), F.interpolate(x, scale_factor=2.0, mode="nearest")
     )
 
 
-def test_a_convolution_has_no_seam_and_sees_zeros_beyond_the_picture(x, conv):
-    assert_rows_are_those_of(convolved(Conv.of(conv), rows_of(x)), conv(x))
+def test_a_convolution_has_no_seam_and_zeros_around_the_map(x, conv):
+    assert_rows_are_those_of(convolved(PackedConv.of(conv), rows_of(x)), conv(x))
 
 
 @pytest.mark.parametrize("at_once", [False, True])
 def test_an_up_sampling_has_no_seam(x, conv, monkeypatch, at_once):
-    monkeypatch.setattr(UpConv, "pays", lambda self, like: at_once)
+    monkeypatch.setattr(PackedUpConv, "pays", lambda self, like: at_once)
     whole = conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-    assert_rows_are_those_of(doubled(UpConv(conv), rows_of(x), x), whole)
+    assert_rows_are_those_of(doubled(PackedUpConv(conv), rows_of(x), x), whole)
 
 
 def test_a_down_sampling_has_no_seam_and_pads_right_and_below(randomise, randn):
     conv, x = randomise(nn.Conv2d(C, C, 3, stride=2).double()), randn(1, C, 8, 6)
-    assert_rows_are_those_of(halved(Conv.of(conv), rows_of(x)), conv(F.pad(x, (0, 1, 0, 1))))
+    assert_rows_are_those_of(
+        halved(PackedConv.of(conv), rows_of(x)), conv(F.pad(x, (0, 1, 0, 1)))
+    )
 
 
-@pytest.mark.parametrize("rows_a_band", [1, 2, 3, 6])
-def test_a_norm_is_of_the_whole_map_whatever_the_bands(x, norm, monkeypatch, rows_a_band):
-    monkeypatch.setattr(bands, "BAND_BYTES", rows_a_band * C * W * 8)
-    assert rows_of(x).band(8) == rows_a_band
+@pytest.mark.parametrize("rows_a_tile", [1, 2, 3, 6])
+def test_a_norm_is_that_of_the_whole_map_for_tiles_of_any_size(
+    x, norm, monkeypatch, rows_a_tile
+):
+    monkeypatch.setattr(row_tiling, "TILE_BYTES", rows_a_tile * C * W * 8)
+    assert rows_of(x).tile(8) == rows_a_tile
     assert_rows_are_those_of(normed(norm, rows_of(x)), F.silu(norm(x)))
 
 
@@ -92,7 +96,7 @@ def test_the_moments_are_mean_and_variance_of_each_group(x, of, amplitude):
 
 @pytest.mark.parametrize("of", [moments, moments_on_cpu])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-def test_the_moments_of_a_narrow_map_are_wide(x, of, dtype):
+def test_the_moments_of_a_map_in_half_precision_are_in_float32(x, of, dtype):
     narrow = x.to(dtype)
     groups = narrow.double().reshape(2, -1)
     mean, variance = of(narrow, 2)
@@ -106,53 +110,53 @@ def test_the_moments_of_a_narrow_map_are_wide(x, of, dtype):
 def test_moments_of_parts_join_to_those_of_the_whole(randn):
     parts = (
         randn(3, 2, 50) + torch.tensor([5.0, -3.0, 0.5])[:, None, None]
-    )  # bands, groups, numbers
+    )  # tiles, groups, numbers
     mean, variance = joined(parts.mean(2), parts.var(2, correction=0))
     whole = parts.transpose(0, 1).flatten(1)
     torch.testing.assert_close(mean, whole.mean(1))
     torch.testing.assert_close(variance, whole.var(1, correction=0))
 
 
-@pytest.mark.parametrize("band_bytes", [1, 2 * C * W * 8, 10**6])
-def test_a_stored_map_holds_every_row_in_channels_last_memory(x, conv, monkeypatch, band_bytes):
-    monkeypatch.setattr(bands, "BAND_BYTES", band_bytes)
-    stored = store(convolved(Conv.of(conv), rows_of(x)), x)
+@pytest.mark.parametrize("tile_bytes", [1, 2 * C * W * 8, 10**6])
+def test_a_stored_map_has_every_row_in_channels_last_memory(x, conv, monkeypatch, tile_bytes):
+    monkeypatch.setattr(row_tiling, "TILE_BYTES", tile_bytes)
+    stored = store(convolved(PackedConv.of(conv), rows_of(x)), x)
     torch.testing.assert_close(stored, conv(x))
     assert stored.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("n_convs", [1, 2])
-@pytest.mark.parametrize("rows_a_band", [1, 2, 3, 6])
+@pytest.mark.parametrize("rows_a_tile", [1, 2, 3, 6])
 def test_a_map_may_be_written_over_the_one_it_is_made_from(
-    x, randomise, monkeypatch, rows_a_band, n_convs
+    x, randomise, monkeypatch, rows_a_tile, n_convs
 ):
     convs = [randomise(nn.Conv2d(C, C, 3, padding=1).double()) for _ in range(n_convs)]
-    monkeypatch.setattr(bands, "BAND_BYTES", rows_a_band * C * W * 8)
+    monkeypatch.setattr(row_tiling, "TILE_BYTES", rows_a_tile * C * W * 8)
     whole, rows = x, rows_of(x)
     for conv in convs:
-        whole, rows = conv(whole), convolved(Conv.of(conv), rows)
+        whole, rows = conv(whole), convolved(PackedConv.of(conv), rows)
     stored = store(rows, x, into=x)
     assert stored is x
     torch.testing.assert_close(stored, whole)
 
 
 @pytest.mark.parametrize("height", [1, 7, 8, 48])
-@pytest.mark.parametrize("band_bytes", [1, 500, 4000, 10**9])
-def test_bands_divide_the_height_and_fit_unless_one_row_is_too_much(
-    monkeypatch, height, band_bytes
+@pytest.mark.parametrize("tile_bytes", [1, 500, 4000, 10**9])
+def test_tiles_divide_the_height_and_fit_unless_one_row_is_too_large(
+    monkeypatch, height, tile_bytes
 ):
-    monkeypatch.setattr(bands, "BAND_BYTES", band_bytes)
+    monkeypatch.setattr(row_tiling, "TILE_BYTES", tile_bytes)
     rows = rows_of(torch.empty(1, C, height, W))
-    band = rows.band(4)
-    assert height % band == 0
-    assert band == 1 or band * C * W * 4 <= band_bytes
+    tile = rows.tile(4)
+    assert height % tile == 0
+    assert tile == 1 or tile * C * W * 4 <= tile_bytes
 
 
-def test_the_widest_map_on_the_way_decides_how_many_rows_a_band_has(x, conv, monkeypatch):
+def test_the_widest_map_in_between_decides_how_many_rows_a_tile_has(x, conv, monkeypatch):
     wide = nn.Conv2d(C, 8 * C, 3, padding=1).double()
-    monkeypatch.setattr(bands, "BAND_BYTES", 6 * C * W * 8)
-    assert rows_of(x).band(8) == 6
-    assert convolved(Conv.of(wide), rows_of(x)).band(8) == 1
+    monkeypatch.setattr(row_tiling, "TILE_BYTES", 6 * C * W * 8)
+    assert rows_of(x).tile(8) == 6
+    assert convolved(PackedConv.of(wide), rows_of(x)).tile(8) == 1
     for at_once in (False, True):
-        monkeypatch.setattr(UpConv, "pays", lambda self, like, at_once=at_once: at_once)
-        assert doubled(UpConv(conv), rows_of(x), x).band(8) == 3
+        monkeypatch.setattr(PackedUpConv, "pays", lambda self, like, at_once=at_once: at_once)
+        assert doubled(PackedUpConv(conv), rows_of(x), x).tile(8) == 3

@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from labml_sd.acceleration.upsampling import SUMS, UpConv, sums_of_weights
+from labml_sd.acceleration.upsampling import SUMS, PackedUpConv, sums_of_weights
 
 
 def channels_last(x):
@@ -23,7 +23,7 @@ def layer(request, randomise):
 @pytest.fixture
 def everywhere(monkeypatch):
     """In every number type."""
-    monkeypatch.setattr(UpConv, "pays", lambda self, x: True)
+    monkeypatch.setattr(PackedUpConv, "pays", lambda self, x: True)
 
 
 @pytest.mark.holds("labml_sd.acceleration.upsampling")
@@ -41,7 +41,7 @@ def test_the_displayed_equations_are_a_convolution_of_repeated_numbers(randn, as
     )
 
 
-def test_every_weight_counts_once_at_each_kind_of_place(randn, assert_close):
+def test_every_weight_counts_once_at_each_kind_of_position(randn, assert_close):
     g = randn(3, 2, 3, 3)
     assert_close(sums_of_weights(g).sum((-1, -2)), g.sum((-1, -2)).expand(2, 2, 3, 2), 1e-14)
 
@@ -52,7 +52,7 @@ def test_every_weight_counts_once_at_each_kind_of_place(randn, assert_close):
 def test_it_is_the_repetition_and_the_convolution(
     layer, randn, assert_close, everywhere, size, b, amplitude
 ):
-    x, up = amplitude * channels_last(randn(b, 5, *size)), UpConv(layer)
+    x, up = amplitude * channels_last(randn(b, 5, *size)), PackedUpConv(layer)
     for _ in range(2):  # weights added, and added already
         y = up(x)
         assert_close(y, layer(repeated(x)), 1e-14)
@@ -62,22 +62,22 @@ def test_it_is_the_repetition_and_the_convolution(
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_in_every_number_type(layer, randn, assert_close, dtype):
     x = channels_last(randn(2, 5, 4, 6)).to(dtype)
-    found = UpConv(layer.to(dtype))(x)
+    found = PackedUpConv(layer.to(dtype))(x)
     assert found.dtype == dtype
     assert_close(
         found.double(), layer.double()(repeated(x.double())), 4 * torch.finfo(dtype).eps
     )
 
 
-def test_only_narrow_numbers_on_a_cpu_go_this_way(randn):
-    up = UpConv(nn.Conv2d(5, 7, 3, padding=1))
+def test_it_is_used_in_half_precision_on_a_cpu_only(randn):
+    up = PackedUpConv(nn.Conv2d(5, 7, 3, padding=1))
     assert not up.pays(randn(1, 5, 4, 4)) and not up.pays(randn(1, 5, 4, 4).float())
     assert not up.pays(torch.zeros(1, 5, 4, 4, dtype=torch.bfloat16, device="meta"))
 
 
-def test_of_nine_multiplications_four_are_left(layer, randn, everywhere):
+def test_four_ninths_of_the_multiplications_are_left(layer, randn, everywhere):
     x, counts = channels_last(randn(2, 5, 40, 40)), []
-    for run in (UpConv(layer), lambda x: layer(repeated(x))):
+    for run in (PackedUpConv(layer), lambda x: layer(repeated(x))):
         with FlopCounterMode(display=False) as counter:
             run(x)
         counts.append(counter.get_total_flops())
@@ -87,5 +87,5 @@ def test_of_nine_multiplications_four_are_left(layer, randn, everywhere):
 def test_weights_and_input_are_not_changed(layer, randn, everywhere):
     x = channels_last(randn(1, 5, 4, 4))
     before = [t.clone() for t in (x, layer.weight)]
-    UpConv(layer)(x)
+    PackedUpConv(layer)(x)
     assert all(torch.equal(*pair) for pair in zip((x, layer.weight), before, strict=True))

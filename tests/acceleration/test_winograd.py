@@ -5,7 +5,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from labml_sd.acceleration import winograd
-from labml_sd.acceleration.layers import Conv
+from labml_sd.acceleration.layers import PackedConv
 from labml_sd.acceleration.winograd import (
     POINTS,
     Winograd,
@@ -22,10 +22,10 @@ def channels_last(x):
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def as_matrix(way, tile, wide, high):
-    """What a way does to each unit vector, a column each."""
+def as_matrix(transform, tile, wide, high):
+    """What a transform does to each unit vector, a column each."""
     out = torch.zeros(high, wide, dtype=torch.float64)
-    way(tile, torch.eye(wide, dtype=torch.float64).unbind(), out.unbind())
+    transform(tile, torch.eye(wide, dtype=torch.float64).unbind(), out.unbind())
     return out
 
 
@@ -76,7 +76,7 @@ def test_it_is_the_convolution(
         assert y.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_of_four_multiplications_one_is_left(randn, tile):
+def test_a_quarter_of_the_multiplications_is_left(randn, tile):
     layer, x = Winograd(randn(96, 96, 3, 3)), channels_last(randn(2, 96, 32, 16))
     with FlopCounterMode(display=False) as flops:
         layer(x, None, (1, 1))
@@ -91,7 +91,9 @@ def error(weight, x):
     return float((found.double() - truth).square().mean().sqrt() / truth.std())
 
 
-def test_in_float32_it_loses_little_and_the_points_of_the_paper_more(randn, tile, monkeypatch):
+def test_in_float32_it_loses_little_and_the_points_of_the_paper_lose_more(
+    randn, tile, monkeypatch
+):
     weight, x = randn(64, 320, 3, 3, seed=1) / (9 * 320) ** 0.5, randn(1, 320, 32, 32)
     ours = error(weight, x)
     assert ours < 2e-6
@@ -100,7 +102,7 @@ def test_in_float32_it_loses_little_and_the_points_of_the_paper_more(randn, tile
         assert 2 * ours < error(weight, x)
 
 
-def test_it_is_taken_where_it_pays(randn):
+def test_it_is_used_where_it_pays(randn):
     x = channels_last(randn(1, 96, 16, 16).float())
     wide, narrow = torch.empty(96, 96, 3, 3), torch.empty(4, 96, 3, 3)
     assert pays(wide, [1, 1], x)
@@ -114,26 +116,26 @@ def test_it_is_taken_where_it_pays(randn):
     assert not pays(wide, [1, 1], x.to("meta"))
 
 
-def test_a_layer_that_takes_it_holds_no_other_weights_and_changes_none(
+def test_a_layer_that_uses_it_has_no_other_packed_weights_and_changes_none(
     randn, randomise, assert_close
 ):
     layer, x = (
         randomise(nn.Conv2d(96, 96, 3, padding=1)),
         channels_last(randn(2, 96, 16, 16).float()),
     )
-    conv, before = Conv.of(layer), [t.clone() for t in (x, *layer.parameters())]
+    conv, before = PackedConv.of(layer), [t.clone() for t in (x, *layer.parameters())]
     assert_close(conv(x), layer(x), 1e-5)
-    first = conv.in_tiles
+    first = conv.winograd
     assert first is not None
     assert_close(conv(x, layer.bias + 1, [0, 1]), layer(x)[:, :, 1:-1] + 1, 1e-5)
-    assert conv.in_tiles is first
+    assert conv.winograd is first
     assert conv.packed is None
     assert all(
         torch.equal(*pair) for pair in zip((x, *layer.parameters()), before, strict=True)
     )
 
 
-def test_where_it_does_not_pay_its_weights_are_not_made(randn, randomise):
-    conv = Conv.of(randomise(nn.Conv2d(96, 96, 3, padding=1)))
+def test_where_it_does_not_pay_no_weights_are_made_for_it(randn, randomise):
+    conv = PackedConv.of(randomise(nn.Conv2d(96, 96, 3, padding=1)))
     conv(channels_last(randn(1, 96, 8, 8).float()))
-    assert conv.in_tiles is None
+    assert conv.winograd is None
