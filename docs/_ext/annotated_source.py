@@ -7,7 +7,7 @@ from docutils import nodes
 from holds import tests_of
 from pages import PACKAGE, ROOT, docname_of, files_named, rows_of
 from pygments.lexers.python import PythonLexer
-from rows import Row, header, markdown
+from rows import Row, header, markdown, stacked
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -130,7 +130,7 @@ class AnnotatedSource(SphinxDirective):
             entry = pages.reference("annotated-api", public, nodes.literal("", name))
             left += nodes.paragraph("", "", entry, classes=["ann-name"])
         for note in row.notes:
-            left += self.parse(markdown(note.text))
+            left += self.parse(stacked(markdown(note.text)))
         right = box(classes=["ann-code"])
         for first, lines in row.code:
             right += code_block(first, lines)

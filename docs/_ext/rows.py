@@ -180,6 +180,19 @@ def markdown(text: str) -> str:
     return in_prose(escaped, in_prose(lambda prose: SHAPE.sub(r"`\g<0>`", prose), text))
 
 
+def stacked(text: str) -> str:
+    r"""Displayed equations with \qquad between parts: one part a line, for a narrow column."""
+    return re.sub(r"\$\$(.+?)\$\$", one_below_the_other, text, flags=re.DOTALL)
+
+
+def one_below_the_other(equation: re.Match[str]) -> str:
+    """A displayed equation with a line for each of its parts."""
+    parts = equation[1].split(r"\qquad")
+    if len(parts) == 1:
+        return equation[0]
+    return r"$$ \begin{gathered} " + r" \\ ".join(map(str.strip, parts)) + r" \end{gathered} $$"
+
+
 def in_prose(change: Callable[[str], str], text: str) -> str:
     """Change what is neither code nor formula."""
     parts = re.split(r"(```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$)", text, flags=re.DOTALL)

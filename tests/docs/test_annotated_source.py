@@ -146,6 +146,13 @@ def test_maths_and_code_are_not_escaped():
     assert rows.markdown(text) == text
 
 
+def test_the_parts_of_an_equation_are_one_below_the_other():
+    assert rows.stacked(r"$$ a = b, \qquad b = c $$") == (
+        r"$$ \begin{gathered} a = b, \\ b = c \end{gathered} $$"
+    )
+    assert rows.stacked(r"$$ a = b $$ and $a \qquad b$") == r"$$ a = b $$ and $a \qquad b$"
+
+
 def test_a_product_and_a_placeholder_are_not_markup():
     assert rows.markdown("f*h f*w, 2**32, <key>, *so*") == r"f\*h f\*w, 2\*\*32, \<key>, *so*"
 
