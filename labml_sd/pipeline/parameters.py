@@ -55,7 +55,7 @@ class GenerationParameters:
         """All values under their keys in the JSON; None for what is not known."""
         settings: dict[str, Any] = {}
         for name, about in described().items():
-            settings |= _spread(_json_keys(name, about), self.settings.get(name))
+            settings |= _spread(about.json_keys, self.settings.get(name))
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "settings"}
         return {"task": own.pop("task"), "prompt": own.pop("prompt"), **settings, **own}
 
@@ -69,7 +69,7 @@ class GenerationParameters:
         for name, about in described().items():
             value = self.settings.get(name)
             title = about.titles.get(value, value) if isinstance(value, str) else value
-            entries |= _spread(about.text, title)
+            entries |= _spread(about.text_keys, title)
         sizes = self.width, self.height
         entries |= {
             "Size": None if None in sizes else f"{self.width}x{self.height}",
@@ -83,36 +83,21 @@ class GenerationParameters:
 
 
 def parameters_of(
-    request: Request,
-    *,
-    task: str,
-    size: tuple[int, int],
-    model: str,
-    model_hash: str | None,
-    dtype: str,
-    init_image_sha256: str | None = None,
-    mask_sha256: str | None = None,
+    request: Request, task: str, size: tuple[int, int], **facts: Any
 ) -> list[GenerationParameters]:
     """What draws each picture of a call again by itself, one entry per picture.
 
-    `size` is (width, height) in pixels of the finished pictures.
+    `size` is (width, height) in pixels of the finished pictures; `facts` are the fields of
+    `GenerationParameters` that a request does not know: the model and the inputs.
     """
-    width, height = size
-    return [
-        GenerationParameters(
-            task=task,
-            prompt=prompt,
-            settings=_known(replace(request.settings_of(i), width=width, height=height)),
-            strength=None if task == "txt2img" else request.strength,
-            model=model,
-            model_hash=model_hash,
-            dtype=dtype,
-            init_image_sha256=init_image_sha256,
-            mask_sha256=mask_sha256,
-            version=labml_sd.__version__,
-        )
-        for i, prompt in enumerate(request.prompts)
-    ]
+    facts |= {"task": task, "version": labml_sd.__version__}
+    if task != "txt2img":
+        facts["strength"] = request.strength
+    found = []
+    for i, prompt in enumerate(request.prompts):
+        settings = replace(request.settings_of(i), width=size[0], height=size[1])
+        found.append(GenerationParameters(prompt=prompt, settings=_known(settings), **facts))
+    return found
 
 
 def _known(settings: Settings) -> SettingsDict:
@@ -120,7 +105,7 @@ def _known(settings: Settings) -> SettingsDict:
     values = {
         name: getattr(settings, name)
         for name, about in described().items()
-        if _json_keys(name, about) and getattr(settings, name) not in (None, about.off)
+        if about.json_keys and getattr(settings, name) not in (None, about.off)
     }
     return cast(SettingsDict, values)
 
@@ -168,7 +153,7 @@ def parse_json(text: str, name: str = "the picture") -> GenerationParameters:
         setting: _joined(
             [
                 _checked(key, (about.kind.word, NoneType), values.get(key), name)
-                for key in _json_keys(setting, about)
+                for key in about.json_keys
             ]
         )
         for setting, about in described().items()
@@ -194,7 +179,7 @@ def parse_text(text: str) -> GenerationParameters:
     prompt, negative_prompt, entries = read_text(text)
     size = re.fullmatch(r"(\d{1,9})x(\d{1,9})", entries.get("Size", ""))
     settings = {
-        name: _joined([_word(about, entries.get(key)) for key in about.text])
+        name: _joined([_word(about, entries.get(key)) for key in about.text_keys])
         for name, about in described().items()
     }
     settings |= {"negative_prompt": negative_prompt}
@@ -229,10 +214,6 @@ def _number(kind: type[Any], text: str | None) -> Any:
 def _of_known(settings: Mapping[str, Any], **own: Any) -> GenerationParameters:
     known = {name: value for name, value in settings.items() if value is not None}
     return GenerationParameters(settings=cast(SettingsDict, known), **own)
-
-
-def _json_keys(name: str, about: Setting) -> tuple[str, ...]:
-    return (name,) if about.json is None else about.json
 
 
 def _spread(keys: tuple[str, ...], value: object) -> dict[str, object]:

@@ -18,7 +18,9 @@ F = TypeVar("F", bound=Callable[..., object])
 
 def described() -> dict[str, Setting]:
     """What is said of each setting, by its name, in the order of the fields."""
-    return {f.name: f.metadata["setting"] for f in fields(Settings)}
+    return {
+        f.name: Setting(name=f.name, default=f.default, **f.metadata) for f in fields(Settings)
+    }
 
 
 def check_settings(given: Mapping[str, object]) -> Settings:
@@ -31,7 +33,7 @@ def check_settings(given: Mapping[str, object]) -> Settings:
     for name in given:
         if name not in known:
             raise GenerationError(_unknown(name, known))
-    values: dict[str, Any] = {name: known[name].check(name, given[name]) for name in given}
+    values: dict[str, Any] = {name: known[name].check(given[name]) for name in given}
     return Settings(**values)
 
 
@@ -60,11 +62,11 @@ def takes_settings(pipeline: F) -> F:
         for f in fields(Settings)
     ]
     vars(pipeline)["__signature__"] = own.replace(parameters=[*named, *added])
-    lines = [_line(name, about) for name, about in described().items()]
+    lines = [_line(about) for about in described().values()]
     pipeline.__doc__ = "\n".join([inspect.getdoc(pipeline) or "", "", "Settings:", "", *lines])
     return pipeline
 
 
-def _line(name: str, about: Setting) -> str:
+def _line(about: Setting) -> str:
     none = f"; None: {about.none}" if about.none else ""
-    return f"- `{name}` = {about.default!r}: {about.help}{none}"
+    return f"- `{about.name}` = {about.default!r}: {about.help}{none}"

@@ -1,6 +1,6 @@
 r"""The kinds of values that settings take.
 
-Maps       a setting's name and a value -> the value that is used, or `GenerationError`
+Maps       a setting's name and a value -> the value that is used, or an error
 Tests      tests/settings/test_settings.py
 """
 
@@ -61,54 +61,40 @@ def interval(expected: str) -> Kind:
     return Kind(float, ("LOW", "HIGH"), check)
 
 
-# The checks below are those of the subpackages that use the values. They are imported when the
+# The checks below belong to the subpackages that use the values. They are imported when the
 # first value is checked: PyTorch takes seconds to import.
 
 
-def prompts() -> Kind:
-    """A text, or a list of texts."""
+def _check_prompts(name: str, value: object) -> Any:
+    from labml_sd.text_encoder.tokenizer import check_prompts
 
-    def check(name: str, value: object) -> Any:
-        from labml_sd.text_encoder.tokenizer import check_prompts
-
-        check_prompts(value, name)
-        return value
-
-    return Kind(str, "TEXT", check)
+    check_prompts(value, name)
+    return value
 
 
-def sampler() -> Kind:
-    """The name of a sampler, or a sampler."""
+def _check_sampler(name: str, value: object) -> Any:
+    from labml_sd.sampler import get_sampler
 
-    def check(name: str, value: object) -> Any:
-        from labml_sd.sampler import get_sampler
-
-        get_sampler(value)
-        return value
-
-    return Kind(str, "NAME", check)
+    get_sampler(value)
+    return value
 
 
-def tool() -> Kind:
-    """The name of a tool whose noise levels can be used."""
+def _check_compat(name: str, value: object) -> str:
+    from labml_sd.sampler import check_compat
 
-    def check(name: str, value: object) -> str:
-        from labml_sd.sampler import check_compat
-
-        return check_compat(value)
-
-    return Kind(str, "TOOL", check)
+    return check_compat(value)
 
 
-def noise() -> Kind:
-    """The name of a random number generator."""
+def _check_noise(name: str, value: object) -> str:
+    from labml_sd.sampler import check_noise
 
-    def check(name: str, value: object) -> str:
-        from labml_sd.sampler import check_noise
+    return check_noise(value)
 
-        return check_noise(value)
 
-    return Kind(str, "NAME", check)
+PROMPTS = Kind(str, "TEXT", _check_prompts)  # a text, or a list of texts
+SAMPLER = Kind(str, "NAME", _check_sampler)  # the name of a sampler, or a sampler
+TOOL = Kind(str, "TOOL", _check_compat)
+NOISE = Kind(str, "NAME", _check_noise)
 
 
 def _is_finite(value: object) -> TypeGuard[float | int]:

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from labml_sd.settings import kinds
-from labml_sd.settings.kinds import Kind, number, whole
+from labml_sd.settings.kinds import NOISE, PROMPTS, SAMPLER, TOOL, Kind, interval, number, whole
 
 if TYPE_CHECKING:
     from labml_sd.sampler import Sampler
@@ -38,28 +37,45 @@ SAMPLER_TITLES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What is said of a setting beside its name and its type."""
+    """What is said of one setting."""
 
+    name: str
     default: object
     help: str  # one line, with the unit and the range
     kind: Kind
-    flags: tuple[str, ...]  # of the command line; the help shows the first
+    also: tuple[
+        str, ...
+    ] = ()  # flags of the command line, beside the one named like the setting
     none: str = ""  # what None stands for; without it None is refused
     off: object = None  # the value that changes nothing: it is not written into a picture
-    json: tuple[str, ...] | None = None  # keys in the exact text; None: the setting's name
-    text: tuple[str, ...] = ()  # keys in the text that other programs read
+    json: tuple[str, ...] | None = None  # keys in the exact text; None: the name
+    text: tuple[str, ...] | None = None  # keys in the text for other programs; None: "The name"
     titles: Mapping[str, str] = field(default_factory=dict)  # what values are called there
     only_titles: bool = False  # a value without a title is not read from there
 
-    def check(self, name: str, value: object) -> Any:
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """All flags of the command line, the main one first."""
+        return ("--" + self.name.replace("_", "-"), *self.also)
+
+    @property
+    def json_keys(self) -> tuple[str, ...]:
+        """Keys in the exact text of a picture; several share the items of a tuple."""
+        return (self.name,) if self.json is None else self.json
+
+    @property
+    def text_keys(self) -> tuple[str, ...]:
+        """Keys in the text of a picture that other programs read."""
+        return (self.name.replace("_", " ").capitalize(),) if self.text is None else self.text
+
+    def check(self, value: object) -> Any:
         """The value that is used. Raises `GenerationError`, or `PromptError` for a prompt."""
-        return None if value is None and self.none else self.kind.check(name, value)
+        return None if value is None and self.none else self.kind.check(self.name, value)
 
 
 def setting(default: object, help: str, kind: Kind, **more: Any) -> Any:
-    """A field of `Settings`: its default, and what `Setting` holds."""
-    about = Setting(default=default, help=help, kind=kind, **more)
-    return field(default=default, metadata={"setting": about})
+    """A field of `Settings`; its metadata are the other fields of `Setting`."""
+    return field(default=default, metadata={"help": help, "kind": kind, **more})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,37 +85,31 @@ class Settings:
     negative_prompt: str | Sequence[str] = setting(
         "",
         "what to draw away from: one text for all prompts, or one for each",
-        kinds.prompts(),
-        flags=("--negative-prompt", "--negative"),
+        PROMPTS,
+        also=("--negative",),
+        text=(),  # it has a line of its own
     )
     steps: int = setting(
         20,
         "denoising steps, 1 to 1000",
         whole(1),
-        flags=("--steps", "--ddim-steps", "--num-inference-steps"),
-        text=("Steps",),
+        also=("--ddim-steps", "--num-inference-steps"),
     )
     sampler: "str | Sampler" = setting(
         "dpmpp_2m",
         "sampling method: ddim, euler, euler_a, dpmpp_2m and others",
-        kinds.sampler(),
-        flags=("--sampler", "--sampler-name"),
-        text=("Sampler",),
+        SAMPLER,
+        also=("--sampler-name",),
         titles=SAMPLER_TITLES,
     )
     compat: str | None = setting(
-        None,
-        "noise levels as in compvis, labml, diffusers or a1111",
-        kinds.tool(),
-        flags=("--compat",),
-        none="ours",
-        text=("Compat",),
+        None, "noise levels as in compvis, labml, diffusers or a1111", TOOL, none="ours"
     )
     guidance_scale: float | int | None = setting(
         None,
         "weight of the prompt, 1 for no guidance",
         number("a finite number, 1 for no guidance"),
-        flags=("--guidance-scale", "--scale", "--cfg-scale"),
+        also=("--scale", "--cfg-scale"),
         none="the model's",
         text=("CFG scale",),
     )
@@ -107,48 +117,38 @@ class Settings:
         0.0,
         "0 to 1: correct the contrast of a large guidance scale",
         number("a number from 0 (none) to 1 (in full)", 0, 1),
-        flags=("--guidance-rescale",),
         off=0.0,
-        text=("Guidance rescale",),
     )
     guidance_interval: tuple[float | int, float | int] | list[float | int] | None = setting(
         None,
         "guide only between two noise levels sigma, the lower first, 0.03 to 14.6",
-        kinds.interval("two noise levels sigma, the lower first, as in (0.3, 5)"),
-        flags=("--guidance-interval",),
+        interval("two noise levels sigma, the lower first, as in (0.3, 5)"),
         none="all levels",
         json=("guidance_low", "guidance_high"),
         text=("Guidance low", "Guidance high"),
     )
     seed: int | None = setting(
-        42,
-        "seed of the first picture, 0 to 2**63 - 1",
-        whole(0, MAX_SEED),
-        flags=("--seed",),
-        none="random",
-        text=("Seed",),
+        42, "seed of the first picture, 0 to 2**63 - 1", whole(0, MAX_SEED), none="random"
     )
     variation_seed: int | None = setting(
         None,
         "seed of the noise that variation_strength goes towards, 0 to 2**63 - 1",
         whole(0, MAX_SEED),
-        flags=("--variation-seed", "--subseed"),
+        also=("--subseed",),
         none="no variation",
-        text=("Variation seed",),
     )
     variation_strength: float | int = setting(
         0.0,
         "0 to 1: share of the way to the noise of variation_seed",
         number("a number from 0 (the seed's own noise) to 1 (the variation seed's)", 0, 1),
-        flags=("--variation-strength", "--subseed-strength"),
+        also=("--subseed-strength",),
         off=0.0,
         text=("Variation seed strength",),
     )
     noise: str = setting(
         "cpu",
         "whose random numbers: cpu, or cuda for those of an NVIDIA GPU",
-        kinds.noise(),
-        flags=("--noise",),
+        NOISE,
         off="cpu",
         text=("RNG",),
         titles={"cuda": "NV"},
@@ -158,22 +158,25 @@ class Settings:
         1,
         "pictures of each prompt, at least 1",
         whole(1),
-        flags=("--n-samples", "--batch-size", "--n-images"),
-        json=(),
+        also=("--n-samples", "--batch-size"),
+        json=(),  # parameters are those of one picture
+        text=(),
     )
     height: int | None = setting(
         None,
         "height in pixels",
         whole(1),
-        flags=("--height", "-H"),
+        also=("-H",),
         none="the model's, or the picture's",
+        text=(),  # "Size" is both
     )
     width: int | None = setting(
         None,
         "width in pixels",
         whole(1),
-        flags=("--width", "-W"),
+        also=("-W",),
         none="the model's, or the picture's",
+        text=(),
     )
 
 

@@ -59,7 +59,7 @@ def test_every_default_passes_its_own_check(name):
 
 def test_no_two_settings_share_a_flag_or_a_key():
     flags = [flag for about in described().values() for flag in about.flags]
-    keys = [key for about in described().values() for key in about.text]
+    keys = [key for about in described().values() for key in about.text_keys]
     assert len(flags) == len(set(flags)) and len(keys) == len(set(keys))
 
 
@@ -150,9 +150,8 @@ class More(Settings):
         1,
         "last layers of the text encoder to skip, 1 to 12",
         whole(1, 12),
-        flags=("--clip-skip", "--skip"),
+        also=("--skip",),
         off=1,
-        text=("Clip skip",),
     )
 
 
