@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import shape_checks  # noqa: F401 - before the package is imported
 import torch
 from PIL import Image
 from torch import nn
@@ -26,7 +27,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # for the notebooks' kernels
 
 GPU_REHEARSAL = "LABML_SD_GPU_REHEARSAL" in os.environ
-"""Tests for a GPU run on the CPU, so that none fails on a typo: `benchmarks/gpu.sh --dry-run`."""
+"""Tests for a GPU run on the CPU, to find typos: `benchmarks/gpu.sh --dry-run`."""
 
 CAPTIONS = [
     "a red house in the snow at night",
