@@ -147,8 +147,8 @@ def test_maths_and_code_are_not_escaped():
 
 
 def test_the_parts_of_an_equation_are_one_below_the_other():
-    assert rows.stacked(r"$$ a = b, \qquad b = c $$") == (
-        r"$$ \begin{gathered} a = b, \\ b = c \end{gathered} $$"
+    assert rows.stacked(r"$$ a = b, \qquad b = c, \quad c = d $$") == (
+        r"$$ \begin{gathered} a = b, \\ b = c, \\ c = d \end{gathered} $$"
     )
     assert rows.stacked(r"$$ a = b $$ and $a \qquad b$") == r"$$ a = b $$ and $a \qquad b$"
 
