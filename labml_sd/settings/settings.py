@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
+import labml_sd  # "labml_sd.sampler" below is imported when an annotation is evaluated
 from labml_sd.settings.kinds import NOISE, PROMPTS, SAMPLER, TOOL, Kind, interval, number, whole
 
 if TYPE_CHECKING:
-    from labml_sd.sampler import Sampler
+    import labml_sd.sampler
 
 MAX_SEED = 2**63 - 1  # the largest that PyTorch's generators take
 
@@ -95,7 +96,7 @@ class Settings:
         whole(1),
         also=("--ddim-steps", "--num-inference-steps"),
     )
-    sampler: "str | Sampler" = setting(
+    sampler: "str | labml_sd.sampler.Sampler" = setting(
         "dpmpp_2m",
         "sampling method: ddim, euler, euler_a, dpmpp_2m and others",
         SAMPLER,
@@ -185,7 +186,7 @@ class SettingsDict(TypedDict, total=False):
 
     negative_prompt: str | Sequence[str]
     steps: int
-    sampler: "str | Sampler"
+    sampler: "str | labml_sd.sampler.Sampler"
     compat: str | None
     guidance_scale: float | int | None
     guidance_rescale: float | int
