@@ -1,4 +1,4 @@
-"""The diffusers preset against the schedulers themselves, made as users make them: `from_config` of SD v1's.
+"""The diffusers presets against the schedulers, made by `from_config` of SD v1 as users do.
 
 Their lists are taken as they are, float32. Their arithmetic is done in float64: only that is
 changed, after they have laid their lists out. Every question to the network is compared, its
@@ -95,7 +95,7 @@ def ours(sampler: AsIn, x: Tensor, levels: list[Level]) -> tuple[Asked, Tensor]:
 
 @pytest.fixture
 def their_scheduler(monkeypatch: pytest.MonkeyPatch, lms_scheduler: type) -> Iterator[Callable]:
-    """Makes a scheduler with its own float32 lists, whose steps compute in float64 with our noises."""
+    """Makes a scheduler with float32 lists of its own whose steps are float64."""
     sde = "diffusers.schedulers.scheduling_dpmsolver_sde"
 
     def make(name: str, n_steps: int, levels: list[Level]) -> Any:
@@ -133,7 +133,7 @@ def their_scheduler(monkeypatch: pytest.MonkeyPatch, lms_scheduler: type) -> Ite
 
 
 def brownian(levels: list[Any], stream: Iterator[Tensor]) -> Callable[[Any, Any], Tensor]:
-    """A Brownian path in sigma, made of our draws, as noise: (sigma, sigma) -> its move, over its std."""
+    """A Brownian path made of our draws, as noise: (sigma, sigma) -> increment over its std."""
     places = [place for here in levels[:-2] for place in (here.sigma, here.between.sigma)]
     path = {places[0]: torch.zeros(SHAPE, dtype=torch.float64)}
     for high, low in pairwise([*places, levels[-2].sigma]):
@@ -269,7 +269,7 @@ def test_pndm_with_skip_prk_steps_is_the_plms_of_compvis(n_steps):
 
 
 def compvis_plms(x: Tensor, n_steps: int) -> tuple[Asked, Tensor]:
-    """Their rule, stated once more: the first step corrected as Heun's, then Adams-Bashforth weights."""
+    """Their rule, written again: a first step as in Heun, then Adams-Bashforth weights."""
     alpha_bar = rounded_to_float32(SCHEDULE).alpha_bar.tolist()
     listed = [*range(1 + 1000 - 1000 // n_steps, 0, -(1000 // n_steps))]
     asked: Asked = []

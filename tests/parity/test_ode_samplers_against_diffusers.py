@@ -1,4 +1,4 @@
-"""Whole runs of the ODE samplers against diffusers' schedulers, in float64, on one and the same level list.
+"""Whole runs of the ODE samplers against diffusers' schedulers, in float64, on the same levels.
 
 Their tables and lists are float32; lists in float64 are put in their place. What is compared is
 the arithmetic. Our samplers, which choose other levels by themselves, are handed theirs.
@@ -79,12 +79,12 @@ def in_our_scale(x_sigma: Tensor, sigma: float) -> Tensor:
 
 
 def level_of(t: float, sigma: float) -> Level:
-    """Their pair of a time and a sigma: they interpolate sigma itself, so the two do not fit exactly."""
+    """The level of their time and sigma: they interpolate sigma, so it is not exactly ours."""
     return Level(t, 1 / (1 + sigma**2))
 
 
 def sigma_run(scheduler: Any, times: list[float], sigmas: list[float]) -> list[Tensor]:
-    """Their latents, in our scale, after each call. `sigmas` are where each call is asked, then the end."""
+    """Their latents after each call, in our scale. `sigmas` are those of the calls, and 0."""
     x, frames = START * (1 + sigmas[0] ** 2) ** 0.5, []
     for index, t in enumerate(times):
         eps = network(in_our_scale(x, sigmas[index]), t)
@@ -95,7 +95,7 @@ def sigma_run(scheduler: Any, times: list[float], sigmas: list[float]) -> list[T
 
 
 def their_lists(n_steps: int, spacing: str) -> tuple[list[float], list[float]]:
-    """Times and sigmas of their Euler, in float64: sigma is interpolated in sigma. They end at zero."""
+    """Times and sigmas of their Euler, in float64, down to zero: sigma is linear in time."""
     scheduler = EulerDiscreteScheduler(**SD, timestep_spacing=spacing, steps_offset=1)
     scheduler.set_timesteps(n_steps)
     times = scheduler.timesteps.double().numpy()

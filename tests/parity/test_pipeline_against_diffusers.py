@@ -1,4 +1,4 @@
-"""Whole pictures against diffusers' StableDiffusionPipeline, opened from the folder that `save_model` writes.
+"""Whole pictures against diffusers' StableDiffusionPipeline, on a folder of `save_model`.
 
 The run is DDIM, on the times of CompVis ("uniform", diffusers' "leading"), where the step count
 divides 1000. Two things of theirs are replaced by ours first: the schedule's table, which is
@@ -65,16 +65,17 @@ def ours(model: LatentDiffusion, sampler: DDIM, steps: int) -> tuple[list[Any], 
     """Two pictures, and the last latent of both."""
     seen: list[Step] = []
     images = txt2img(
-        model, PROMPT, negative_prompt=NEGATIVE, sampler=sampler, steps=steps, guidance_scale=7.5, seed=11,
-        n_images=2, on_step=seen.append, progress=False,
+        model, PROMPT, negative_prompt=NEGATIVE, sampler=sampler, steps=steps,
+        guidance_scale=7.5, seed=11, n_images=2, on_step=seen.append, progress=False,
     )  # fmt: skip
     return images, seen[-1].x
 
 
 def theirs(pipeline: Any, steps: int, eta: float, output: str, generator: Any = None) -> Any:
     return pipeline(
-        PROMPT, negative_prompt=NEGATIVE, num_inference_steps=steps, guidance_scale=7.5, eta=eta,
-        num_images_per_prompt=2, height=32, width=32, output_type=output, generator=generator,
+        PROMPT, negative_prompt=NEGATIVE, num_inference_steps=steps, guidance_scale=7.5,
+        eta=eta, num_images_per_prompt=2, height=32, width=32, output_type=output,
+        generator=generator,
     ).images  # fmt: skip
 
 

@@ -33,7 +33,8 @@ TABLES = {
     "beta_schedule": "scaled_linear",
 }
 SHAPE = (2, 4, 3, 5)
-THEIR_WARNING = "ignore:__array__ implementation:DeprecationWarning"  # set_timesteps gives a tensor to NumPy
+# Their set_timesteps gives a tensor to NumPy.
+THEIR_WARNING = "ignore:__array__ implementation:DeprecationWarning"
 SCHEDULE = Schedule(ScheduleConfig())
 
 

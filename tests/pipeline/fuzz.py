@@ -1,12 +1,11 @@
-r"""Arguments of wrong type and value for everything that the package's tasks take, as many as wanted.
+r"""Arguments of wrong type and value for everything that the pipelines take.
 
     python tests/pipeline/fuzz.py --count 2000 --seed 0
 
-Room       tests; run by hand at a large count, and by tests/pipeline/test_properties.py at a small one
-Maps       a seed -> calls, one argument or two of each made wrong -> those that ended in an error not ours
+A call may succeed or raise LabmlSdError with a message of one line; any other error is a
+finding. `tests/pipeline/test_properties.py` runs a small number of calls.
 
-A call may succeed or raise LabmlSdError with a message of one line. Everything else is a
-finding.
+Maps       a seed  ->  calls with one or two wrong arguments  ->  the findings
 """
 
 import argparse
@@ -34,14 +33,14 @@ from labml_sd.pipeline import img2img, inpaint, txt2img
 
 
 class Mute:
-    """An object that cannot even be shown."""
+    """An object without a repr."""
 
     def __repr__(self) -> str:
         raise RuntimeError("no words")
 
 
 class Elsewhere:
-    """A path that is none."""
+    """A path-like object of something that is not a path."""
 
     def __init__(self, path: Any) -> None:
         self.path = path
@@ -51,30 +50,42 @@ class Elsewhere:
 
 
 class Text(str):
-    """A text of a type of its own."""
+    """A subclass of str."""
 
 
 def anything() -> list[Any]:
-    """Values of every kind that somebody may pass by mistake."""
+    """Values of every kind that may be passed by mistake."""
     recursive: list[Any] = []
     recursive.append(recursive)
     return [
-        *(None, True, False, ..., NotImplemented, object(), Mute(), type, int, len, lambda: None, print),
-        *(0, 1, -1, 2, 3, 16, 17, 2**31, 2**63 - 1, 2**63, 10**18, -(10**18), 10**400, 10**5000, -(10**5000)),
-        *(0.0, -0.0, 0.5, 1.0, 1.5, 20.0, -1.0, 1e-300, 1e300, math.inf, -math.inf, math.nan, 1j, 5e-324),
-        *(Fraction(1, 3), Decimal("0.5"), Decimal("NaN"), np.int64(3), np.float32(0.5), np.float64(0.5)),
-        *(np.bool_(True), np.str_("a"), np.array(3), np.zeros(3), np.zeros((0, 3)), np.array(["a", "b"])),
-        *("", " ", "a", "20", "0.5", "auto", "cpu", "ddim", "tiny", "\0", "\ud800", "a\nb\x1b[2J"),
+        *(None, True, False, ..., NotImplemented, object(), Mute(), type, int, len,
+          lambda: None, print),
+        *(0, 1, -1, 2, 3, 16, 17, 2**31, 2**63 - 1, 2**63, 10**18, -(10**18), 10**400,
+          10**5000, -(10**5000)),
+        *(0.0, -0.0, 0.5, 1.0, 1.5, 20.0, -1.0, 1e-300, 1e300, math.inf, -math.inf, math.nan,
+          1j, 5e-324),
+        *(Fraction(1, 3), Decimal("0.5"), Decimal("NaN"), np.int64(3), np.float32(0.5),
+          np.float64(0.5)),
+        *(np.bool_(True), np.str_("a"), np.array(3), np.zeros(3), np.zeros((0, 3)),
+          np.array(["a", "b"])),
+        *("", " ", "a", "20", "0.5", "auto", "cpu", "ddim", "tiny", "\0", "\ud800",
+          "a\nb\x1b[2J"),
         "x" * 100_000,
-        *("../../etc", "~nobody-of-that-name/x", "/dev/null", "/proc/self/mem", ".", "/", "meta", "cuda:99"),
-        *("cpu:1", "xpu", "float8_e4m3fn", "a/b/c", "\u202eabc", "nul", "C:\\x", "\u0130", "a" * 300),
-        *(b"", b"a house", bytearray(b"x"), memoryview(b"x"), Text("a"), Path("nowhere"), Path()),
+        *("../../etc", "~nobody-of-that-name/x", "/dev/null", "/proc/self/mem", ".", "/",
+          "meta", "cuda:99"),
+        *("cpu:1", "xpu", "float8_e4m3fn", "a/b/c", "\u202eabc", "nul", "C:\\x", "\u0130",
+          "a" * 300),
+        *(b"", b"a house", bytearray(b"x"), memoryview(b"x"), Text("a"), Path("nowhere"),
+          Path()),
         Elsewhere(3),
-        *(Elsewhere(b"x"), Elsewhere("\0"), [], (), {}, set(), [None], [1, 2], (0.3, 5), (5, 0.3)),
+        *(Elsewhere(b"x"), Elsewhere("\0"), [], (), {}, set(), [None], [1, 2], (0.3, 5), (5,
+          0.3)),
         ("a", "b"),
-        *((0, math.nan), [[]], [""], ["a", None], ["a", b"b"], ["a"] * 3, {"a": 1}, {1, 2}, range(3)),
+        *((0, math.nan), [[]], [""], ["a", None], ["a", b"b"], ["a"] * 3, {"a": 1}, {1, 2},
+          range(3)),
         iter("ab"),
-        *(recursive, torch.tensor(3), torch.tensor(0.5), torch.zeros(3), torch.device("meta"), torch.float32),
+        *(recursive, torch.tensor(3), torch.tensor(0.5), torch.zeros(3), torch.device("meta"),
+          torch.float32),
         *(torch.int8, torch.nn.Linear(1, 1), Image.new("L", (3, 5)), Image.new("RGB", (40, 7))),
         [Image.new("1", (2, 2))],
         *(Image.new("F", (4, 4)), Image.new("RGBA", (1, 1)), Image.new("RGB", (0, 4))),
@@ -86,11 +97,14 @@ def anything() -> list[Any]:
 def tasks(
     model: LatentDiffusion, folder: Path
 ) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
-    """Each function with arguments that are right, and quick."""
+    """Each function with correct arguments that run quickly."""
     drawing = {
-        "model": model, "prompt": "a house", "negative_prompt": "", "height": None, "width": None,
-        "sampler": "ddim", "compat": None, "steps": 1, "guidance_scale": 1.0, "guidance_rescale": 0.0,
-        "guidance_interval": None, "seed": 1, "variation_seed": 3, "variation_strength": 0.0, "noise": "cpu",
+        "model": model, "prompt": "a house", "negative_prompt": "", "height": None,
+        "width": None,
+        "sampler": "ddim", "compat": None, "steps": 1, "guidance_scale": 1.0,
+        "guidance_rescale": 0.0,
+        "guidance_interval": None, "seed": 1, "variation_seed": 3, "variation_strength": 0.0,
+        "noise": "cpu",
         "n_images": 1, "on_step": None, "progress": False,
     }  # fmt: skip
     picture = Image.new("RGB", (24, 16), "red")
@@ -110,7 +124,7 @@ def tasks(
 def calls(
     model: LatentDiffusion, folder: Path, seed: int
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Calls without end: first every value in every place, in an order of the seed's, then two at once."""
+    """Calls without end: every value in every place, shuffled by the seed, then two at once."""
     rng, known, values = Random(seed), tasks(model, folder), anything()
     once = [
         (task, {name: value}) for task in known for name in known[task][1] for value in values

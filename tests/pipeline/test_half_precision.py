@@ -18,7 +18,7 @@ QUICK = {"steps": 2, "progress": False}
 
 @pytest.fixture
 def loud(make_model):
-    """A float16 model whose autoencoder starts with numbers of some 100,000, then divides them."""
+    """A float16 model whose autoencoder starts with numbers of some 100,000."""
     model = make_model()
     for convolution in (model.autoencoder.decoder.conv_in, model.autoencoder.encoder.conv_in):
         convolution.weight.mul_(50_000 / convolution.weight.abs().max())
@@ -83,7 +83,7 @@ def test_the_shell_draws_it_with_one_line_of_warning(
 
 @pytest.fixture
 def overflowing(make_model):
-    """A float16 model whose decoder and encoder exceed 65504, the largest number of that type."""
+    """A float16 model whose decoder and encoder exceed 65504, the largest float16."""
     model = make_model().half()
     for conv in (model.autoencoder.decoder.conv_in, model.autoencoder.encoder.conv_in):
         conv.weight.mul_(60_000)

@@ -1,4 +1,4 @@
-"""Memory that really runs out: a process with a limit draws what fits, and says what does not."""
+"""Memory that really runs out: one line of error, and smaller pictures are drawn."""
 
 import os
 import subprocess
@@ -25,9 +25,9 @@ def limit(megabytes):
     resource.setrlimit(resource.RLIMIT_AS, (taken + megabytes * 2**20 if megabytes else -1, -1))
 
 def draw(side, n=1):
-    images = labml_sd.txt2img(
-        model, "a house", height=side, width=side, n_images=n, steps=1, guidance_scale=1, progress=False
-    )
+    size = {"height": side, "width": side, "n_images": n}
+    quick = {"steps": 1, "guidance_scale": 1, "progress": False}
+    images = labml_sd.txt2img(model, "a house", **size, **quick)
     return [image.tobytes() for image in images]
 
 model = labml_sd.load_model(sys.argv.pop(1), device="cpu")

@@ -77,7 +77,7 @@ def bits(images):
 
 
 def n_run(model, chosen, strength=None):
-    """How many steps are run, by the documentation: of a text all; with `compat` by the tool's own rule."""
+    """The documented number of steps: all of them for a text, with `compat` the tool's rule."""
     if strength == 0:
         return 0
     if chosen["compat"] is not None:
@@ -88,7 +88,7 @@ def n_run(model, chosen, strength=None):
 
 
 def drawn_twice(task, model, prompt, *inputs, chosen, **options):
-    """The pictures of a call, their number of steps, and the first drawn again from its own parameters."""
+    """The pictures of a call, its steps, and the first, drawn again by its parameters."""
     seen = []
     images = task(
         model, prompt, *inputs, on_step=seen.append, progress=False, **chosen, **options

@@ -69,7 +69,7 @@ def test_other_seeds_prompts_negative_prompts_and_scales_give_other_pictures(mod
     assert len(set(drawn)) == len(changes)
 
 
-def test_at_guidance_scale_1_the_negative_prompt_says_nothing(model):
+def test_at_guidance_scale_1_the_negative_prompt_has_no_effect(model):
     drawn = [
         txt2img(model, "a house", negative_prompt=n, guidance_scale=1, **QUICK)
         for n in ("", "snow")
@@ -89,7 +89,7 @@ def test_what_is_off_by_default_is_off_to_the_bit(model):
     )
 
 
-def test_guidance_in_an_interval_no_level_lies_in_is_none_at_all(model):
+def test_an_interval_without_a_level_in_it_is_no_guidance(model):
     outside = txt2img(model, "a house", guidance_interval=(20, 30), **QUICK)
     assert bits(outside) == bits(txt2img(model, "a house", guidance_scale=1, **QUICK))
 
@@ -161,14 +161,17 @@ def test_a_random_seed_is_stored_and_draws_the_picture_again(model):
 
 def test_the_parameters_in_a_file_draw_the_same_picture_again(model, tmp_path):
     images = txt2img(
-        model, 'a "red" house,\nat night', negative_prompt="snow: deep", seed=3, width=48, guidance_scale=2.1,
-        sampler="ddim", **QUICK,
-    )  # fmt: skip
+        model,
+        'a "red" house,\nat night',
+        negative_prompt="snow: deep",
+        seed=3,
+        width=48,
+        guidance_scale=2.1,
+        sampler="ddim",
+        **QUICK,
+    )
     p = read_parameters(save_images(images, tmp_path)[0])
-    again = txt2img(
-        model, p.prompt, negative_prompt=p.negative_prompt, seed=p.seed, width=p.width, height=p.height,
-        guidance_scale=p.guidance_scale, sampler=p.sampler, steps=p.steps, progress=False,
-    )  # fmt: skip
+    again = txt2img(model, p.prompt, progress=False, **p.settings)
     assert bits(again) == bits(images)
 
 

@@ -56,7 +56,7 @@ class Mixture:
     asked_at: list[float] = field(default_factory=list)
 
     def parts(self, x: Tensor, level: Level) -> list[tuple[float, Tensor, float]]:
-        """Of each component: its weight, how far x is from its mean, and its variance, at the level."""
+        """Of each component at a level: weight, distance of x from the mean, and variance."""
         signal, noise = level.alpha_bar, 1 - level.alpha_bar
         each = zip(self.weights, self.means, self.stds, strict=True)
         return [
@@ -242,7 +242,7 @@ def peer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
 @pytest.fixture
 def run_peer() -> Callable[..., Tensor]:
-    """Runs a diffusers scheduler that works in sigma from our x at its first sigma to the end."""
+    """Runs a diffusers scheduler in sigma, from our x at its first sigma to the end."""
 
     def run(scheduler: Any, denoise: Any, x: Tensor) -> Tensor:
         scheduler.set_begin_index(0)

@@ -18,7 +18,7 @@ def test_the_share_is_how_far_toward_the_next_level(schedule):
     assert shift == pytest.approx(0.25 * (there.half_log_snr - here.half_log_snr), rel=1e-12)
 
 
-def test_before_clean_and_at_the_end_there_is_none(schedule):
+def test_before_clean_and_at_the_end_there_is_no_level_between(schedule):
     listed = with_between(schedule, [schedule.level(999), schedule.level(500), CLEAN])
     assert [isinstance(level, LevelWithBetween) for level in listed] == [True, False, False]
 

@@ -114,7 +114,7 @@ def test_the_network_may_not_be_handed_a_latent_that_changes_later(
 
 
 def extrapolated(runs, order):
-    """The limit of runs with n, 2n, 4n ... steps, Richardson: the powers of the step cancel one by one."""
+    """The limit of runs with n, 2n, 4n ... steps by Richardson extrapolation."""
     for power in range(order, order + len(runs) - 1):
         runs = [finer + (finer - coarser) / (2**power - 1) for coarser, finer in pairwise(runs)]
     return runs[-1]

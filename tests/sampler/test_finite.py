@@ -31,7 +31,7 @@ def test_a_late_report_names_the_first_place():
         watch.report()
 
 
-def test_a_fine_run_has_nothing_to_report():
+def test_a_finite_run_has_nothing_to_report():
     watch = FiniteWatch(20, at_once=False)
     watch.look(FINE, "the U-Net's eps", 0, 999.0)
     watch.report()

@@ -69,7 +69,7 @@ def test_each_image_is_rescaled_by_its_own_std(randn):
 @pytest.mark.parametrize(
     ("low", "high"), [(2, 1), (-0.1, 1), (float("nan"), 1), (0, float("nan"))]
 )
-def test_an_interval_that_is_none_is_refused(low, high):
+def test_an_interval_in_reverse_or_below_0_is_refused(low, high):
     with pytest.raises(
         GenerationError, match=r"^guidance_interval is .* to .*; give two noise levels sigma"
     ):

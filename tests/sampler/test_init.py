@@ -27,7 +27,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_the_list(typed, meant)
 
 
 @pytest.mark.parametrize("given", [None, 3, DDIM])
-def test_what_is_no_sampler_is_refused(given):
+def test_an_object_without_the_methods_of_a_sampler_is_refused(given):
     with pytest.raises(
         GenerationError, match=f"give one of {', '.join(SAMPLERS)}, or an object"
     ):

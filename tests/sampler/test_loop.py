@@ -233,7 +233,7 @@ def test_frames_share_no_memory(schedule, gaussian, randn):
     assert len(set(places)) == 15
 
 
-def test_a_callback_that_spoils_its_frames_does_not_change_the_run(
+def test_a_callback_that_writes_to_its_frames_does_not_change_the_run(
     schedule, gaussian, randn, no_draw
 ):
     def spoil(step):
@@ -250,7 +250,7 @@ def test_a_callback_that_spoils_its_frames_does_not_change_the_run(
     assert torch.equal(*runs)
 
 
-def test_the_history_is_the_last_three_first_evaluations_oldest_first(
+def test_the_history_is_the_first_evaluations_of_the_last_three_steps(
     schedule, gaussian, randn
 ):
     lengths, times = [], []
@@ -313,7 +313,7 @@ def test_the_bar_is_closed_after_a_whole_run_and_silent_when_not_wanted(
 
 @pytest.mark.holds("fact: finite")
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_network_that_breaks_down_is_named_with_step_and_time(
+def test_a_prediction_that_is_not_finite_is_reported_with_step_and_time(
     schedule, gaussian, randn, bars, value
 ):
     denoise = gaussian(2.0)
@@ -330,7 +330,7 @@ def test_a_network_that_breaks_down_is_named_with_step_and_time(
 
 
 @pytest.mark.holds("fact: finite")
-def test_a_state_that_breaks_down_is_named_with_step_and_time(schedule, gaussian, randn):
+def test_a_state_that_is_not_finite_is_reported_with_step_and_time(schedule, gaussian, randn):
     def blend(x, level):
         return x * float("nan") if level.t == 599 else x
 
@@ -348,7 +348,7 @@ def test_a_state_that_breaks_down_is_named_with_step_and_time(schedule, gaussian
         )
 
 
-def test_a_start_that_is_not_finite_is_not_blamed_on_the_network(schedule, gaussian, randn):
+def test_a_start_that_is_not_finite_is_reported_as_such(schedule, gaussian, randn):
     x = randn() * float("inf")
     with pytest.raises(GenerationError, match="the starting x holds NaN or Inf"):
         sample(DDIM(), gaussian(2.0), x, DDIM().levels(schedule, 5), draw=randn, progress=False)

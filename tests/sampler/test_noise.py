@@ -20,7 +20,7 @@ def test_the_first_draw_is_pytorchs_own_for_that_seed():
     assert torch.equal(NoiseSource([42], SHAPE).draw()[0], expected)
 
 
-def test_the_noise_of_a_gpu_is_drawn_where_it_is_asked_for():
+def test_noise_cuda_is_that_of_a_gpu():
     source, stream = NoiseSource([42], SHAPE, noise="cuda"), cuda_noise(42, SHAPE)
     assert all(torch.equal(source.draw()[0], next(stream)) for _ in range(2))
 

@@ -1,4 +1,4 @@
-"""What every sampler that draws noise must show: the data's distribution, its steps, its noise, its place."""
+"""Samplers that draw noise: the distribution of the data, the steps, and the noise."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The presets against published lists, against their rules stated again, and the page's numbers."""
+"""The presets against published lists and rules written again, and the numbers of the page."""
 
 import math
 from itertools import pairwise
@@ -280,7 +280,7 @@ def test_any_strength_starts_somewhere_in_the_list(schedule, tool, name, n_steps
 # What is refused
 
 
-def test_a_tool_that_is_none_is_refused():
+def test_an_unknown_tool_is_refused():
     with pytest.raises(
         GenerationError,
         match="compat is 'comfy'; choose one of compvis, labml, diffusers, a1111",
@@ -343,7 +343,7 @@ def test_the_page_tells_what_is_measured(schedule, gaussian, seeded, tool, name)
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_the_page_has_no_row_of_a_sampler_that_the_tool_has_not(tool):
+def test_the_page_has_a_row_for_each_sampler_of_a_tool_and_no_other(tool):
     section = PAGE.read_text(encoding="utf-8").split(f"\n## {tool}: ")[1].split("\n## ")[0]
     rows = [row.split("`")[1] for row in section.splitlines() if row.startswith("| `")]
     assert sorted(rows) == sorted(TOOLS[tool])

@@ -9,7 +9,7 @@ from labml_sd.sampler import CLEAN, DPMpp2SA, EulerA, dpmpp_2s_a_step, predict_x
 
 
 def published_run(eps_of, x_sigma, levels, noises):
-    """DPM-Solver++(2S) ancestral as k-diffusion publishes it: on x in sigma, in time -log sigma, eta 1."""
+    """DPM-Solver++(2S) ancestral as k-diffusion has it: x in sigma, time -log sigma, eta 1."""
     for (here, there), noise in zip(pairwise(levels), noises, strict=True):
         now, to = here.sigma, there.sigma
         eps = eps_of(x_sigma, here)

@@ -19,7 +19,7 @@ TIMES = (900, 820, 700, 610)  # two past, here, there: no two steps alike
 
 @pytest.fixture
 def step_of_four(schedule, randn, evaluated):
-    """x and x0 at the third of four levels, the evaluations at the first two, and the levels."""
+    """x and x0 at the third of four levels, two past evaluations, and the last two levels."""
     levels = [schedule.level(t) for t in TIMES]
     past = [evaluated(level, randn(), randn()) for level in levels[:2]]
     x, eps = randn(), randn()

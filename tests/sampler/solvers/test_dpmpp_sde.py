@@ -16,7 +16,7 @@ from labml_sd.sampler.solvers.dpmpp_sde import whole_noise
 
 @pytest.fixture
 def sde_scheduler(peer, monkeypatch):
-    """diffusers' scheduler: its module wants torchsde, for nothing but noise, and the test brings its own."""
+    """diffusers' scheduler. Its module imports torchsde, for noise alone."""
     name = "diffusers.schedulers.scheduling_dpmsolver_sde"
     importlib.import_module("diffusers.schedulers")
     monkeypatch.setitem(sys.modules, "torchsde", ModuleType("torchsde"))
@@ -25,7 +25,7 @@ def sde_scheduler(peer, monkeypatch):
 
 
 def brownian(levels, noises):
-    """A Brownian path in sigma, made of our draws, as noise: (sigma, sigma) -> its move, over its std."""
+    """A Brownian path made of our draws, as noise: (sigma, sigma) -> increment over its std."""
     stream, path = iter(noises), {levels[0].sigma: torch.zeros_like(noises[0])}
     places = [place for here in levels[:-2] for place in (here.sigma, here.between.sigma)]
     places.append(levels[-2].sigma)
@@ -62,8 +62,8 @@ def test_the_noise_of_the_whole_step_is_standard_normal_and_holds_that_of_its_fi
     schedule, r
 ):
     here, there, _ = DPMppSDE(r=r).levels(schedule, 2)
-    whole = whole_noise(torch.tensor([1.0, 0.0])[:, None, None, None].double(),
-                        torch.tensor([0.0, 1.0])[:, None, None, None].double(), here, there)  # fmt: skip
+    first, second = torch.eye(2).double()[..., None, None, None]
+    whole = whole_noise(first, second, here, there)
     assert (whole**2).sum().item() == pytest.approx(1, rel=1e-14)
     share = (here.sigma - here.between.sigma) / (here.sigma - there.sigma)
     assert whole[0].item() == pytest.approx(math.sqrt(share), rel=1e-14)

@@ -102,7 +102,7 @@ def test_of_order_one_the_prediction_is_ddim(schedule, randn):
     )
 
 
-def test_an_answer_that_was_foreseen_corrects_nothing(schedule, randn, answer):
+def test_a_prediction_that_was_right_is_not_corrected(schedule, randn, answer):
     # Every answer implies the same clean latent: predictor and corrector are both exact.
     x0, levels = randn(), [schedule.level(t) for t in (900, 800, 700)]
     *past, now = (answer(level, x0) for level in levels)
