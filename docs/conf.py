@@ -44,7 +44,7 @@ shutil.rmtree(HERE / "notebooks", ignore_errors=True)
 (HERE / "notebooks").mkdir()
 for path in (HERE.parent / "notebooks").glob("*.ipynb"):
     notebook = json.loads(path.read_text(encoding="utf-8").replace("../docs/", "../"))
-    # The cell that installs the package in Colab is of no use on a page.
+    # The cell that installs the package is of no use on a page.
     notebook["cells"] = [
         cell for cell in notebook["cells"] if "%pip install" not in "".join(cell["source"])
     ]

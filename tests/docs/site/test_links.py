@@ -78,8 +78,3 @@ def test_each_page_exists_in_both_languages(parsed):
     chinese = {name.removeprefix("zh_CN/") for name in names if name.startswith("zh_CN/")}
     english = {name for name in names if not name.startswith("zh_CN/")}
     assert chinese == english
-
-
-def test_the_colab_badge_is_part_of_the_site(parsed, site):
-    page = parsed[site / "notebooks/06_attention.html"]
-    assert any(src.endswith("colab.svg") for src, _ in page.images)
