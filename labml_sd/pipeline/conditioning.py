@@ -30,7 +30,7 @@ class Conditioning:
     uncond: Float[Tensor, "_ n d"] | None = None
     channels: Float[Tensor, "b extra h w"] | None = None
     controls: Sequence[Control] = ()
-    tokens_kept: dict[Hashable, Tensor] = field(default_factory=dict, repr=False)
+    tokens_kept: dict[Hashable, Tensor] = field(default_factory=dict, repr=False, kw_only=True)
     parts_kept: dict[Hashable, "Conditioning"] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -78,8 +78,9 @@ class Conditioning:
 
     def _joined(self, extra: list[Tensor], guided: bool) -> Float[Tensor, "rows n2 d"]:
         cond = torch.cat([self.cond, *extra], dim=1)  # [b n2 d]
-        if not guided or self.uncond is None:
+        if not guided:
             return cond
+        assert self.uncond is not None, "guidance needs uncond"
         uncond = self.uncond.expand_as(self.cond)
         n_extra = cond.shape[1] - uncond.shape[1]
         if n_extra:  # as in T2I-Adapter's samplers, the last tokens again: equal lengths
