@@ -64,7 +64,8 @@ class BatchSplitter:
         self, call: Callable[[slice], Float[Tensor, "b *rest"]]
     ) -> Float[Tensor, "n *rest"]:
         starts = range(0, self.n, self.size)
-        return torch.cat([call(slice(i, min(i + self.size, self.n))) for i in starts])
+        parts = [call(slice(i, min(i + self.size, self.n))) for i in starts]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _halve(self) -> None:
         self.size = (self.size + 1) // 2
