@@ -1,5 +1,6 @@
 """pytest runs the solutions of the exercises too: they stand in the text of a notebook."""
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Generator, Iterator
@@ -9,6 +10,8 @@ from typing import Any
 import nbformat
 import pytest
 from nbval.plugin import IPyNbCell, IPyNbFile
+
+os.environ["OMP_NUM_THREADS"] = "1"  # for the kernels: more threads round differently
 
 
 class NotebookWithSolutions(IPyNbFile):

@@ -1,5 +1,6 @@
 """Fixtures for the tests of every subpackage: a tokenizer, a small model, a training recipe."""
 
+import copy
 import importlib
 import os
 import signal
@@ -162,14 +163,10 @@ def make_model(
     randomise: Callable[[nn.Module], nn.Module],
 ) -> Callable[[], LatentDiffusion]:
     """Makes a new model with the same random weights each time."""
-
-    def make() -> LatentDiffusion:
-        with torch.device("meta"):
-            model = LatentDiffusion(small_config, tokenizer)
-        randomise(model.to_empty(device="cpu"))
-        return model
-
-    return make
+    with torch.device("meta"):
+        model = LatentDiffusion(small_config, tokenizer)
+    randomise(model.to_empty(device="cpu"))
+    return lambda: copy.deepcopy(model, {id(tokenizer): tokenizer})
 
 
 @pytest.fixture(scope="session")

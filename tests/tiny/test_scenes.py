@@ -132,9 +132,12 @@ def test_full_captions_tell_all_attributes_apart(seed):
 
 
 def test_the_prompt_of_the_readme_is_in_the_language():
-    said = {RED_HOUSE.caption(seed) for seed in range(30_000)}
-    assert "a red house in the snow at night" in said
-    assert "at night, a red house in the snow" in said
+    wanted = {"a red house in the snow at night", "at night, a red house in the snow"}
+    for seed in range(30_000):
+        wanted.discard(RED_HOUSE.caption(seed))
+        if not wanted:
+            return
+    assert wanted == set()
 
 
 def test_a_caption_names_every_kind_and_leaves_out_other_parts_sometimes():

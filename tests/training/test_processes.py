@@ -129,6 +129,7 @@ def launch(job: bytes, folder: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_two_processes_learn_what_one_learns_from_twice_the_batch(stage, curves):
     one, two = curves[stage]
@@ -139,5 +140,6 @@ def test_two_processes_learn_what_one_learns_from_twice_the_batch(stage, curves)
     assert max(losses) > 1.02 * min(losses)  # else equal losses would prove little
 
 
+@pytest.mark.slow
 def test_two_processes_say_what_they_ran_on(curves):
     assert curves["clip"][1]["machines"][0].startswith("2 x ")
