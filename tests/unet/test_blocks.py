@@ -28,7 +28,7 @@ def test_res_block_computes_its_two_equations(randomise):
     torch.testing.assert_close(block(x, t_emb), expected)
 
 
-def test_res_block_listens_to_the_time_of_each_image_alone(randomise):
+def test_res_block_uses_the_time_of_each_image_alone(randomise):
     block = randomise(ResBlock(4, 4, 6, norm_groups=2).double())
     x, t_emb = randn(2, 4, 3, 3), randn(2, 6, seed=1)
     other = torch.stack([t_emb[0], t_emb[1] + 1])
@@ -37,12 +37,20 @@ def test_res_block_listens_to_the_time_of_each_image_alone(randomise):
     assert (before[1] != after[1]).all()
 
 
-def test_res_block_of_one_width_has_no_weights_on_the_way_around():
+def test_res_block_of_one_width_has_no_weights_in_the_skip_connection():
     assert not list(ResBlock(8, 8, 4, norm_groups=2).skip_connection.parameters())
 
 
-def test_res_block_that_changes_the_width_has_a_1x1_convolution_on_the_way_around():
+def test_res_block_that_changes_the_width_has_a_1x1_convolution_in_the_skip_connection():
     assert ResBlock(4, 8, 4, norm_groups=2).skip_connection.weight.shape == (8, 4, 1, 1)
+
+
+@pytest.mark.parametrize("times", [1, 2, 4])
+def test_res_block_repeats_the_times_for_a_batch_of_several_prompts(randomise, times):
+    block = randomise(ResBlock(4, 8, 6, norm_groups=2).double())
+    x, t_emb = randn(4, 4, 3, 3), randn(times, 6, seed=1)
+    each = block(x, torch.cat([t_emb] * (4 // times)))
+    torch.testing.assert_close(block(x, t_emb), each, rtol=1e-13, atol=1e-13)
 
 
 def test_dropout_never_drops_even_in_training(randomise):

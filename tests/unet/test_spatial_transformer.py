@@ -50,6 +50,13 @@ def test_the_projections_are_1x1_convolutions_as_in_v1(transformer):
     assert transformer.proj_in.weight.shape == transformer.proj_out.weight.shape == (8, 8, 1, 1)
 
 
+@pytest.mark.parametrize("rows", [2, 4])
+def test_the_latents_are_repeated_for_each_prompt(transformer, rows):
+    x, cond = randn(2, 8, 3, 5), randn(rows, 7, 6, seed=1)
+    each = transformer(torch.cat([x] * (rows // 2)), cond)
+    torch.testing.assert_close(transformer(x, cond), each, rtol=1e-12, atol=1e-13)
+
+
 def test_the_prompt_enters_through_attn2_alone(transformer):
     x, cond = randn(1, 8, 3, 5), randn(1, 7, 6, seed=1)
     for block in transformer.transformer_blocks:

@@ -104,7 +104,7 @@ def test_there_are_parameters_only_and_no_buffers(unet):
     assert not list(unet.buffers())
 
 
-def test_a_sequence_hands_the_time_to_res_blocks_and_the_prompt_to_transformers(randomise):
+def test_a_sequence_gives_the_time_to_res_blocks_and_the_prompt_to_transformers(randomise):
     res, spatial = (
         ResBlock(4, 8, 6, norm_groups=2),
         SpatialTransformer(8, 5, n_heads=2, norm_groups=2),
@@ -115,7 +115,7 @@ def test_a_sequence_hands_the_time_to_res_blocks_and_the_prompt_to_transformers(
     assert torch.equal(layers(x, t_emb, cond), expected)
 
 
-def test_each_up_block_takes_the_last_result_that_is_left(unet):
+def test_each_up_block_takes_the_last_unused_skip(unet):
     x, cond = randn(1, 4, 8, 4), randn(1, 5, 6, seed=1)
     t_emb = unet.time_embed(sinusoids(T[:1], 8).double())
     kept, h = [], x
@@ -137,7 +137,7 @@ def test_eps_depends_on_x_on_t_and_on_the_prompt(unet):
         assert (eps != other).all()
 
 
-def test_images_of_a_batch_do_not_know_one_another(unet):
+def test_images_of_a_batch_do_not_depend_on_one_another(unet):
     x, cond = randn(2, 4, 4, 4), randn(2, 5, 6, seed=1)
     alone = torch.cat([unet(x[i : i + 1], T[i : i + 1], cond[i : i + 1]) for i in (0, 1)])
     torch.testing.assert_close(unet(x, T, cond), alone, rtol=1e-10, atol=1e-12)
@@ -189,6 +189,35 @@ def test_nothing_in_the_input_is_changed(unet):
     before = [v.clone() for v in given]
     unet(*given)
     assert all(torch.equal(a, b) for a, b in zip(given, before, strict=True))
+
+
+@pytest.mark.parametrize("levels", [(0, 1), (1,), ()])
+@pytest.mark.parametrize("rows", [2, 6])
+def test_several_prompts_may_share_the_latents(randomise, levels, rows):
+    unet = randomise(UNet(replace(SMALL, attention_levels=levels)).double())
+    x, cond = randn(2, 4, 4, 8), randn(rows, 5, 6, seed=1)
+    every_row = unet(torch.cat([x] * (rows // 2)), torch.cat([T] * (rows // 2)), cond)
+    torch.testing.assert_close(unet(x, T, cond), every_row, rtol=1e-12, atol=1e-13)
+
+
+def test_one_time_holds_for_all_latents(unet):
+    x, cond = randn(3, 4, 4, 4), randn(6, 5, 6, seed=1)
+    of_each = unet(x, T[1:].expand(3), cond)
+    torch.testing.assert_close(unet(x, T[1:], cond), of_each, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("levels, shared", [((0, 1), 1), ((1,), 3), ((), 6)])
+def test_what_does_not_depend_on_the_prompt_is_computed_once(randomise, levels, shared):
+    unet, batches = randomise(UNet(replace(SMALL, attention_levels=levels)).double()), []
+    for block in unet.input_blocks:
+        block.register_forward_hook(lambda module, args, out: batches.append(len(out)))
+    unet(randn(2, 4, 4, 4), T, randn(4, 5, 6))
+    assert batches == [2] * shared + [4] * (len(unet.input_blocks) - shared)
+
+
+def test_prompts_that_are_not_a_multiple_of_the_latents_are_refused(unet):
+    with pytest.raises(ValueError, match="3 rows are not a multiple of the batch size 2"):
+        unet(randn(2, 4, 4, 4), T, randn(3, 5, 6))
 
 
 def test_a_network_in_bfloat16_answers_in_bfloat16():
