@@ -84,6 +84,13 @@ def test_the_unet_equals_theirs_at_times_between_two_steps(
     assert relative_error(ours(x, t, cond), expected) < 1e-10
 
 
+def test_prompts_that_share_latents_and_time_equal_theirs_row_by_row(twins, relative_error):
+    ours, theirs = twins("unet", model_of(SMALL))
+    x, cond, t = randn(2, 4, 4, 4), randn(4, 7, 12, seed=1), torch.tensor([731.5])
+    expected = theirs(torch.cat([x, x]), t, encoder_hidden_states=cond).sample
+    assert relative_error(ours(x, t, cond), expected) < 1e-10
+
+
 @pytest.mark.holds("fact: blind-loading")
 def test_one_norm_anywhere_with_another_eps_would_be_seen(twins, relative_error, randn, times):
     ours, theirs = twins("unet", model_of(SMALL))
