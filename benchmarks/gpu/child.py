@@ -16,7 +16,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("module")
     parser.add_argument("--variant", default="")
-    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--until", type=float, required=True)
     parser.add_argument("--dry-run", action="store_true")
     for folder in ("out", "work", "results"):
         parser.add_argument(f"--{folder}", type=Path, required=True)

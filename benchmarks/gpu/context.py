@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,14 +12,13 @@ from gpu.sizes import DRY, FULL, Sizes
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """A stage's budget in seconds, its files, and the device it measures."""
+    """A stage's time, its files, and the device it measures."""
 
     dry_run: bool
-    seconds: float
+    until: float  # when it is ended from outside, on the clock of `time.time`
     out: Path  # for files that come back from the machine: few, and at most 16 MiB each
     work: Path  # for everything else
     results: Path  # the findings so far, one line of JSON each
-    started: float = field(default_factory=time.monotonic)
 
     @property
     def device(self) -> torch.device:
@@ -32,8 +31,8 @@ class Context:
         return DRY if self.dry_run else FULL
 
     def left(self) -> float:
-        """Seconds until the stage is ended from outside."""
-        return self.seconds - (time.monotonic() - self.started)
+        """Seconds until the stage is ended."""
+        return self.until - time.time()
 
     def record(self, finding: str, **values: object) -> None:
         """Write a finding down at once: whatever happens later, it is in the report."""
@@ -41,6 +40,11 @@ class Context:
         with self.results.open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")
         print(line, flush=True)
+
+    def file(self, name: str, shows: str) -> Path:
+        """The path of a file that comes back; the report names it."""
+        self.record("file", name=name, shows=shows)
+        return self.out / name
 
 
 def failure(error: BaseException) -> str:

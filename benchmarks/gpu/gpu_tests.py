@@ -14,7 +14,9 @@ from gpu.context import Context
 from gpu.recorder import RESULTS
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("tests/gpu", "tests/parity", "tests/sampler", "tests/acceleration")
+FOLDERS = (
+    *("tests/gpu", "tests/parity", "tests/acceleration", "tests/pipeline", "tests/sampler"),
+)
 """Those with tests for a GPU, but the notebooks: their cells take minutes, and Jupyter."""
 DRY_FOLDERS = ("tests/gpu", "tests/parity", "-k", "not float16")
 """What can be rehearsed on a CPU, without what is too slow there."""

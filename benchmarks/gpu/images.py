@@ -62,7 +62,7 @@ def measure(context: Context) -> None:
         for job, image, expected in zip(found, columns[label], wanted, strict=True):
             off = difference(image, expected)
             context.record("image", job=job.name, dtype=label, **off)
-    image_grid(columns).save(context.out / "images.png")
+    image_grid(columns).save(context.file("images.png", "a row for each job"))
 
 
 def difference(image: Image.Image, expected: Image.Image) -> dict[str, float]:

@@ -84,11 +84,12 @@ class Run:
 
     def command(self, stage: Stage, budget: float, results: Path) -> list[str]:
         """The command line of a stage."""
-        return [
+        command = [
             *(sys.executable, "-m", "gpu.child", stage.module, f"--variant={stage.variant}"),
-            *("--seconds", str(budget), "--out", str(self.out), "--work", str(self.work)),
-            *("--results", str(results), *(["--dry-run"] if self.dry_run else [])),
+            *("--until", str(time.time() + budget), "--results", str(results)),
+            *("--out", str(self.out), "--work", str(self.work)),
         ]
+        return [*command, "--dry-run"] if self.dry_run else command
 
     def wait(self, process: Process) -> None:
         """Until it ends, or its budget does."""

@@ -27,7 +27,7 @@ class Sizes:
     samplers: tuple[str, ...] = ("dpmpp_2m", "euler_a", "ddim")
     prompts: int = 16
     prompt_batch: int = 4
-    rounds: int = 8
+    rounds: int = 6
     matrix: int = 8192  # side of the matrices that show the GPU's rate
     scenes: int = 4000  # of training
     training_steps: int | None = None  # None: as many as fit into the time left

@@ -1,7 +1,8 @@
 """Stage 5: a guided step of a random SD v1, in turn with diffusers on the same weights."""
 
+import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ import cell_unet
 import ledger
 import torch
 from cells import Setting, relative_error
-from pairs import column, in_turn, ratios, spread, timed
+from pairs import Reading, column, in_turn, ratios, spread, timed
 from rival_diffusers import channels_last, fused, twin
 from torch import Tensor
 
@@ -20,10 +21,11 @@ from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.unet import UNet
 from labml_sd.utilities.device import DTYPES
 
-READING = 0.15  # seconds that one reading lasts at least: that many steps follow one another
+READING = 0.1  # seconds that one reading lasts at least: that many steps follow one another
 MOST_CALLS = 20
 LEAST = 5.0  # seconds without which a cell is not begun
 OURS_COMPILED = "labml_sd compiled"
+PLAIN = "labml_sd without accelerate()"
 EAGER_RIVALS = ("diffusers", "diffusers channels_last")
 Given = dict[str, Tensor]
 Calls = dict[str, Callable[[], Tensor]]
@@ -44,9 +46,13 @@ def eager(context: Context) -> None:
 def eager_in(context: Context, dtype: torch.dtype) -> None:
     """In one number format; its networks are gone afterwards."""
     ours, theirs = cell_unet.networks(setting(context), dtype)
+    plain = copy.copy(ours)
+    plain.fast = False
 
     def calls(given: Given) -> Calls:
         rivals = {name: cell_unet.their_step(theirs[name], given) for name in EAGER_RIVALS}
+        if dtype == context.sizes.half:
+            rivals[PLAIN] = cell_unet.our_step(plain, given)
         return {"labml_sd": cell_unet.our_step(ours, given), **rivals}
 
     time_cells(context, context.sizes.eager, dtype, calls)
@@ -179,7 +185,7 @@ def time_cell(
             ratio=spread([1.0]) if name == first else ratios(seconds[first], seconds[name]),
             error=relative_error(answers[first], answers[name]),
             tflops=flops / typical["median"] / 1e12,
-            peak_gib=max((one.get("peak_gib", 0.0) for one in readings[name]), default=0.0),
+            peak_gib=peak_gib(readings[name]),
         )
 
 
@@ -188,6 +194,11 @@ def calls_a_reading(call: Callable[[], object], device: torch.device) -> int:
     repeat(call, 2)
     seconds = timed(call, device)()["seconds"]
     return min(MOST_CALLS, max(1, math.ceil(READING / seconds)))
+
+
+def peak_gib(readings: Sequence[Reading]) -> float | None:
+    """The most memory that a call needed, the weights not counted; unknown on a CPU."""
+    return max((one["peak_gib"] for one in readings if "peak_gib" in one), default=None)
 
 
 def repeat(call: Callable[[], object], n: int) -> None:

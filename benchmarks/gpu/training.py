@@ -42,10 +42,10 @@ def measure(context: Context) -> None:
     )
     context.record("training", **losses(folder / "diffusion.csv"), seed=SEED)
     weights = {name: w.half().contiguous().cpu() for name, w in learnt.state_dict().items()}
-    save_file(weights, context.out / "unet_float16.safetensors", {"format": "pt"})
-    one_below_the_other(folder / "before.png", folder / "diffusion.png").save(
-        context.out / "training.png"
-    )
+    file = context.file("unet_float16.safetensors", "the averaged weights")
+    save_file(weights, file, {"format": "pt"})
+    both = one_below_the_other(folder / "before.png", folder / "diffusion.png")
+    both.save(context.file("training.png", "before, and below it after training"))
 
 
 def task_of(context: Context) -> DiffusionTask:

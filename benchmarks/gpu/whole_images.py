@@ -11,7 +11,7 @@ from pairs import Run, column, in_turn, spread, timed
 from PIL import Image
 
 from gpu.context import Context, failure
-from gpu.steps import EAGER_RIVALS, OURS_COMPILED, compile_ours, setting
+from gpu.steps import EAGER_RIVALS, OURS_COMPILED, compile_ours, peak_gib, setting
 
 Draw = Callable[[int], Image.Image]  # by the number of steps
 
@@ -53,7 +53,8 @@ def decode(context: Context, pixels: int) -> None:
         )
         with given as contest:
             for name, found in time_in_turn(context, contest.runs, "decode").items():
-                context.record("decode", contender=name, pixels=pixels, **found)
+                contender = name.replace("ours", "labml_sd")
+                context.record("decode", contender=contender, pixels=pixels, **found)
     except RuntimeError as error:
         context.record("failed cell", what="decode", pixels=pixels, message=failure(error))
 
@@ -64,7 +65,7 @@ def time_in_turn(context: Context, runs: dict[str, Run], label: str) -> dict[str
     return {
         name: {
             "seconds": spread(column(of)),
-            "peak_gib": max(one.get("peak_gib", 0.0) for one in of),
+            "peak_gib": peak_gib(of),
         }
         for name, of in readings.items()
     }
