@@ -8,6 +8,7 @@ Tests      tests/sampler/solvers/test_ancestral.py
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from jaxtyping import Float
@@ -18,6 +19,7 @@ from labml_sd.sampler.between import LevelWithBetween
 from labml_sd.sampler.protocol import StepInput
 from labml_sd.sampler.schedule import Level, Schedule
 from labml_sd.sampler.solvers.ddim import check_eta
+from labml_sd.sampler.solvers.solver import Solver
 
 
 def ancestral_split(
@@ -77,17 +79,23 @@ def with_ancestral_between(
     return [*listed, levels[-1]]
 
 
-def step_noise(
-    given: StepInput, eta: float | int, s_noise: float | int
-) -> Float[Tensor, "b c h w"] | float:
-    """The noise of a step times s_noise; with eta 0 and into CLEAN 0.0, without a draw."""
-    return s_noise * given.draw() if eta > 0 and given.there.alpha_bar < 1 else 0.0
+@dataclass(frozen=True)
+class AncestralSolver(Solver):
+    """A sampler that draws fresh noise: `eta` in [0, 1] is its share, `s_noise` scales it."""
 
+    eta: float | int = 1.0
+    s_noise: float | int = 1.0
 
-def check_noise_shares(eta: float | int, s_noise: float | int) -> None:
-    """GenerationError when eta is outside [0, 1] or s_noise is negative or not finite."""
-    check_eta(eta)
-    if not 0 <= s_noise < math.inf:
-        raise GenerationError(
-            f"s_noise is {s_noise!r}; give a number from 0 up, 1 for the noise of the equations"
-        )
+    def __post_init__(self) -> None:
+        """Refuse an eta outside 0..1, and an s_noise that is negative or not finite."""
+        check_eta(self.eta)
+        if not 0 <= self.s_noise < math.inf:
+            raise GenerationError(
+                f"s_noise is {self.s_noise!r}; give a number from 0 up, "
+                "1 for the noise of the equations"
+            )
+
+    def noise(self, given: StepInput) -> Float[Tensor, "b c h w"] | float:
+        """The noise of a step; with eta 0 and into CLEAN it is 0.0, without a draw."""
+        draws = self.eta > 0 and given.there.alpha_bar < 1
+        return self.s_noise * given.draw() if draws else 0.0

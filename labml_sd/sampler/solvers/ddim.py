@@ -18,7 +18,8 @@ from torch import Tensor
 from labml_sd.errors import GenerationError
 from labml_sd.sampler.protocol import StepInput
 from labml_sd.sampler.schedule import CLEAN, Level, Schedule
-from labml_sd.sampler.spacing import Spacing, visited
+from labml_sd.sampler.solvers.solver import Solver
+from labml_sd.sampler.spacing import visited
 
 
 def ddim_sigma(here: Level, there: Level, eta: float | int) -> float:
@@ -60,12 +61,11 @@ def check_eta(eta: float | int) -> None:
 
 
 @dataclass(frozen=True)
-class DDIM:
+class DDIM(Solver):
     """With `eta` 0 an ODE solver that draws no noise; with `eta` 1 DDPM on the same levels."""
 
     evaluations_per_step: ClassVar[int] = 1
 
-    spacing: Spacing = "trailing"
     eta: float | int = 0.0
 
     def __post_init__(self) -> None:

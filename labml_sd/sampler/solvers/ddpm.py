@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from labml_sd.sampler.protocol import StepInput
-from labml_sd.sampler.schedule import CLEAN, Level, Schedule
-from labml_sd.sampler.spacing import Spacing, visited
+from labml_sd.sampler.schedule import Level
+from labml_sd.sampler.solvers.solver import Solver
 
 
 def ddpm_step(
@@ -44,16 +44,10 @@ def ddpm_step(
 
 
 @dataclass(frozen=True)
-class DDPM:
+class DDPM(Solver):
     """The first diffusion sampler: every step but the last draws noise. It needs many steps."""
 
     evaluations_per_step: ClassVar[int] = 1
-
-    spacing: Spacing = "trailing"
-
-    def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
-        """The visited levels, then CLEAN, where the posterior has no variance."""
-        return [*visited(schedule, self.spacing, n_steps), CLEAN]
 
     def step(self, given: StepInput) -> Tensor:
         """One evaluation; one draw, none into CLEAN."""

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from labml_sd.sampler.between import LevelWithBetween, with_between
 from labml_sd.sampler.protocol import StepInput
-from labml_sd.sampler.schedule import CLEAN, Level, Schedule
+from labml_sd.sampler.schedule import Level, Schedule
 from labml_sd.sampler.solvers.euler import euler_step
-from labml_sd.sampler.spacing import Spacing, visited
+from labml_sd.sampler.solvers.solver import Solver
 
 
 def dpm_2_step(
@@ -40,16 +40,14 @@ def dpm_2_step(
 
 
 @dataclass(frozen=True)
-class DPM2:
+class DPM2(Solver):
     """Second order from two evaluations a step; the step into CLEAN has one: 2 n - 1 a run."""
 
     evaluations_per_step: ClassVar[int] = 2
 
-    spacing: Spacing = "trailing"
-
     def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
         """The visited levels, each with the middle of its step in log sigma, then CLEAN."""
-        return with_between(schedule, [*visited(schedule, self.spacing, n_steps), CLEAN])
+        return with_between(schedule, super().levels(schedule, n_steps))
 
     def step(self, given: StepInput) -> Tensor:
         """Two evaluations, no draw; Euler's step where `here` has no level in between."""

@@ -15,15 +15,10 @@ from torch import Tensor
 
 from labml_sd.sampler.between import LevelWithBetween
 from labml_sd.sampler.protocol import StepInput
-from labml_sd.sampler.schedule import CLEAN, Level, Schedule
-from labml_sd.sampler.solvers.ancestral import (
-    check_noise_shares,
-    step_noise,
-    with_ancestral_between,
-)
+from labml_sd.sampler.schedule import Level, Schedule
+from labml_sd.sampler.solvers.ancestral import AncestralSolver, with_ancestral_between
 from labml_sd.sampler.solvers.euler import euler_step
 from labml_sd.sampler.solvers.euler_a import euler_a_step
-from labml_sd.sampler.spacing import Spacing, visited
 
 
 def dpm_2_a_step(
@@ -43,7 +38,7 @@ def dpm_2_a_step(
 
 
 @dataclass(frozen=True)
-class DPM2A:
+class DPM2A(AncestralSolver):
     """Second order apart from the noise, for two evaluations a step; with eta 0 it is DPM2.
 
     The step into CLEAN has no point halfway in log sigma: it is Euler's, with one evaluation.
@@ -51,24 +46,15 @@ class DPM2A:
 
     evaluations_per_step: ClassVar[int] = 2
 
-    spacing: Spacing = "trailing"
-    eta: float | int = 1.0
-    s_noise: float | int = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse an eta outside 0..1 and a negative s_noise."""
-        check_noise_shares(self.eta, self.s_noise)
-
     def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
         """The visited levels, each with the one halfway to its sigma_down, then CLEAN."""
-        levels = [*visited(schedule, self.spacing, n_steps), CLEAN]
-        return with_ancestral_between(schedule, levels, self.eta)
+        return with_ancestral_between(schedule, super().levels(schedule, n_steps), self.eta)
 
     def step(self, given: StepInput) -> Tensor:
         """Two evaluations and one draw; into CLEAN one evaluation and no draw."""
         x, here, there = given.x, given.here, given.there
         eps = given.evaluate(x, here).eps
-        noise = step_noise(given, self.eta, self.s_noise)
+        noise = self.noise(given)
         if not isinstance(here, LevelWithBetween):
             return euler_a_step(x, eps, here, there, self.eta, noise)
         halfway = euler_step(x, eps, here, here.between)  # [b c h w]: at the level in between

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from labml_sd.sampler.protocol import StepInput
-from labml_sd.sampler.schedule import CLEAN, Level, Schedule
-from labml_sd.sampler.spacing import Spacing, visited
+from labml_sd.sampler.schedule import Level
+from labml_sd.sampler.solvers.solver import Solver
 
 
 def dpmpp_first_order_step(
@@ -57,16 +57,10 @@ def dpmpp_2m_step(
 
 
 @dataclass(frozen=True)
-class DPMpp2M:
+class DPMpp2M(Solver):
     """Good pictures in 20 steps: one evaluation a step, no noise drawn, second order."""
 
     evaluations_per_step: ClassVar[int] = 1
-
-    spacing: Spacing = "trailing"
-
-    def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
-        """The visited levels, then CLEAN."""
-        return [*visited(schedule, self.spacing, n_steps), CLEAN]
 
     def step(self, given: StepInput) -> Tensor:
         """One evaluation. First order in the first step of a run, and into CLEAN."""

@@ -16,9 +16,8 @@ from torch import Tensor
 
 from labml_sd.errors import GenerationError
 from labml_sd.sampler.protocol import StepInput
-from labml_sd.sampler.schedule import CLEAN, Level, Schedule
-from labml_sd.sampler.solvers.ancestral import check_noise_shares, step_noise
-from labml_sd.sampler.spacing import Spacing, visited
+from labml_sd.sampler.schedule import Level
+from labml_sd.sampler.solvers.ancestral import AncestralSolver
 
 SOLVER_TYPES = ("midpoint", "heun")
 
@@ -86,7 +85,7 @@ def dpmpp_2m_sde_step(
 
 
 @dataclass(frozen=True)
-class DPMpp2MSDE:
+class DPMpp2MSDE(AncestralSolver):
     """One evaluation a step, second order apart from the noise.
 
     With eta 0 and "midpoint" it is DPM-Solver++(2M). k-diffusion draws from a Brownian tree.
@@ -96,28 +95,21 @@ class DPMpp2MSDE:
 
     evaluations_per_step: ClassVar[int] = 1
 
-    spacing: Spacing = "trailing"
-    eta: float | int = 1.0
-    s_noise: float | int = 1.0
     solver_type: str = "midpoint"
 
     def __post_init__(self) -> None:
         """Refuse an eta outside 0..1, a negative s_noise and an unknown solver type."""
-        check_noise_shares(self.eta, self.s_noise)
+        super().__post_init__()
         if self.solver_type not in SOLVER_TYPES:
             raise GenerationError(
                 f"solver_type is {self.solver_type!r}; choose one of {', '.join(SOLVER_TYPES)}"
             )
 
-    def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
-        """The visited levels, then CLEAN."""
-        return [*visited(schedule, self.spacing, n_steps), CLEAN]
-
     def step(self, given: StepInput) -> Tensor:
         """One evaluation, one draw. First order in the first step of a run, and into CLEAN."""
         x, here, there = given.x, given.here, given.there
         x0 = given.evaluate(x, here).x0
-        noise = step_noise(given, self.eta, self.s_noise)
+        noise = self.noise(given)
         if not given.history or there.alpha_bar == 1:
             return sde_first_order_step(x, x0, here, there, self.eta, noise)
         past = given.history[-1]

@@ -15,15 +15,13 @@ from torch import Tensor
 
 from labml_sd.sampler.between import LevelWithBetween
 from labml_sd.sampler.protocol import StepInput
-from labml_sd.sampler.schedule import CLEAN, Level, Schedule
+from labml_sd.sampler.schedule import Level, Schedule
 from labml_sd.sampler.solvers.ancestral import (
+    AncestralSolver,
     ancestral_step,
-    check_noise_shares,
-    step_noise,
     with_ancestral_between,
 )
 from labml_sd.sampler.solvers.dpmpp_2m import dpmpp_first_order_step
-from labml_sd.sampler.spacing import Spacing, visited
 
 
 def dpmpp_2s_a_step(
@@ -46,7 +44,7 @@ def dpmpp_2s_a_step(
 
 
 @dataclass(frozen=True)
-class DPMpp2SA:
+class DPMpp2SA(AncestralSolver):
     """Second order apart from the noise, for two evaluations a step.
 
     With eta 0 it is DPM-Solver++(2S). The step into CLEAN has no point halfway in log sigma: it
@@ -55,24 +53,15 @@ class DPMpp2SA:
 
     evaluations_per_step: ClassVar[int] = 2
 
-    spacing: Spacing = "trailing"
-    eta: float | int = 1.0
-    s_noise: float | int = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse an eta outside 0..1 and a negative s_noise."""
-        check_noise_shares(self.eta, self.s_noise)
-
     def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
         """The visited levels, each with the one halfway to its sigma_down, then CLEAN."""
-        levels = [*visited(schedule, self.spacing, n_steps), CLEAN]
-        return with_ancestral_between(schedule, levels, self.eta)
+        return with_ancestral_between(schedule, super().levels(schedule, n_steps), self.eta)
 
     def step(self, given: StepInput) -> Tensor:
         """Two evaluations and one draw; into CLEAN one evaluation and no draw."""
         x, here, there = given.x, given.here, given.there
         x0 = given.evaluate(x, here).x0
-        noise = step_noise(given, self.eta, self.s_noise)
+        noise = self.noise(given)
         if not isinstance(here, LevelWithBetween):
             return ancestral_step(x, x0, here, there, self.eta, noise)
         halfway = dpmpp_first_order_step(x, x0, here, here.between)  # [b c h w], without noise

@@ -18,14 +18,13 @@ from torch import Tensor
 
 from labml_sd.errors import GenerationError
 from labml_sd.sampler.protocol import Evaluation, StepInput
-from labml_sd.sampler.schedule import CLEAN, Level, Schedule
-from labml_sd.sampler.solvers.ancestral import check_noise_shares, step_noise
+from labml_sd.sampler.schedule import Level
+from labml_sd.sampler.solvers.ancestral import AncestralSolver
 from labml_sd.sampler.solvers.dpmpp_2m_sde import (
     dpmpp_2m_sde_step,
     mean_time,
     sde_first_order_step,
 )
-from labml_sd.sampler.spacing import Spacing, visited
 
 SOLVER_TYPES = ("exact", "k_diffusion")
 
@@ -73,7 +72,7 @@ def mean_squared_time(big_h: float) -> float:
 
 
 @dataclass(frozen=True)
-class DPMpp3MSDE:
+class DPMpp3MSDE(AncestralSolver):
     """One evaluation a step, third order apart from the noise, from the third step on.
 
     The second step of a run has two: it is DPM-Solver++(2M) SDE's with "heun". k-diffusion
@@ -83,28 +82,21 @@ class DPMpp3MSDE:
 
     evaluations_per_step: ClassVar[int] = 1
 
-    spacing: Spacing = "trailing"
-    eta: float | int = 1.0
-    s_noise: float | int = 1.0
     solver_type: str = "exact"
 
     def __post_init__(self) -> None:
         """Refuse an eta outside 0..1, a negative s_noise and an unknown solver type."""
-        check_noise_shares(self.eta, self.s_noise)
+        super().__post_init__()
         if self.solver_type not in SOLVER_TYPES:
             raise GenerationError(
                 f"solver_type is {self.solver_type!r}; choose one of {', '.join(SOLVER_TYPES)}"
             )
 
-    def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
-        """The visited levels, then CLEAN."""
-        return [*visited(schedule, self.spacing, n_steps), CLEAN]
-
     def step(self, given: StepInput) -> Tensor:
         """One evaluation, one draw. As many predictions as there are; into CLEAN one."""
         x, here, there = given.x, given.here, given.there
         x0 = given.evaluate(x, here).x0
-        noise = step_noise(given, self.eta, self.s_noise)
+        noise = self.noise(given)
         if not given.history or there.alpha_bar == 1:
             return sde_first_order_step(x, x0, here, there, self.eta, noise)
         if len(given.history) == 1:

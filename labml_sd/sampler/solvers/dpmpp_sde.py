@@ -18,9 +18,8 @@ from torch import Tensor
 from labml_sd.errors import GenerationError
 from labml_sd.sampler.between import LevelWithBetween, with_between
 from labml_sd.sampler.protocol import StepInput
-from labml_sd.sampler.schedule import CLEAN, Level, Schedule
-from labml_sd.sampler.solvers.ancestral import ancestral_step, check_noise_shares, step_noise
-from labml_sd.sampler.spacing import Spacing, visited
+from labml_sd.sampler.schedule import Level, Schedule
+from labml_sd.sampler.solvers.ancestral import AncestralSolver, ancestral_step
 
 
 def dpmpp_sde_step(
@@ -63,7 +62,7 @@ def whole_noise(
 
 
 @dataclass(frozen=True)
-class DPMppSDE:
+class DPMppSDE(AncestralSolver):
     """Two evaluations and two draws a step: one draw before r of the step and one after.
 
     k-diffusion draws from a Brownian tree. Two draws joined by `whole_noise` have the same
@@ -73,14 +72,11 @@ class DPMppSDE:
 
     evaluations_per_step: ClassVar[int] = 2
 
-    spacing: Spacing = "trailing"
-    eta: float | int = 1.0
-    s_noise: float | int = 1.0
     r: float | int = 0.5
 
     def __post_init__(self) -> None:
         """Refuse an eta outside 0..1, a negative s_noise and an r outside the step."""
-        check_noise_shares(self.eta, self.s_noise)
+        super().__post_init__()
         if not 0 < self.r <= 1:
             raise GenerationError(
                 f"r is {self.r!r}; give a number above 0 and up to 1, the step's end"
@@ -88,17 +84,16 @@ class DPMppSDE:
 
     def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
         """The visited levels, each with the one at r of its step in log sigma, then CLEAN."""
-        levels = [*visited(schedule, self.spacing, n_steps), CLEAN]
-        return with_between(schedule, levels, share=float(self.r))
+        return with_between(schedule, super().levels(schedule, n_steps), share=float(self.r))
 
     def step(self, given: StepInput) -> Tensor:
         """Two evaluations and two draws; into CLEAN one evaluation and no draw."""
         x, here, there = given.x, given.here, given.there
         x0 = given.evaluate(x, here).x0
-        first = step_noise(given, self.eta, self.s_noise)
+        first = self.noise(given)
         if not isinstance(here, LevelWithBetween):
             return ancestral_step(x, x0, here, there, self.eta, first)
         x_between = ancestral_step(x, x0, here, here.between, self.eta, first)  # [b c h w]
         x0_between = given.evaluate(x_between, here.between).x0
-        noise = whole_noise(first, step_noise(given, self.eta, self.s_noise), here, there)
+        noise = whole_noise(first, self.noise(given), here, there)
         return dpmpp_sde_step(x, x0, x0_between, here, there, self.r, self.eta, noise)

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from labml_sd.sampler.protocol import StepInput
-from labml_sd.sampler.schedule import CLEAN, Level, Schedule
-from labml_sd.sampler.spacing import Spacing, visited
+from labml_sd.sampler.schedule import Level
+from labml_sd.sampler.solvers.solver import Solver
 
 
 def euler_step(
@@ -35,16 +35,10 @@ def euler_step(
 
 
 @dataclass(frozen=True)
-class Euler:
+class Euler(Solver):
     """DDIM with eta 0, written in sigma; but Euler ends at CLEAN, and DDIM at t = 0."""
 
     evaluations_per_step: ClassVar[int] = 1
-
-    spacing: Spacing = "trailing"
-
-    def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
-        """The visited levels, then CLEAN."""
-        return [*visited(schedule, self.spacing, n_steps), CLEAN]
 
     def step(self, given: StepInput) -> Tensor:
         """One evaluation, no draw."""

@@ -15,9 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from labml_sd.sampler.protocol import StepInput
-from labml_sd.sampler.schedule import CLEAN, Level, Schedule
-from labml_sd.sampler.solvers.ancestral import ancestral_split, check_noise_shares, step_noise
-from labml_sd.sampler.spacing import Spacing, visited
+from labml_sd.sampler.schedule import Level
+from labml_sd.sampler.solvers.ancestral import AncestralSolver, ancestral_split
 
 
 def euler_a_step(
@@ -42,7 +41,7 @@ def euler_a_step(
 
 
 @dataclass(frozen=True)
-class EulerA:
+class EulerA(AncestralSolver):
     """First order; with eta 1 it samples as DDPM on the same levels, with eta 0 it is Euler.
 
     More steps give another picture, as each step draws noise. `s_noise` scales that noise.
@@ -50,20 +49,8 @@ class EulerA:
 
     evaluations_per_step: ClassVar[int] = 1
 
-    spacing: Spacing = "trailing"
-    eta: float | int = 1.0
-    s_noise: float | int = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse an eta outside 0..1 and a negative s_noise."""
-        check_noise_shares(self.eta, self.s_noise)
-
-    def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
-        """The visited levels, then CLEAN."""
-        return [*visited(schedule, self.spacing, n_steps), CLEAN]
-
     def step(self, given: StepInput) -> Tensor:
         """One evaluation; one draw, none into CLEAN."""
         eps = given.evaluate(given.x, given.here).eps
-        noise = step_noise(given, self.eta, self.s_noise)
+        noise = self.noise(given)
         return euler_a_step(given.x, eps, given.here, given.there, self.eta, noise)

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from labml_sd.sampler.protocol import StepInput
-from labml_sd.sampler.schedule import CLEAN, Level, Schedule
+from labml_sd.sampler.schedule import Level
 from labml_sd.sampler.solvers.euler import euler_step
-from labml_sd.sampler.spacing import Spacing, visited
+from labml_sd.sampler.solvers.solver import Solver
 
 
 def heun_step(
@@ -33,16 +33,10 @@ def heun_step(
 
 
 @dataclass(frozen=True)
-class Heun:
+class Heun(Solver):
     """Second order from two evaluations a step; the step into CLEAN has one: 2 n - 1 a run."""
 
     evaluations_per_step: ClassVar[int] = 2
-
-    spacing: Spacing = "trailing"
-
-    def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
-        """The visited levels, then CLEAN."""
-        return [*visited(schedule, self.spacing, n_steps), CLEAN]
 
     def step(self, given: StepInput) -> Tensor:
         """Two evaluations, no draw; one into CLEAN, where the network was never trained."""

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from labml_sd.errors import GenerationError
 from labml_sd.sampler.protocol import StepInput
-from labml_sd.sampler.schedule import CLEAN, Level, Schedule
+from labml_sd.sampler.schedule import Level
 from labml_sd.sampler.solvers.euler import euler_step
-from labml_sd.sampler.spacing import Spacing, visited
+from labml_sd.sampler.solvers.solver import Solver
 
 MAX_ORDER = 4  # the loop keeps three past evaluations
 
@@ -54,12 +54,11 @@ def lms_step(
 
 
 @dataclass(frozen=True)
-class LMS:
+class LMS(Solver):
     """Order 4 from one evaluation a step; lower in the first three steps of a run."""
 
     evaluations_per_step: ClassVar[int] = 1
 
-    spacing: Spacing = "trailing"
     order: int = MAX_ORDER
 
     def __post_init__(self) -> None:
@@ -68,10 +67,6 @@ class LMS:
             raise GenerationError(
                 f"order is {self.order!r}; give a whole number from 1 to {MAX_ORDER}"
             )
-
-    def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
-        """The visited levels, then CLEAN."""
-        return [*visited(schedule, self.spacing, n_steps), CLEAN]
 
     def step(self, given: StepInput) -> Tensor:
         """One evaluation, no draw."""

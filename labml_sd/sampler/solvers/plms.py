@@ -17,7 +17,7 @@ from torch import Tensor
 from labml_sd.sampler.protocol import StepInput
 from labml_sd.sampler.schedule import Level, Schedule, predict_x0
 from labml_sd.sampler.solvers.ddim import DDIM, ddim_step
-from labml_sd.sampler.spacing import Spacing
+from labml_sd.sampler.solvers.solver import Solver
 
 ADAMS_BASHFORTH = {
     2: (-1 / 2, 3 / 2),
@@ -55,12 +55,10 @@ def plms_step(
 
 
 @dataclass(frozen=True)
-class PLMS:
+class PLMS(Solver):
     """One evaluation a step, but two in the first, which has no past eps: n + 1 a run."""
 
     evaluations_per_step: ClassVar[int] = 1
-
-    spacing: Spacing = "trailing"
 
     def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
         """DDIM's: the visited levels, then t = 0, or CLEAN when t = 0 is visited itself."""

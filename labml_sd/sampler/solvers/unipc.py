@@ -20,7 +20,8 @@ from labml_sd.errors import GenerationError
 from labml_sd.sampler.protocol import Evaluation, StepInput
 from labml_sd.sampler.schedule import CLEAN, Level, Schedule
 from labml_sd.sampler.solvers.dpmpp_2m import dpmpp_first_order_step
-from labml_sd.sampler.spacing import Spacing, visited
+from labml_sd.sampler.solvers.solver import Solver
+from labml_sd.sampler.spacing import visited
 
 MAX_ORDER = 3  # the corrector of order 3 uses three past evaluations, all the loop keeps
 
@@ -122,7 +123,7 @@ def unic_step(
 
 
 @dataclass(frozen=True)
-class UniPC:
+class UniPC(Solver):
     """Order 3 from one evaluation a step, lower in the first two steps and the last two.
 
     The corrector costs no evaluation: it uses the one that the next prediction needs anyway,
@@ -131,7 +132,6 @@ class UniPC:
 
     evaluations_per_step: ClassVar[int] = 1
 
-    spacing: Spacing = "trailing"
     order: int = MAX_ORDER
     solver: str = "bh2"
 

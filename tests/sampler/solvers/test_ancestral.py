@@ -8,10 +8,9 @@ from labml_sd.errors import GenerationError
 from labml_sd.sampler import CLEAN, EulerA, StepInput, ddim_step, predict_x0
 from labml_sd.sampler.between import LevelWithBetween
 from labml_sd.sampler.solvers.ancestral import (
+    AncestralSolver,
     ancestral_split,
     ancestral_step,
-    check_noise_shares,
-    step_noise,
     with_ancestral_between,
 )
 from labml_sd.sampler.solvers.ddim import ddim_sigma
@@ -93,16 +92,16 @@ def test_with_eta_one_the_level_between_is_the_next(schedule):
 def test_noise_that_is_not_used_is_not_drawn(schedule, randn, no_draw, eta, clean):
     here, there = schedule.level(700), CLEAN if clean else schedule.level(500)
     given = StepInput(lambda x, level: None, randn(), here, there, no_draw)
-    assert step_noise(given, eta, 1.0) == 0
+    assert AncestralSolver(eta=eta).noise(given) == 0
 
 
 @pytest.mark.parametrize("eta", [-0.1, 1.1, float("nan")])
 def test_an_eta_out_of_range_is_refused(eta):
     with pytest.raises(GenerationError, match=r"^eta is .*; give a number from 0 .* to 1 .*$"):
-        check_noise_shares(eta, 1)
+        AncestralSolver(eta=eta)
 
 
 @pytest.mark.parametrize("s_noise", [-0.1, float("inf"), float("nan")])
 def test_an_s_noise_out_of_range_is_refused(s_noise):
     with pytest.raises(GenerationError, match=r"^s_noise is .*; give a number from 0 up, .*$"):
-        check_noise_shares(1, s_noise)
+        AncestralSolver(s_noise=s_noise)
