@@ -111,7 +111,7 @@ def twin_of(
 def relative_error(
     record_property: Callable[[str, object], None],
 ) -> Callable[[Tensor, Tensor], float]:
-    """The largest difference anywhere, as a part of the largest value; the JUnit file has it."""
+    """The largest difference anywhere, as a part of the largest value; reports have it."""
 
     def error(ours: Tensor, theirs: Tensor) -> float:
         assert ours.shape == theirs.shape

@@ -84,9 +84,12 @@ def test_the_unet_equals_theirs_at_times_between_two_steps(
     assert relative_error(ours(x, t, cond), expected) < 1e-10
 
 
-def test_prompts_that_share_latents_and_time_equal_theirs_row_by_row(twins, relative_error):
+def test_prompts_that_share_latents_and_time_equal_theirs_row_by_row(
+    twins, relative_error, randn, device
+):
     ours, theirs = twins("unet", model_of(SMALL))
-    x, cond, t = randn(2, 4, 4, 4), randn(4, 7, 12, seed=1), torch.tensor([731.5])
+    x, cond = randn(2, 4, 4, 4), randn(4, 7, 12, seed=1)
+    t = torch.tensor([731.5], device=device)
     expected = theirs(torch.cat([x, x]), t, encoder_hidden_states=cond).sample
     assert relative_error(ours(x, t, cond), expected) < 1e-10
 
