@@ -1,4 +1,4 @@
-"""The autoencoder's two ways and the text encoder, each alone."""
+"""Cells of the encoder, the decoder and the text encoder, each alone."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,11 +8,11 @@ from typing import Any
 import ledger
 import rival_labml
 import torch
-from cells import Cell, Contest, Setting, timed_if_agreed
+from cells import Cell, Comparison, Setting, timed_if_agreed
 from files import tokenizer
-from networks import our_model, roads
+from networks import our_model
+from ours import decoding, embedding, encoding, variants
 from rival_diffusers import settings_of, twin
-from road import decoded, embedded, encoded
 from torch import Tensor
 
 from labml_sd.latent_diffusion import LatentDiffusion
@@ -23,7 +23,7 @@ PROMPTS = ["a red house in the snow at night", "a boat"] * 4
 def autoencoders(
     setting: Setting, dtype: torch.dtype
 ) -> tuple[LatentDiffusion, dict[str, Any]]:
-    """Ours, and theirs in each setting; all on the same random weights."""
+    """Ours, and diffusers' in each setting, all on the same random weights."""
     ours = our_model(["autoencoder"], dtype, setting.device, config=setting.config)
     return ours, settings_of(twin("autoencoder", ours.autoencoder, ours.config), setting)
 
@@ -33,14 +33,12 @@ def our_call(
 ) -> Callable[[], Tensor]:
     """As the pipelines call it."""
     if what == "decode":
-        z = given["z"].to(model.device)
-        return lambda: decoded(model, z)
-    image = given["image"].to(model.device)
-    return lambda: encoded(model, image)
+        return decoding(model, given["z"].to(model.device))
+    return encoding(model, given["image"].to(model.device))
 
 
 def their_call(vae: Any, what: str, given: dict[str, Tensor]) -> Callable[[], Tensor]:
-    """As their pipeline calls it, the scale included."""
+    """As diffusers' pipeline calls it, with the scale."""
     scale = vae.config.scaling_factor
     if what == "decode":
         z = given["z"].to(vae.device, vae.dtype)
@@ -52,8 +50,8 @@ def their_call(vae: Any, what: str, given: dict[str, Tensor]) -> Callable[[], Te
 @contextmanager
 def autoencoder(
     setting: Setting, *, what: str, size: int, dtype: torch.dtype
-) -> Iterator[Contest]:
-    """One way, one size."""
+) -> Iterator[Comparison]:
+    """Encoding or decoding ("encode", "decode") at one size."""
     ours, theirs = setting.shelf.get(
         ("autoencoder", dtype), lambda: autoencoders(setting, dtype)
     )
@@ -62,30 +60,30 @@ def autoencoder(
         "z": torch.randn(1, 4, size // 8, size // 8, generator=generator),
         "image": torch.rand(1, 3, size, size, generator=generator) * 2 - 1,
     }
-    models = roads(ours, plain=setting.plain)
+    models = variants(ours, plain=setting.plain)
     calls = {name: our_call(model, what, given) for name, model in models.items()}
     calls |= {name: their_call(vae, what, given) for name, vae in theirs.items()}
-    alone = dtype == torch.float32 and setting.device.type == "cpu" and size <= 512
-    python = setting.labml_python if alone else None
-    with rival_labml.invited(
+    labml_can = dtype == torch.float32 and setting.device.type == "cpu" and size <= 512
+    python = setting.labml_python if labml_can else None
+    with rival_labml.started(
         python, "autoencoder", what, ours.autoencoder, given, setting.files
     ) as child:
         runs = timed_if_agreed(calls, dtype, setting.device, child)
         count = ledger.decode if what == "decode" else ledger.encode
         flops = count(size, setting.config).total
         warm_ups = 5 if setting.device.type == "cuda" else 0
-        yield Contest(runs=runs, flops=flops, dtype=dtype, warm_ups=warm_ups)
+        yield Comparison(runs=runs, flops=flops, dtype=dtype, warm_ups=warm_ups)
 
 
 def texts(setting: Setting, dtype: torch.dtype) -> tuple[LatentDiffusion, Any]:
-    """Ours and theirs, with the same tokenizer."""
+    """Ours and transformers', with the same tokenizer."""
     ours = our_model(["text_encoder"], dtype, setting.device, tokenizer(setting.files))
     return ours, twin("text_encoder", ours.text_encoder.transformer, ours.config)
 
 
 @contextmanager
-def text(setting: Setting, *, n_prompts: int, dtype: torch.dtype) -> Iterator[Contest]:
-    """Prompts to embeddings, the tokenizer included. Theirs has one setting only."""
+def text(setting: Setting, *, n_prompts: int, dtype: torch.dtype) -> Iterator[Comparison]:
+    """Prompts to embeddings, with the tokenizer. transformers' has one setting only."""
     ours, theirs = setting.shelf.get(("text", dtype), lambda: texts(setting, dtype))
     prompts, words = PROMPTS[:n_prompts], ours.text_encoder.tokenizer
 
@@ -96,12 +94,12 @@ def text(setting: Setting, *, n_prompts: int, dtype: torch.dtype) -> Iterator[Co
         return theirs(ids.to(setting.device))[0]
 
     calls: dict[str, Callable[[], Tensor]] = {
-        name: partial(embedded, model, prompts)
-        for name, model in roads(ours, plain=setting.plain).items()
+        name: embedding(model, prompts)
+        for name, model in variants(ours, plain=setting.plain).items()
     }
     calls["diffusers"] = call_theirs
     runs = timed_if_agreed(calls, dtype, setting.device)
-    yield Contest(
+    yield Comparison(
         runs=runs,
         flops=ledger.text(n_prompts).total,
         dtype=dtype,
@@ -111,7 +109,7 @@ def text(setting: Setting, *, n_prompts: int, dtype: torch.dtype) -> Iterator[Co
 
 
 def cells() -> list[Cell]:
-    """Those of one network together: it is made once."""
+    """Cells of one network follow one another, so that it is made once."""
     found = []
     for dtype in (torch.bfloat16, torch.float32):
         number = str(dtype).removeprefix("torch.")

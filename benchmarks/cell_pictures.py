@@ -1,4 +1,4 @@
-"""Whole pictures: SD v1 from prompt to pixels, and the bundled tiny model."""
+"""Cells of whole images: SD v1 from prompt to pixels, and the bundled tiny model."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from cells import Cell, Contest, Setting, timed_if_agreed
+from cells import Cell, Comparison, Setting, timed_if_agreed
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 from files import tokenizer
 from networks import PARTS, our_model
@@ -28,14 +28,14 @@ PROMPT, SEED = "a red house in the snow at night", 42
 
 
 def scheduler(config: ModelConfig) -> Any:
-    """DPM-Solver++(2M) with the levels that it has for SD v1's own folder, which names no spacing."""
+    """DPM-Solver++(2M) with the levels it has for SD v1's folder, which names no spacing."""
     return DPMSolverMultistepScheduler.from_config(
         write_schedule(config), timestep_spacing="linspace"
     )
 
 
 def pipeline(unet: Any, vae: Any, text_encoder: Any, words: Any, config: ModelConfig) -> Any:
-    """diffusers' pipeline of given networks, without what is not SD."""
+    """diffusers' pipeline of given networks, without the safety checker."""
     made = StableDiffusionPipeline(
         vae=vae,
         text_encoder=text_encoder,
@@ -51,7 +51,7 @@ def pipeline(unet: Any, vae: Any, text_encoder: Any, words: Any, config: ModelCo
 
 
 def everything(setting: Setting, dtype: torch.dtype) -> tuple[LatentDiffusion, dict[str, Any]]:
-    """Our model, and their pipelines in each setting on the same weights."""
+    """Our model, and diffusers' pipelines in each setting, on the same weights."""
     words = tokenizer(setting.files)
     ours = our_model(PARTS, dtype, setting.device, words, setting.config)
     text_encoder = twin("text_encoder", ours.text_encoder.transformer, ours.config)
@@ -68,19 +68,19 @@ def everything(setting: Setting, dtype: torch.dtype) -> tuple[LatentDiffusion, d
 def our_picture(
     model: LatentDiffusion, size: int, scale: float
 ) -> Callable[[int], Image.Image]:
-    """By steps, on diffusers' noise levels: both networks then are asked the same questions."""
+    """steps -> image, on diffusers' noise levels, so that both networks get the same input."""
 
     def draw(steps: int) -> Image.Image:
         return labml_sd.txt2img(
-            model, PROMPT, height=size, width=size, steps=steps, guidance_scale=scale, seed=SEED,
-            compat="diffusers", progress=False,
+            model, PROMPT, height=size, width=size, steps=steps, guidance_scale=scale,
+            seed=SEED, compat="diffusers", progress=False,
         )[0]  # fmt: skip
 
     return draw
 
 
 def their_picture(pipe: Any, size: int, scale: float) -> Callable[[int], Image.Image]:
-    """By steps, from the same noise."""
+    """steps -> image, from the same noise."""
     noise = NoiseSource([SEED], (4, size // 8, size // 8)).draw()
 
     def draw(steps: int) -> Image.Image:
@@ -93,36 +93,36 @@ def their_picture(pipe: Any, size: int, scale: float) -> Callable[[int], Image.I
 
 
 def pixels(image: Image.Image) -> Tensor:
-    """As numbers around 0."""
+    """Pixels in [-1, 1]."""
     return torch.from_numpy(np.asarray(image).astype(np.float64)) / 127.5 - 1
 
 
-def race(
+def compared(
     draws: dict[str, Callable[[int], Image.Image]],
     steps: int,
     dtype: torch.dtype,
     device: torch.device,
-) -> Contest:
-    """All draw `steps` steps, when after two steps they have drawn the same picture."""
+) -> Comparison:
+    """All draw `steps` steps, if after two steps they have drawn the same image."""
     timed_if_agreed(
         {name: lambda d=draw: pixels(d(2)) for name, draw in draws.items()}, dtype, device
     )
     runs = {name: timed(partial(draw, steps), device) for name, draw in draws.items()}
-    return Contest(runs=runs, warm_ups=0 if device.type == "cpu" else 2)
+    return Comparison(runs=runs, warm_ups=0 if device.type == "cpu" else 2)
 
 
 @contextmanager
-def txt2img(setting: Setting, *, steps: int, dtype: torch.dtype) -> Iterator[Contest]:
+def txt2img(setting: Setting, *, steps: int, dtype: torch.dtype) -> Iterator[Comparison]:
     """SD v1 at 512x512, guidance 7.5."""
     ours, theirs = setting.shelf.get(("everything", dtype), lambda: everything(setting, dtype))
     draws = {"ours": our_picture(ours, 512, 7.5)}
     draws |= {name: their_picture(pipe, 512, 7.5) for name, pipe in theirs.items()}
-    yield race(draws, steps, dtype, setting.device)
+    yield compared(draws, steps, dtype, setting.device)
 
 
 @contextmanager
-def tiny(setting: Setting) -> Iterator[Contest]:
-    """The bundled model, 128x128, 20 steps; diffusers opens the same folder."""
+def tiny(setting: Setting) -> Iterator[Comparison]:
+    """The bundled model, 128x128, 20 steps; diffusers loads the same folder."""
     setting.shelf.clear()
     model = labml_sd.load_model(device=setting.device, dtype="float32")
     pipe = StableDiffusionPipeline.from_pretrained(
@@ -133,11 +133,11 @@ def tiny(setting: Setting) -> Iterator[Contest]:
     pipe.scheduler = scheduler(model.config)
     pipe.set_progress_bar_config(disable=True)
     draws = {"ours": our_picture(model, 128, 3.0), "diffusers": their_picture(pipe, 128, 3.0)}
-    yield race(draws, 20, torch.float32, setting.device)
+    yield compared(draws, 20, torch.float32, setting.device)
 
 
 def cells() -> list[Cell]:
-    """On a CPU the 20 steps of its default, on CUDA the 30 of published figures."""
+    """On a CPU 20 steps, the default; on CUDA 30, as in published figures."""
     found = [Cell(name="tiny model, warm, 128, 20 steps", enter=tiny)]
     for dtype in (torch.bfloat16, torch.float16, torch.float32):
         number = str(dtype).removeprefix("torch.")

@@ -1,4 +1,4 @@
-"""Cells of whole processes: importing, loading from disk, and the shell's command from start to PNG."""
+"""Cells of whole processes: import, loading from disk, the shell command from start to PNG."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import files
-from cells import Cell, Contest, Setting
+from cells import Cell, Comparison, Setting
 from pairs import Reading, Run
 from processes import watched, whole
 
@@ -25,11 +25,11 @@ pipe(sys.argv[2], num_inference_steps=20, guidance_scale=3.0).images[0].save(sys
 
 
 @contextmanager
-def imports(setting: Setting) -> Iterator[Contest]:
-    """The statement alone, in a fresh interpreter."""
+def imports(setting: Setting) -> Iterator[Comparison]:
+    """The import statement alone, in a fresh interpreter."""
     names = {"ours": "labml_sd", "torch alone": "torch", "diffusers": "diffusers"}
     runs: dict[str, Run] = {name: partial(_import, package) for name, package in names.items()}
-    yield Contest(runs=runs)
+    yield Comparison(runs=runs)
 
 
 def _import(package: str) -> Reading:
@@ -37,11 +37,11 @@ def _import(package: str) -> Reading:
 
 
 @contextmanager
-def load(setting: Setting, *, make: Callable[[Path], Path], dtype: str) -> Iterator[Contest]:
-    """A model from a file or folder that lies in the page cache; theirs from the very same.
+def load(setting: Setting, *, make: Callable[[Path], Path], dtype: str) -> Iterator[Comparison]:
+    """Both load a model from the same file or folder, which is in the page cache.
 
-    The time is that of loading alone, all imports done. Below stand those, and the first
-    picture: 64x64, one step.
+    The time is that of loading alone, after all imports. Listed below it: the imports, and the
+    first image, 64x64 with one step.
     """
     setting.shelf.clear()
     path, folder = make(setting.files), files.folder(setting.files)
@@ -52,7 +52,7 @@ def load(setting: Setting, *, make: Callable[[Path], Path], dtype: str) -> Itera
         "diffusers": partial(_loaded, "theirs", source, str(folder), dtype),
     }
     files.warm(path)
-    yield Contest(runs=runs)
+    yield Comparison(runs=runs)
 
 
 def _loaded(*arguments: str) -> Reading:
@@ -61,8 +61,8 @@ def _loaded(*arguments: str) -> Reading:
 
 
 @contextmanager
-def shell(setting: Setting) -> Iterator[Contest]:
-    """`labml-sd txt2img` with the tiny model, and the script that one would write with diffusers."""
+def shell(setting: Setting) -> Iterator[Comparison]:
+    """`labml-sd txt2img` with the tiny model, and a script of diffusers that does the same."""
     tiny = str(resources("labml_sd") / "models" / "tiny")
     command = str(Path(sys.executable).with_name("labml-sd"))
     with TemporaryDirectory() as folder:
@@ -78,12 +78,14 @@ def shell(setting: Setting) -> Iterator[Contest]:
             folder,
         ]
         theirs = [sys.executable, "-c", THEIR_SCRIPT, tiny, PROMPT, f"{folder}/theirs.png"]
-        yield Contest(runs={"ours": partial(whole, ours), "diffusers": partial(whole, theirs)})
+        yield Comparison(
+            runs={"ours": partial(whole, ours), "diffusers": partial(whole, theirs)}
+        )
         assert len(list(Path(folder).rglob("*.png"))) > 1, "no picture was written"
 
 
 def cells() -> list[Cell]:
-    """All on the CPU."""
+    """All of them are for the CPU."""
     sources = {
         "safetensors, float32": (files.single_file, "float32", True),
         "safetensors, float16": (files.half_file, "float16", False),

@@ -1,4 +1,4 @@
-"""The U-Net step: one guided evaluation, as the sampling loop asks for it."""
+"""Cells of the U-Net step: one guided evaluation, as in the sampling loop."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,10 +9,10 @@ from typing import Any
 import ledger
 import rival_labml
 import torch
-from cells import Cell, Contest, Setting, timed_if_agreed
-from networks import our_model, roads
+from cells import Cell, Comparison, Setting, timed_if_agreed
+from networks import our_model
+from ours import guided_step, variants
 from rival_diffusers import settings_of, twin
-from road import evaluation
 from torch import Tensor
 
 from labml_sd.acceleration.compiled import compile_unet
@@ -22,7 +22,7 @@ SCALE = 7.5
 
 
 def networks(setting: Setting, dtype: torch.dtype) -> tuple[LatentDiffusion, dict[str, Any]]:
-    """Ours, and theirs in each setting; all on the same random weights."""
+    """Ours, and diffusers' in each setting, all on the same random weights."""
     ours = our_model(["unet"], dtype, setting.device, config=setting.config)
     if setting.compiled:
         compile_unet(ours.unet)
@@ -30,7 +30,7 @@ def networks(setting: Setting, dtype: torch.dtype) -> tuple[LatentDiffusion, dic
 
 
 def inputs(size: int, batch: int) -> dict[str, Tensor]:
-    """A latent, both prompts, the scale, and the times of a run: every round asks at the next one."""
+    """A latent, both prompts, the scale, and the times of a run: a call takes the next time."""
     generator = torch.Generator().manual_seed(0)
     shapes = {
         "x": (batch, 4, size // 8, size // 8),
@@ -42,16 +42,16 @@ def inputs(size: int, batch: int) -> dict[str, Tensor]:
 
 
 def our_step(model: LatentDiffusion, given: dict[str, Tensor]) -> Callable[[], Tensor]:
-    """The package's own road from a prompt's embedding to guided noise."""
+    """As the pipelines evaluate the network: from the prompts' embeddings to guided noise."""
     levels = cycle([model.schedule.level(t) for t in given["times"].tolist()])
     x = given["x"].to(model.device)  # the state of a run is float32
     cond, uncond = (given[name].to(model.device, model.dtype) for name in ("cond", "uncond"))
-    evaluate = evaluation(model, cond, uncond, SCALE)
-    return lambda: evaluate(x, next(levels))
+    step = guided_step(model, cond, uncond, SCALE)
+    return lambda: step(x, next(levels))
 
 
 def their_step(unet: Any, given: dict[str, Tensor]) -> Callable[[], Tensor]:
-    """What a turn of the loop in StableDiffusionPipeline does, without the scheduler."""
+    """One pass of the loop in StableDiffusionPipeline, without the scheduler."""
     device, dtype = unet.device, unet.dtype
     times = cycle(given["times"].long().to(device))
     x = given["x"].to(device, dtype)
@@ -68,38 +68,40 @@ def their_step(unet: Any, given: dict[str, Tensor]) -> Callable[[], Tensor]:
 
 
 @contextmanager
-def contest(
+def comparison(
     setting: Setting, *, size: int, batch: int, dtype: torch.dtype
-) -> Iterator[Contest]:
+) -> Iterator[Comparison]:
     """Ours against diffusers, and labml_nn where it can compute this."""
     ours, theirs = setting.shelf.get(("unet", dtype), lambda: networks(setting, dtype))
     given = inputs(size, batch)
     calls = {
-        name: our_step(model, given) for name, model in roads(ours, plain=setting.plain).items()
+        name: our_step(model, given)
+        for name, model in variants(ours, plain=setting.plain).items()
     }
     calls |= {name: their_step(unet, given) for name, unet in theirs.items()}
-    alone = (
+    labml_can = (
         dtype == torch.float32
         and setting.device.type == "cpu"
         and rival_labml.fits(size, batch)
     )
-    python = setting.labml_python if alone else None
-    with rival_labml.invited(python, "unet", "step", ours.unet, given, setting.files) as child:
+    python = setting.labml_python if labml_can else None
+    with rival_labml.started(python, "unet", "step", ours.unet, given, setting.files) as child:
         runs = timed_if_agreed(calls, dtype, setting.device, child)
         flops = ledger.unet(size, 2 * batch, setting.config).total
         warm_ups = 5 if setting.device.type == "cuda" else 0  # on a CPU the check was one
-        yield Contest(runs=runs, flops=flops, dtype=dtype, pictures=batch, warm_ups=warm_ups)
+        yield Comparison(runs=runs, flops=flops, dtype=dtype, pictures=batch, warm_ups=warm_ups)
 
 
 def cell(size: int, batch: int, dtype: torch.dtype, *, quick: bool, device: str) -> Cell:
     """One size, batch and type."""
-    name = f"U-Net step {size}, {batch} picture{'s' * (batch > 1)}, {str(dtype).removeprefix('torch.')}"
-    enter = partial(contest, size=size, batch=batch, dtype=dtype)
+    number = str(dtype).removeprefix("torch.")
+    name = f"U-Net step {size}, {batch} picture{'s' * (batch > 1)}, {number}"
+    enter = partial(comparison, size=size, batch=batch, dtype=dtype)
     return Cell(name=name, enter=enter, quick=quick, dtype=dtype, devices=(device,))
 
 
 def cells() -> list[Cell]:
-    """All of them, those of one type together: they use the same networks."""
+    """Cells of one number type follow one another: they use the same networks."""
     quick_on_cpu = {(256, 1), (512, 1)}
     found = [
         cell(size, batch, dtype, quick=(size, batch) in quick_on_cpu, device="cpu")

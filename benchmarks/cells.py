@@ -1,4 +1,4 @@
-"""What is measured: every cell by its name, and whether it belongs to the runs that nobody waits long for."""
+"""What is measured: a cell is one line of the table, a comparison of runs of the same work."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -15,7 +15,7 @@ from torch import Tensor
 from labml_sd.config import ModelConfig, sd_v1
 
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.2}
-"""Largest relative error between two answers. Guidance multiplies what rounding leaves by some ten."""
+"""Largest relative error between two answers. Guidance multiplies rounding errors by ten."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +32,12 @@ class Setting:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contest:
-    """What is set against one another in a cell, "ours" first.
+class Comparison:
+    """The runs of a cell, "ours" first.
 
-    `flops` are those of one run, counted by the ledger and the same for all; with them a
-    product of matrices of type `dtype` is measured in every round too. `pictures` says how many
-    one run is for.
+    `flops` are those of one run, counted by the ledger and the same for all. If they are given,
+    every round also times a matrix product in `dtype`. `pictures` is the number of images of
+    one run.
     """
 
     runs: Mapping[str, Run]
@@ -49,17 +49,17 @@ class Contest:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One line of the table. `enter` makes what it needs and frees it."""
+    """One line of the table. `enter` prepares its comparison and frees what it needed."""
 
     name: str
-    enter: Callable[[Setting], AbstractContextManager[Contest]]
+    enter: Callable[[Setting], AbstractContextManager[Comparison]]
     quick: bool = True
     dtype: torch.dtype | None = None
     devices: tuple[str, ...] = ("cpu", "cuda")
 
 
 def relative_error(ours: Tensor, theirs: Tensor) -> float:
-    """The length of the difference, over that of theirs."""
+    """The norm of the difference over the norm of theirs; inf for other shapes or NaN."""
     a, b = ours.double().cpu(), theirs.double().cpu()
     if a.shape != b.shape or not a.isfinite().all():
         return float("inf")
@@ -72,9 +72,9 @@ def timed_if_agreed(
     device: torch.device,
     elsewhere: Mapping[str, Child] = MappingProxyType({}),
 ) -> dict[str, Run]:
-    """The calls as runs, and the children's, once all of them gave the answer of the first.
+    """The calls and the children's as runs, if all of them give the same answer.
 
-    A race of two functions proves nothing: RuntimeError when an answer is another.
+    RuntimeError if an answer differs: timing two different functions proves nothing.
     """
     answers = {name: call() for name, call in calls.items()}
     answers |= {name: child.answer() for name, child in elsewhere.items()}
@@ -83,7 +83,7 @@ def timed_if_agreed(
         error = relative_error(first, answer)
         if not error <= TOLERANCE[dtype]:
             raise RuntimeError(
-                f"{name} gives another answer than ours: relative error {error:.2g} in {dtype}"
+                f"{name} differs from ours: relative error {error:.2g} in {dtype}"
             )
     runs = {name: timed(call, device) for name, call in calls.items()}
     return runs | {name: child.run for name, child in elsewhere.items()}

@@ -1,6 +1,6 @@
-"""What runs in a fresh process: one thing is imported or loaded, and each phase says how long it took.
+"""A fresh process that imports or loads one thing and prints the seconds of each phase.
 
-Run by `processes.py`. After each line it waits for one: its memory is read meanwhile.
+`processes.py` starts it. After each line it waits for one: meanwhile its memory is read.
 """
 
 import sys
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def phase(name: str, work: Callable[[], Any]) -> Any:
-    """Do it, say how long it took, wait to be read."""
+    """Do the work, print its seconds, wait for a line."""
     started = time.perf_counter()
     result = work()
     print(name, time.perf_counter() - started, flush=True)
@@ -19,7 +19,7 @@ def phase(name: str, work: Callable[[], Any]) -> Any:
 
 
 def import_package() -> Any:
-    """Our package, and what it imports only when it is asked for a picture."""
+    """Our package, with what it imports for the first image."""
     import labml_sd
     from labml_sd import load_model, txt2img  # noqa: F401
 
@@ -27,28 +27,28 @@ def import_package() -> Any:
 
 
 def import_pipeline() -> Any:
-    """Their pipeline."""
+    """diffusers' pipeline."""
     from diffusers import StableDiffusionPipeline
 
     return StableDiffusionPipeline
 
 
 def import_torch() -> Any:
-    """What both stand on."""
+    """PyTorch alone, which both need."""
     import torch
 
     return torch
 
 
 def import_for_ours() -> Any:
-    """Our package, and what it imports while it loads."""
+    """Our package, with what it imports while it loads."""
     from transformers import CLIPTokenizer  # noqa: F401
 
     return import_package()
 
 
 def import_for_theirs() -> Any:
-    """Their pipeline, and what it imports while it loads."""
+    """diffusers' pipeline, with what it imports while it loads."""
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel  # noqa: F401
     from transformers import CLIPTextModel, CLIPTokenizer  # noqa: F401
 
@@ -56,7 +56,7 @@ def import_for_theirs() -> Any:
 
 
 def load_ours(path: str, tokenizer: str, dtype: str) -> None:
-    """Our loader, then a small picture of one step: every weight is used."""
+    """Our loader, then a small image of one step, so that every weight is read."""
     sd = phase("import", import_for_ours)
     words = {} if path.endswith("/") else {"tokenizer": tokenizer}
     model = phase("load", lambda: sd.load_model(path, device="cpu", dtype=dtype, **words))
@@ -67,7 +67,7 @@ def load_ours(path: str, tokenizer: str, dtype: str) -> None:
 
 
 def load_theirs(path: str, folder: str, dtype: str) -> None:
-    """Their loader of a folder, or of a single file with the folder's configuration."""
+    """diffusers' loader of a folder, or of a single file with the folder's configuration."""
     pipeline = phase("import", import_for_theirs)
     import torch
 

@@ -1,12 +1,12 @@
-"""Speed and memory of labml_sd beside diffusers and labml_nn, pair by pair and in turn, in one run.
+"""Speed and memory of labml_sd beside diffusers and labml_nn, measured in turn in one run.
 
-`python benchmarks/compare.py`                        what takes some twenty minutes on two
-cores `python benchmarks/compare.py --all --labml-python labml-env/bin/python --json all.json
---plot all.png` `python benchmarks/compare.py --cells "U-Net step 512.*bfloat16" --repeats 9`
-`python benchmarks/compare.py --device cuda --compiled`
+    python benchmarks/compare.py                  the quick cells: twenty minutes on two cores
+    python benchmarks/compare.py --all --labml-python labml-env/bin/python --json all.json
+    python benchmarks/compare.py --cells "U-Net step 512.*bfloat16" --repeats 9
+    python benchmarks/compare.py --device cuda --compiled
 
-Before a cell is timed, all its answers must agree. `ratio` is the median of ours / theirs
-within each round.
+A cell is timed only if all its answers agree. `ratio` is the median of ours / theirs within
+each round.
 """
 
 import argparse
@@ -42,10 +42,9 @@ def every_cell() -> list[Cell]:
 
 
 def chosen(args: argparse.Namespace) -> list[Cell]:
-    """Those that the options ask for, on this device.
+    """The cells that the options select, on this device.
 
-    bfloat16 takes ten to a hundred times as long where there is no hardware for it: there it
-    must be named.
+    Without hardware for it bfloat16 takes ten to a hundred times as long: it must be named.
     """
     device = torch.device(args.device)
     here = [cell for cell in every_cell() if device.type in cell.devices]
@@ -58,27 +57,27 @@ def chosen(args: argparse.Namespace) -> list[Cell]:
 
 @torch.no_grad()
 def measure(cell: Cell, setting: Setting, args: argparse.Namespace) -> dict[str, Any]:
-    """Everything that was read in a cell, ready for JSON."""
+    """All readings of a cell, ready for JSON."""
     started = time.perf_counter()
-    with cell.enter(setting) as contest:
-        runs = dict(contest.runs)
+    with cell.enter(setting) as comparison:
+        runs = dict(comparison.runs)
         flops_of_matmul = 0.0
-        if contest.flops:
-            multiply, flops_of_matmul = machine.matmul(contest.dtype, setting.device)
+        if comparison.flops:
+            multiply, flops_of_matmul = machine.matmul(comparison.dtype, setting.device)
             multiply()
             runs[table.MATMUL] = timed(multiply, setting.device)
         readings = in_turn(
             runs,
             repeats=args.repeats,
             budget=args.seconds,
-            warm_ups=contest.warm_ups,
+            warm_ups=comparison.warm_ups,
             label=cell.name,
         )
     return {
         "cell": cell.name,
-        "flops": contest.flops,
+        "flops": comparison.flops,
         "flops_of_matmul": flops_of_matmul,
-        "pictures": contest.pictures,
+        "pictures": comparison.pictures,
         "readings": readings,
         "took": time.perf_counter() - started,
     }
@@ -92,7 +91,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--cells",
         metavar="REGEX",
-        help="cells whose name it matches (default: the quick ones; bfloat16 only where hardware has it)",
+        help="cells whose name matches (default: the quick ones; bfloat16 only with hardware)",
     )
     parser.add_argument("--all", action="store_true", help="all cells")
     parser.add_argument(
@@ -103,13 +102,13 @@ def arguments() -> argparse.Namespace:
         "--seconds",
         type=float,
         default=45,
-        help="no further round of a cell after so long, but 3 (45)",
+        help="no further round of a cell after so many seconds, but at least 3 (45)",
     )
     parser.add_argument("--threads", type=int, help="cores to use (all)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
     parser.add_argument("--compiled", action="store_true", help="compile both sides")
     parser.add_argument(
-        "--plain", action="store_true", help="our plain road too, as a rival of the fast one"
+        "--plain", action="store_true", help="also our networks without acceleration"
     )
     parser.add_argument(
         "--labml-python", type=Path, metavar="PATH", help="an interpreter that has labml_nn"

@@ -1,7 +1,7 @@
-"""The files that loading is measured on: SD v1 with random weights in each layout, made once and kept.
+"""The files that loading is measured on: SD v1 with random weights in each layout, kept.
 
-Some 15 GB in all: each is made when a cell first asks for it. Each has the size of the real
-one, the tokenizer too: 49,408 tokens, though no words of a language.
+Some 15 GB in all; each is made when a cell first needs it and has the size of the real one. So
+has the tokenizer, whose 49,408 tokens are arbitrary pieces.
 """
 
 from functools import cache
@@ -22,12 +22,12 @@ from labml_sd.training.learn_bpe import END_OF_WORD, byte_symbols
 
 @cache
 def tokenizer(files: Path) -> Any:
-    """A CLIP tokenizer of full size."""
+    """A CLIP tokenizer of the real size."""
     return load_tokenizer(tokenizer_folder(files))
 
 
 def tokenizer_folder(files: Path) -> Path:
-    """Its folder: single files hold none."""
+    """The tokenizer's folder; single files contain none."""
     folder = files / "tokenizer"
     if not (folder / "special_tokens_map.json").exists():
         letters = list(byte_symbols().values())
@@ -40,7 +40,7 @@ def tokenizer_folder(files: Path) -> Path:
 
 
 def single_file(files: Path) -> Path:
-    """CompVis' layout in float32, 4.3 GB."""
+    """CompVis layout in float32, 4.3 GB."""
     path = files / "v1_float32.safetensors"
     if not path.exists():
         _save(path, files, "compvis")
@@ -48,7 +48,7 @@ def single_file(files: Path) -> Path:
 
 
 def folder(files: Path) -> Path:
-    """diffusers' layout in float32, 4.3 GB."""
+    """diffusers layout in float32, 4.3 GB."""
     path = files / "v1_float32"
     if not path.exists():
         _save(path, files, "diffusers")
@@ -62,7 +62,7 @@ def _save(path: Path, files: Path, layout: str) -> None:
 
 
 def half_file(files: Path) -> Path:
-    """CompVis' layout in float16, 2.1 GB."""
+    """CompVis layout in float16, 2.1 GB."""
     path = files / "v1_float16.safetensors"
     if not path.exists():
         tensors, metadata = _read(single_file(files))
@@ -74,7 +74,7 @@ def half_file(files: Path) -> Path:
 
 
 def pickle_file(files: Path) -> Path:
-    """CompVis' layout as torch.save writes it, float32, 4.3 GB."""
+    """CompVis layout as torch.save writes it, float32, 4.3 GB."""
     path = files / "v1_float32.ckpt"
     if not path.exists():
         tensors, _ = _read(single_file(files))
@@ -88,14 +88,14 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 
 
 def _write(path: Path, write: Any) -> None:
-    """A file under its name is whole."""
+    """A file has its name only when it is complete."""
     new = path.with_suffix(".new")
     write(new)
     new.replace(path)
 
 
 def warm(path: Path) -> None:
-    """Read it all once, so that it lies in the page cache."""
+    """Read the file or folder once, so that it is in the page cache."""
     for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
         with file.open("rb", buffering=0) as stream:
             while stream.read(1 << 24):

@@ -1,71 +1,78 @@
-"""What one guided step costs, in figures that need no clock: operations, and calls of kernels.
+"""What one guided step costs, in figures that need no clock: operations and kernel calls.
 
 `python benchmarks/guard.py`           prints them beside the committed ones
 `python benchmarks/guard.py --write`   commits them to figures.json
 
-The step is that of the pipelines, past the first level: what is done once for a prompt is over.
+The step is that of the pipelines after the first level, without what is done once a prompt.
 """
 
 import argparse
 import json
-import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import torch
-from road import evaluation
+from ours import guided_step
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode, conv_flop_count, sdpa_flop_count
+from torch.utils.flop_counter import conv_flop_count, flop_registry, sdpa_flop_count
 
 from labml_sd.checkpoint import load_model
 from labml_sd.config import sd_v1
 from labml_sd.latent_diffusion import LatentDiffusion
 
 FIGURES = Path(__file__).with_name("figures.json")
-Shape = Sequence[int]
 
 
-def _attention(q: Shape, k: Shape, v: Shape, *_: Any, **__: Any) -> int:
-    return sdpa_flop_count(q, k, v)
+def _attention(q: Tensor, k: Tensor, v: Tensor, *_: Any, **__: Any) -> int:
+    return sdpa_flop_count(q.shape, k.shape, v.shape)
 
 
-def _convolution(x: Shape, weight: Shape, *_: Any, out_shape: Shape, **__: Any) -> int:
-    return conv_flop_count(x, weight, out_shape)
+def _convolution(x: Tensor, weight: Tensor, *_: Any, out_val: Tensor, **__: Any) -> int:
+    return conv_flop_count(x.shape, weight.shape, out_val.shape)
 
 
-def _linear(x: Shape, weight: Shape, *_: Any, out_shape: Shape, **__: Any) -> int:
-    return 2 * math.prod(out_shape) * x[-1]
+def _linear(x: Tensor, weight: Tensor, *_: Any, out_val: Tensor, **__: Any) -> int:
+    return 2 * out_val.numel() * x.shape[-1]
 
 
-ON_CPU = {  # operators of which FlopCounterMode does not know what they multiply
+FORMULAS: dict[Any, Callable[..., int]] = flop_registry | {  # and those that PyTorch has not:
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.mkldnn._convolution_pointwise: _convolution,
     torch.ops.mkldnn._linear_pointwise: _linear,
 }
 
 
-class Kernels(TorchDispatchMode):
-    """Counts the operators that do work; a view only looks at memory in another way."""
+class CostMode(TorchDispatchMode):
+    """Counts operations, and the kernels that do work: a view does none.
+
+    PyTorch's FlopCounterMode sets hooks on all modules, and with hooks a network runs its plain
+    layers.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls: Counter[str] = Counter()
+        self.flops = 0
+        self.kernels: Counter[str] = Counter()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Count, then do as asked."""
+        """Call the operator, then count it."""
+        operator, kwargs = func.overloadpacket, kwargs or {}
+        result = func(*args, **kwargs)
         if not func.is_view:
-            self.calls[func.overloadpacket.__name__] += 1
-        return func(*args, **(kwargs or {}))
+            self.kernels[operator.__name__] += 1
+        if operator in FORMULAS:
+            self.flops += FORMULAS[operator](*args, **kwargs, out_val=result)
+        return result
 
 
 def model_on_meta() -> LatentDiffusion:
-    """SD v1 without a number in it."""
+    """SD v1 with shapes only."""
     with torch.device("meta"):
         model = LatentDiffusion(sd_v1(), None).eval().requires_grad_(False)
     model.fast = True  # as the loader does for a model of this size
@@ -79,24 +86,22 @@ def step_of(model: LatentDiffusion) -> Callable[[], Tensor]:
     shape = (config.text_encoder.n_positions, config.unet.d_cond)
     x = torch.zeros(1, config.unet.in_channels, side, side, device=model.device)
     cond, uncond = (torch.full((1, *shape), value, device=model.device) for value in (0.5, 0.0))
-    evaluate = evaluation(model, cond, uncond, 7.5)
+    step = guided_step(model, cond, uncond, 7.5)
     levels = cycle([model.schedule.level(t) for t in (900, 500, 100)])
-    return lambda: evaluate(x, next(levels))
+    return lambda: step(x, next(levels))
 
 
 @torch.no_grad()
 def cost(step: Callable[[], Tensor]) -> tuple[int, Counter[str]]:
-    """Operations of one step, and its kernels by name."""
+    """The operations of one step after the first, and its kernel calls by name."""
     step()
-    with FlopCounterMode(display=False, custom_mapping=ON_CPU) as flops:
+    with CostMode() as counted:
         step()
-    with Kernels() as kernels:
-        step()
-    return flops.get_total_flops(), kernels.calls
+    return counted.flops, counted.kernels
 
 
 def measured() -> dict[str, dict[str, int]]:
-    """The figures of today's code: the tiny model as it is loaded on a CPU, SD v1 on the meta device."""
+    """The figures of the code as it is: the tiny model on a CPU, SD v1 on the meta device."""
     models = {"tiny": load_model(device="cpu", dtype="float32"), "v1": model_on_meta()}
     figures = {}
     for name, model in models.items():
@@ -106,7 +111,7 @@ def measured() -> dict[str, dict[str, int]]:
 
 
 def committed() -> dict[str, dict[str, int]]:
-    """The figures that must not be passed."""
+    """The figures that must not be exceeded."""
     return json.loads(FIGURES.read_text(encoding="utf-8"))
 
 

@@ -1,9 +1,8 @@
-"""The ledger: what each network multiplies and how many parameters it has, by kind of module.
+"""The ledger: multiplications and parameters of each network, by kind of module.
 
 `python benchmarks/ledger.py`
 
-Counted on the meta device, without a number, products of attention included. A multiply-add is
-two FLOP.
+Counted on the meta device, the products of attention included. A multiply-add is two FLOP.
 """
 
 from collections import Counter
@@ -21,8 +20,9 @@ from labml_sd.unet import UNet
 from labml_sd.unet.attention import AttentionKind
 
 KINDS = (
-    "conv3x3", "conv1x1", "feed-forward", "self-attention products", "self-attention q k v, cross q",
-    "attention out", "cross-attention products", "cross-attention k v", "time", "other",
+    "conv3x3", "conv1x1", "feed-forward", "self-attention products",
+    "self-attention q k v, cross q", "attention out", "cross-attention products",
+    "cross-attention k v", "time", "other",
 )  # fmt: skip
 
 
@@ -40,7 +40,7 @@ class Account:
 
 
 def kind_of(name: str, module: nn.Module) -> str:
-    """The row of the table that a module's own operations belong to."""
+    """The row of the table for a module's own operations."""
     if isinstance(module, nn.Conv2d):
         return "conv3x3" if module.kernel_size == (3, 3) else "conv1x1"
     if name.endswith((".attn1", ".attn2")):
@@ -58,7 +58,7 @@ def kind_of(name: str, module: nn.Module) -> str:
 
 @torch.no_grad()
 def count(call: Callable[[], Tensor], *networks: nn.Module) -> Counter[str]:
-    """Run `call`, which calls these networks, and book the operations of every module by its kind."""
+    """The operations of `call`, which calls these networks, by kind of module."""
     with FlopCounterMode(display=False) as counter:
         call()
     flops = {
@@ -71,11 +71,11 @@ def count(call: Callable[[], Tensor], *networks: nn.Module) -> Counter[str]:
             below = sum(flops.get(f"{name}.{child}", 0) for child, _ in module.named_children())
             booked[kind_of(name, module)] += flops.get(name, 0) - below
     assert booked.total() == flops["Global"], "operations outside of all modules"
-    return +booked  # kinds without any are left out
+    return +booked  # without kinds that have none
 
 
 def n_parameters(network: nn.Module) -> int:
-    """All of them."""
+    """The number of parameters of a network."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -85,7 +85,7 @@ def unet(
     config: ModelConfig | None = None,
     attention: AttentionKind = "flash",
 ) -> Account:
-    """The U-Net, once for each of `batch` latents of size x size pixels. Guidance asks for two a picture."""
+    """The U-Net on `batch` latents of size x size pixels; with guidance an image has two."""
     config = config or sd_v1()
     side = size // config.autoencoder.downsampling_factor
     with torch.device("meta"):
@@ -97,17 +97,17 @@ def unet(
 
 
 def inpainting() -> ModelConfig:
-    """SD v1 whose U-Net also sees the mask and the picture under it."""
+    """SD v1 for in-painting: the U-Net also gets the mask and the masked image's latent."""
     return replace(sd_v1(), unet=replace(sd_v1().unet, in_channels=9))
 
 
 def decode(size: int = 512, config: ModelConfig | None = None) -> Account:
-    """The autoencoder's way to a picture. The parameters are those of both ways."""
+    """The decoder. The parameters are those of the whole autoencoder."""
     return _autoencoder(size, config or sd_v1(), encodes=False)
 
 
 def encode(size: int = 512, config: ModelConfig | None = None) -> Account:
-    """The autoencoder's way from a picture. The parameters are those of both ways."""
+    """The encoder. The parameters are those of the whole autoencoder."""
     return _autoencoder(size, config or sd_v1(), encodes=True)
 
 
@@ -118,8 +118,8 @@ def _autoencoder(size: int, model: ModelConfig, encodes: bool) -> Account:
         network = Autoencoder(config)
         image, z = torch.empty(1, 3, size, size), torch.empty(1, config.z_channels, side, side)
 
-    # As `encode` and `decode` do, but with each module called by itself: so it is known under
-    # its name.
+    # As `encode` and `decode` do, but with each module called by itself, which gives its
+    # operations its name.
     def run() -> Tensor:
         if encodes:
             return network.quant_conv(network.encoder(image))

@@ -1,4 +1,4 @@
-"""What the figures were measured on: the machine in a line, and how fast it multiplies matrices."""
+"""What the figures were measured on: a line about the machine, and its matrix product."""
 
 import platform
 from collections.abc import Callable
@@ -14,7 +14,7 @@ SIDE = 4096
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """Processor, cores used, versions, and the hardware for half precision."""
+    """Processor, cores used, versions, hardware for half precision."""
     can = torch.cpu.get_capabilities()
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
@@ -28,7 +28,7 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The model of the processor: the name where it says one, else family and model number."""
+    """The processor's model name, or its family and model number."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -54,7 +54,7 @@ def line(machine: dict[str, Any]) -> str:
 def matmul(
     dtype: torch.dtype, device: torch.device, side: int = SIDE
 ) -> tuple[Callable[[], None], float]:
-    """Square products of matrices, and how many operations that is: the rate that a network cannot pass."""
+    """Square matrix products and their operations: a rate that no network exceeds."""
     times = 20 if device.type == "cuda" else 1
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     out = torch.empty_like(a)

@@ -1,6 +1,5 @@
-"""Our networks at SD v1's size with random weights that keep all activations finite in half precision too."""
+"""Our networks at SD v1's size, with random weights that keep activations finite in float16."""
 
-import copy
 import gc
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -21,35 +20,35 @@ SMALL_UNET = UNetConfig(
 
 
 class Shelf:
-    """Holds one thing that several cells use, such as a network; it is dropped before another is made."""
+    """Keeps one object that several cells use, such as a network; frees it before the next."""
 
     def __init__(self) -> None:
         self.key: object = None
-        self.thing: Any = None
+        self.kept: Any = None
 
     def get(self, key: object, make: Callable[[], Any]) -> Any:
-        """What was made under this key last, or a new one."""
+        """The object made under this key, or a new one."""
         if key != self.key:
             self.clear()
-            self.key, self.thing = key, make()
-        return self.thing
+            self.key, self.kept = key, make()
+        return self.kept
 
     def clear(self) -> None:
-        """Forget it, memory and all."""
-        self.key = self.thing = None
+        """Drop the object and free its memory."""
+        self.key = self.kept = None
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
-class Drawn:
-    """A random weight in the place of a stored one. It keeps the variance of what goes through."""
+class RandomWeight:
+    """A random weight in place of a stored one; it preserves the variance of its input."""
 
     def __init__(self, name: str, shape: torch.Size, generator: torch.Generator) -> None:
         self.name, self.shape, self.generator = name, shape, generator
 
     def read(self) -> Tensor:
-        """The next numbers of the generator, on its device."""
+        """The weight, from the generator's next numbers, on its device."""
         weight = torch.empty(self.shape, device=self.generator.device)
         if weight.ndim > 1:
             return weight.normal_(std=self.shape[1:].numel() ** -0.5, generator=self.generator)
@@ -77,16 +76,10 @@ def our_model(
     generator = torch.Generator(device).manual_seed(0)
     for part in sorted({*parts, "unet"}):
         network: Any = networks(model)[part]
-        drawn: Any = {k: Drawn(k, v.shape, generator) for k, v in network.state_dict().items()}
-        fill(network, drawn, device, dtype)
+        weights: Any = {
+            name: RandomWeight(name, weight.shape, generator)
+            for name, weight in network.state_dict().items()
+        }
+        fill(network, weights, device, dtype)
     model.fast = True  # as the loader does for a model of this size
     return model.eval().requires_grad_(False)
-
-
-def roads(model: LatentDiffusion, *, plain: bool) -> dict[str, LatentDiffusion]:
-    """The model by the road that it takes: "ours", and if asked for the same weights on the plain one."""
-    if not plain:
-        return {"ours": model}
-    other = copy.copy(model)
-    other.fast = False
-    return {"ours": model, "ours, plain road": other}

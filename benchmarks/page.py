@@ -1,7 +1,8 @@
-"""The table of the documentation, a line a cell: `python benchmarks/page.py RUN.json > table.md`."""
+"""The table of the documentation: `python benchmarks/page.py RUN.json > table.md`."""
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ from pairs import column, ratios, spread
 from plot import compared
 from table import share_of_matmul
 
-HEAD = """| cell | ours | of diffusers' best | of diffusers as it comes | of labml_nn | of matmul's rate |
-|---|---|---|---|---|---|"""
+COLUMNS = (
+    *("cell", "ours", "of diffusers' best", "of diffusers as it comes", "of labml_nn"),
+    "of matmul's rate",
+)
 
 
 def seconds(value: float) -> str:
@@ -24,7 +27,7 @@ def seconds(value: float) -> str:
 
 
 def ratio_text(result: dict[str, Any], rival: str | None) -> str:
-    """The median of the ratios, with their quartiles; empty where there was no such rival."""
+    """The median of the ratios with their quartiles; empty without this rival."""
     if rival is None:
         return ""
     found = ratios(*(column(result["readings"][name]) for name in ("ours", rival)))
@@ -37,13 +40,25 @@ def row(result: dict[str, Any]) -> str:
     names = ("the best of diffusers", "diffusers as it comes", "labml_nn")
     columns = [ratio_text(result, rivals.get(name)) for name in names]
     ours = seconds(spread(column(result["readings"]["ours"]))["median"])
-    return f"| {' | '.join([result['cell'], ours, *columns, '' if share is None else f'{share:.0%}'])} |"
+    of_matmul = "" if share is None else f"{share:.0%}"
+    return line_of([result["cell"], ours, *columns, of_matmul])
+
+
+def line_of(cells: Iterable[str]) -> str:
+    """A line of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
 
 
 def table(report: dict[str, Any]) -> str:
-    """All cells, and the machine."""
+    """All cells, then the machine."""
     return "\n".join(
-        [HEAD, *map(row, report["results"]), "", f"Machine: {line(report['machine'])}."]
+        [
+            line_of(COLUMNS),
+            "|---" * len(COLUMNS) + "|",
+            *map(row, report["results"]),
+            "",
+            f"Machine: {line(report['machine'])}.",
+        ]
     )
 
 

@@ -1,7 +1,7 @@
-"""Measuring in turn: A B C, A B C, ... in one process, so that what else the machine does falls on all alike.
+"""Runs in turn: A B C, A B C, ... in one process, so that other load affects all alike.
 
-A ratio is taken within each round, and the median of these ratios is what counts: a slow minute
-of the machine makes both halves of its ratio slow.
+A ratio is taken within each round, and the result is the median of these ratios: a slow minute
+of the machine slows both halves of a ratio.
 """
 
 import gc
@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 Reading = dict[str, float]
-"""Of one run: "seconds", and what else the cell measures ("peak_gib", ...)."""
+"""Of one run: "seconds", and whatever else the cell measures ("peak_gib", ...)."""
 
 Run = Callable[[], Reading]
 
@@ -21,7 +21,7 @@ MIN_ROUNDS = 3
 
 
 def timed(function: Callable[[], object], device: torch.device) -> Run:
-    """One call as a run. On CUDA by events, with the memory that it needed beside what was held before."""
+    """One call as a run. On CUDA timed by events, with the peak of additional memory."""
 
     def on_cpu() -> Reading:
         started = time.perf_counter()
@@ -46,7 +46,7 @@ def timed(function: Callable[[], object], device: torch.device) -> Run:
 def in_turn(
     runs: Mapping[str, Run], *, repeats: int, budget: float, warm_ups: int, label: str
 ) -> dict[str, list[Reading]]:
-    """Warm each up, then run `repeats` rounds, or fewer, but 3, once `budget` seconds are over."""
+    """Warm each up, then run `repeats` rounds; after `budget` seconds at least 3 are enough."""
     readings: dict[str, list[Reading]] = {name: [] for name in runs}
     with tqdm(total=repeats + warm_ups, desc=label, leave=False) as bar:
         for _ in range(warm_ups):
@@ -65,7 +65,7 @@ def in_turn(
 
 
 def column(readings: Sequence[Reading], key: str = "seconds") -> list[float]:
-    """One quantity of all rounds."""
+    """One quantity in all rounds."""
     return [reading[key] for reading in readings]
 
 

@@ -1,4 +1,4 @@
-"""The ratios of a run as bars: ours over theirs, cell by cell."""
+"""The ratios of a run as bars: ours over theirs, by cell."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ INK = {"the best of diffusers": "white", "diffusers as it comes": "black", "labm
 
 
 def compared(result: dict[str, Any]) -> dict[str, str]:
-    """Which rival of a cell stands for which bar."""
+    """The rival that each bar of a cell shows."""
     names = rivals(result)
     theirs = [name for name in names if name.startswith("diffusers")]
     plain = [name for name in theirs if name in ("diffusers", "diffusers compiled")]
@@ -30,7 +30,7 @@ def compared(result: dict[str, Any]) -> dict[str, str]:
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
-    """Draw a group of bars for each cell, from top to bottom, with the quartiles of its ratios."""
+    """A group of bars for each cell, from top to bottom, with the quartiles of the ratios."""
     results = report["results"]
     figure = Figure(figsize=(9, 1.6 + 0.5 * len(results)), dpi=120, layout="constrained")
     axes = figure.subplots()

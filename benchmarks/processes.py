@@ -1,7 +1,7 @@
-"""Runs that are processes: each fresh, in turn, its anonymous memory read from outside while it runs.
+"""Runs that are fresh processes, whose anonymous memory is read from outside while they run.
 
-Anonymous memory is what a process holds of its own. Pages of a mapped file are not in it: they
-are shared with the page cache and cost nothing twice.
+Anonymous memory is what a process allocates itself. Pages of a mapped file are not in it: they
+are shared with the page cache.
 """
 
 import os
@@ -17,11 +17,11 @@ import torch
 from pairs import Reading
 
 SCRIPT = Path(__file__).with_name("child.py")
-EVERY = 0.003  # seconds between two looks at its memory
+INTERVAL = 0.003  # seconds between two readings of its memory
 
 
 def anonymous_gib(pid: int) -> float:
-    """What the process holds now; 0 where the system does not say, or the process is gone."""
+    """The process's anonymous memory now; 0 if the system does not tell."""
     try:
         text = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -31,9 +31,9 @@ def anonymous_gib(pid: int) -> float:
 
 
 def watched(*arguments: str) -> Reading:
-    """Run child.py: of each phase its seconds, and the peak of memory since the start.
+    """Run child.py: the seconds of each phase, and the peak of memory since the start.
 
-    RuntimeError when it fails.
+    RuntimeError if it fails.
     """
     reading: Reading = {}
     peak = 0.0
@@ -42,7 +42,7 @@ def watched(*arguments: str) -> Reading:
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
     ) as process:
         lines: SimpleQueue[str] = SimpleQueue()
-        threading.Thread(target=_pass_on, args=(process, lines), daemon=True).start()
+        threading.Thread(target=_forward, args=(process, lines), daemon=True).start()
         while (line := _next(lines)) != "":
             peak = max(peak, anonymous_gib(process.pid))
             if line is not None:
@@ -56,7 +56,7 @@ def watched(*arguments: str) -> Reading:
     return reading
 
 
-def _pass_on(process: "subprocess.Popen[str]", lines: "SimpleQueue[str]") -> None:
+def _forward(process: "subprocess.Popen[str]", lines: "SimpleQueue[str]") -> None:
     assert process.stdout is not None
     for line in process.stdout:
         lines.put(line)
@@ -65,13 +65,13 @@ def _pass_on(process: "subprocess.Popen[str]", lines: "SimpleQueue[str]") -> Non
 
 def _next(lines: "SimpleQueue[str]") -> str | None:
     try:
-        return lines.get(timeout=EVERY)
+        return lines.get(timeout=INTERVAL)
     except Empty:
         return None
 
 
 def whole(command: Sequence[str]) -> Reading:
-    """The wall-clock time of a command from start to end. RuntimeError when it fails."""
+    """The wall-clock time of a command from start to end. RuntimeError if it fails."""
     started = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, env=environment())
     seconds = time.perf_counter() - started
@@ -83,7 +83,7 @@ def whole(command: Sequence[str]) -> Reading:
 
 
 def environment() -> dict[str, str]:
-    """Ours, with as many threads as this process uses."""
+    """This process's environment, with as many threads as it uses."""
     return {
         **os.environ,
         "OMP_NUM_THREADS": str(torch.get_num_threads()),

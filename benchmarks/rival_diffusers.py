@@ -1,9 +1,8 @@
-"""diffusers' networks with our random weights in the same memory, in each of their documented settings.
+"""diffusers' networks on our random weights, in each of their documented settings.
 
-"diffusers" is what a user gets who sets nothing: contiguous memory, and the attention that the
-library takes by itself (PyTorch's scaled_dot_product_attention). The other settings are those
-of its page on speed. In each cell the fastest of them is "the best of theirs"; which one that
-is differs from cell to cell.
+"diffusers" is the default: contiguous memory, and the attention that the library chooses
+(PyTorch's scaled_dot_product_attention). The other settings are those of its page on speed. In
+each cell the fastest of them is "the best of diffusers"; which one that is differs by cell.
 """
 
 from typing import Any
@@ -27,7 +26,7 @@ WRITTEN = {"unet": write_unet, "autoencoder": write_autoencoder}
 
 
 def twin(part: str, ours: nn.Module, config: ModelConfig) -> Any:
-    """Theirs, with the memory of our weights."""
+    """diffusers' or transformers' network, sharing the memory of our weights."""
     if part == "text_encoder":
         theirs = CLIPTextModel(CLIPTextConfig.from_dict(write_text_encoder(config)))
     else:
@@ -38,8 +37,7 @@ def twin(part: str, ours: nn.Module, config: ModelConfig) -> Any:
     ours_now = ours.state_dict()
     names = name_map(part, ours_now, config)
     weights = {their_names[names[key]]: weight for key, weight in ours_now.items()}
-    # A 1x1 convolution of ours may be the matrix that it is; on CUDA ours have their channels
-    # last.
+    # A 1x1 convolution of ours may be stored as a matrix; on CUDA ours are channels_last.
     shaped = {
         name: weight.reshape(shapes[name].shape).contiguous()
         for name, weight in weights.items()
@@ -50,7 +48,7 @@ def twin(part: str, ours: nn.Module, config: ModelConfig) -> Any:
 
 
 def sharing(theirs: Any) -> Any:
-    """Another network of theirs on the same weights."""
+    """Another network of diffusers on the same weights."""
     with torch.device("meta"):
         other = type(theirs).from_config(theirs.config)
     other.load_state_dict(theirs.state_dict(), strict=True, assign=True)
@@ -58,19 +56,19 @@ def sharing(theirs: Any) -> Any:
 
 
 def channels_last(theirs: Any) -> Any:
-    """A copy whose convolutions have the channels of a pixel side by side."""
+    """A copy in the channels_last memory format."""
     return sharing(theirs).to(memory_format=torch.channels_last)
 
 
 def fused(theirs: Any) -> Any:
-    """A copy with queries, keys and values of an attention made by one product."""
+    """A copy that computes queries, keys and values with one product."""
     other = sharing(theirs)
     other.fuse_qkv_projections()
     return other
 
 
 def settings_of(theirs: Any, setting: Setting) -> dict[str, Any]:
-    """Their network by the name of its setting; with `compiled` the best of them, compiled."""
+    """diffusers' network by setting; with `compiled` only the best of them, compiled."""
     last = channels_last(theirs)
     if setting.compiled:
         compile_theirs(best := fused(last), setting.device)
@@ -83,13 +81,13 @@ def settings_of(theirs: Any, setting: Setting) -> dict[str, Any]:
 
 
 def compile_theirs(network: Any, device: torch.device) -> None:
-    """Compile as they document it: whole networks and CUDA graphs on CUDA, repeated blocks on a CPU."""
+    """As documented: whole networks and CUDA graphs on CUDA, repeated blocks on a CPU."""
     if device.type == "cuda":
         part = network.decoder if isinstance(network, AutoencoderKL) else network
         part.compile(mode="max-autotune", fullgraph=True, dynamic=False)
     elif isinstance(network, UNet2DConditionModel):
         network.compile_repeated_blocks(fullgraph=True)
-    else:  # their autoencoder does not name its repeated blocks
+    else:  # diffusers' autoencoder does not name its repeated blocks
         for block in network.modules():
             if type(block).__name__ == "ResnetBlock2D":
                 block.compile(fullgraph=True)

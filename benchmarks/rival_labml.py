@@ -1,6 +1,6 @@
-"""labml_nn as a rival: a child process in its own environment, asked for one run at a time.
+"""labml_nn in a child process with its own environment, which is asked for one run at a time.
 
-It takes its turn in the rounds like the others, and runs while they wait.
+It takes its turn in the rounds like the others, which wait meanwhile.
 """
 
 import json
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 SCRIPT = Path(__file__).with_name("rival_labml_child.py")
 MAX_SCORES = 1.5 * 2**30
-"""Bytes of attention scores in one layer. It holds all of them, and a second time for the softmax."""
+"""Bytes of attention scores in one layer: labml_nn holds all of them, twice in the softmax."""
 
 
 def fits(size: int, batch: int) -> bool:
-    """Whether a guided step of its U-Net, in float32 and 8 heads, stays within these bytes."""
+    """Whether a guided step of its U-Net, in float32 with 8 heads, stays within MAX_SCORES."""
     return 2 * batch * 8 * ((size // 8) ** 2) ** 2 * 4 <= MAX_SCORES
 
 
@@ -30,14 +30,14 @@ class Child:
     def __init__(self, process: "subprocess.Popen[str]", folder: Path) -> None:
         self.process, self.folder = process, folder
 
-    def ask(self, wish: str) -> str:
-        """Write a line, read a line."""
+    def ask(self, request: str) -> str:
+        """Write a line, read a line. RuntimeError if the process has ended."""
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(f"{wish}\n")
+        self.process.stdin.write(f"{request}\n")
         self.process.stdin.flush()
         reply = self.process.stdout.readline().strip()
         if not reply:
-            raise RuntimeError(f"labml_nn's process ended; its last wish was {wish[:80]!r}")
+            raise RuntimeError(f"labml_nn's process ended at the request {request[:80]!r}")
         return reply
 
     def run(self) -> Reading:
@@ -45,14 +45,14 @@ class Child:
         return {"seconds": float(self.ask("run"))}
 
     def answer(self) -> Tensor:
-        """What a call gives."""
+        """The result of one call."""
         file = self.folder / "answer.pt"
         self.ask(f"answer {file}")
         return torch.load(file, weights_only=True)
 
 
 @contextmanager
-def invited(
+def started(
     python: Path | None,
     part: str,
     what: str,
@@ -60,7 +60,7 @@ def invited(
     inputs: dict[str, Tensor],
     files: Path,
 ) -> Iterator[dict[str, Child]]:
-    """Start the process; nobody comes without a `python`. Its weights are ours, through a file in `files`."""
+    """The running process by its name, with our weights; none without a `python`."""
     if python is None:
         yield {}
         return

@@ -1,8 +1,8 @@
-"""labml_nn's networks in an interpreter of their own; run by `rival_labml.py`, not by hand.
+"""labml_nn's networks in an interpreter of their own, started by `rival_labml.py`.
 
-The first line of the standard input is JSON: the part, the files of weights and inputs,
-threads. Then each line is a wish: "run" answers with the seconds of one call, "answer FILE"
-writes what the call gives. Nothing but torch and labml_nn is needed here.
+The first line of standard input is JSON: the part, the files of weights and inputs, the number
+of threads. Each further line is a request: "run" prints the seconds of one call, "answer FILE"
+also writes its result. Only torch and labml_nn are needed here.
 """
 
 import json
@@ -21,11 +21,11 @@ SCALE = 0.18215
 
 
 def build(part: str) -> nn.Module:
-    """The part at SD v1's size, as labml's own loader makes it."""
+    """The part at SD v1's size, as labml_nn's own loader makes it."""
     if part == "unet":
         return UNetModel(
-            in_channels=4, out_channels=4, channels=320, attention_levels=[0, 1, 2], n_res_blocks=2,
-            channel_multipliers=[1, 2, 4, 4], n_heads=8, tf_layers=1, d_cond=768,
+            in_channels=4, out_channels=4, channels=320, channel_multipliers=[1, 2, 4, 4],
+            n_res_blocks=2, attention_levels=[0, 1, 2], n_heads=8, tf_layers=1, d_cond=768,
         )  # fmt: skip
     shape: dict[str, Any] = {
         "channels": 128,
@@ -40,7 +40,7 @@ def build(part: str) -> nn.Module:
 def guided_step(
     network: nn.Module, inputs: dict[str, Tensor], times: Iterator[float]
 ) -> Tensor:
-    """The arithmetic of their sampler's `get_eps`."""
+    """The arithmetic of `get_eps` in labml_nn's samplers."""
     x, uncond, cond = inputs["x"], inputs["uncond"], inputs["cond"]
     t = x.new_full((x.shape[0],), next(times))
     eps_uncond, eps_cond = network(
@@ -63,7 +63,7 @@ def caller(
 
 @torch.no_grad()
 def main() -> None:
-    """Serve wishes until the input ends."""
+    """Answer requests until the input ends."""
     order = json.loads(sys.stdin.readline())
     torch.set_num_threads(order["threads"])
     with torch.device("meta"):
@@ -77,8 +77,8 @@ def main() -> None:
         torch.load(order["inputs"], weights_only=True),
     )
     print("ready", flush=True)
-    for wish in sys.stdin:
-        word, _, file = wish.strip().partition(" ")
+    for request in sys.stdin:
+        word, _, file = request.strip().partition(" ")
         started = time.perf_counter()
         answer = call()
         seconds = time.perf_counter() - started

@@ -2,9 +2,9 @@
 
 `python benchmarks/step_arithmetic.py`
 
-A run with a network that costs nothing is timed, the loop's checks and guidance included, on
-one latent of 512x512 pixels; its step is compared with one guided step of the full-size U-Net.
-That one is measured with random weights (some 4 GB of memory and a minute), or given:
+A run with a network that costs nothing is timed on one latent of 512x512 pixels, with the
+checks of the loop and guidance. Its step is compared with a guided step of the full-size U-Net,
+which is measured with random weights (4 GB of memory, a minute) or given:
 `--network-seconds 2.2`.
 """
 
@@ -34,12 +34,12 @@ LIMIT = 0.01
 
 
 def trivial(x: Tensor, t: Tensor, c: Tensor) -> Tensor:
-    """A network that takes no time: it answers with what it was given, once for each prompt."""
+    """A network that takes no time: it returns its input, once for each prompt."""
     return x.expand(len(c), -1, -1, -1)
 
 
 def best(run: Callable[[], object], repeats: int) -> float:
-    """The shortest of several times, in seconds: what else the machine does can only add."""
+    """The shortest of several times, in seconds: other load can only add to it."""
     times = []
     for _ in range(repeats):
         started = time.perf_counter()
@@ -49,7 +49,7 @@ def best(run: Callable[[], object], repeats: int) -> float:
 
 
 def step_seconds(name: str, n_steps: int = 20, repeats: int = 5) -> float:
-    """A step of the sampler without the network: levels, noise, guidance with rescale, loop and step."""
+    """A step without the network: levels, noise, guidance with rescale, loop and step."""
     schedule, sampler, cond = (
         Schedule(ScheduleConfig()),
         get_sampler(name),
@@ -74,7 +74,7 @@ def step_seconds(name: str, n_steps: int = 20, repeats: int = 5) -> float:
 
 @torch.inference_mode()
 def network_seconds(repeats: int = 3) -> float:
-    """One guided evaluation of SD v1's U-Net, random weights, in the type this machine is fastest at."""
+    """One guided evaluation of SD v1's U-Net with random weights, in the fastest dtype."""
     dtype = torch.bfloat16 if fast_bfloat16(torch.device("cpu")) else torch.float32
     with torch.device("meta"):
         unet = UNet(UNetConfig()).to(dtype)
@@ -86,26 +86,23 @@ def network_seconds(repeats: int = 3) -> float:
 
 
 def main() -> int:
-    """Print a line for each sampler; exit code 1 when one is above the limit."""
+    """Print a line for each sampler; exit code 1 if one is above the limit."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--network-seconds", type=float, help="of one guided step; default: measure it"
     )
     given = parser.parse_args().network_seconds
     network = network_seconds() if given is None else given
-    print(
-        f"one guided evaluation of the full-size network: {network:.2f} s, {torch.get_num_threads()} threads"
-    )
+    threads = torch.get_num_threads()
+    print(f"a guided evaluation of the full-size network: {network:.2f} s, {threads} threads")
     shares = {}
     for name in SAMPLERS:
         seconds, n_asked = step_seconds(name), get_sampler(name).evaluations_per_step
         shares[name] = seconds / (n_asked * network)
-        print(
-            f"{name:14} {1e3 * seconds:7.2f} ms a step, {n_asked} evaluations: {100 * shares[name]:.3f}%"
-        )
-    print(
-        f"the most: {100 * max(shares.values()):.3f}% ({max(shares, key=shares.__getitem__)})"
-    )
+        share = f"{n_asked} evaluations: {100 * shares[name]:.3f}%"
+        print(f"{name:14} {1e3 * seconds:7.2f} ms a step, {share}")
+    largest = max(shares, key=shares.__getitem__)
+    print(f"the largest share: {100 * shares[largest]:.3f}% ({largest})")
     return int(max(shares.values()) > LIMIT)
 
 

@@ -1,4 +1,4 @@
-"""The table: a line for each pair of a cell, ours first; `*` marks the fastest of the others."""
+"""The table: one line for each pair of a cell; `*` marks the fastest of the others."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -23,14 +23,14 @@ def spread_text(of: dict[str, float]) -> str:
 
 
 def rivals(result: dict[str, Any]) -> list[str]:
-    """The names of all others, the fastest first."""
+    """The names of all runs but ours, the fastest first."""
     readings = result["readings"]
     names = [name for name in readings if name not in ("ours", MATMUL)]
     return sorted(names, key=lambda name: spread(column(readings[name]))["median"])
 
 
 def share_of_matmul(result: dict[str, Any], name: str) -> float | None:
-    """How much of the rate of a matrix product one reaches, by the same operations for all."""
+    """The share of the rate of a matrix product; operations are counted alike for all."""
     readings = result["readings"]
     if MATMUL not in readings:
         return None
@@ -53,7 +53,7 @@ def lines(result: dict[str, Any]) -> list[str]:
 
 
 def pair_text(result: dict[str, Any], rival: str) -> str:
-    """Theirs, the ratio, and both shares of the rate of a matrix product."""
+    """Theirs, the ratio, both shares of the rate of a matrix product."""
     ours, theirs = (column(result["readings"][name]) for name in ("ours", rival))
     ratio = ratios(ours, theirs)
     shares = [share_of_matmul(result, name) for name in ("ours", rival)]
@@ -65,7 +65,7 @@ def pair_text(result: dict[str, Any], rival: str) -> str:
 
 
 def extra_lines(result: dict[str, Any]) -> list[str]:
-    """What else a cell has read, as memory: medians, ours first."""
+    """The other quantities of a cell, such as memory: medians, ours first."""
     readings = result["readings"]
     keys = [key for key in readings["ours"][0] if key != "seconds"]
     contenders = ["ours", *rivals(result)]

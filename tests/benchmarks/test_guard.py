@@ -1,4 +1,4 @@
-"""A step may become cheaper. Where it is meant to cost more: `python benchmarks/guard.py --write`."""
+"""A step may become cheaper. If it has to cost more: `python benchmarks/guard.py --write`."""
 
 import guard
 import ledger
@@ -20,13 +20,13 @@ def test_a_guided_step_costs_no_more_than_it_did(costs, model, figure):
     assert costs[model][figure] <= guard.committed()[model][figure]
 
 
-def test_one_kernel_more_would_be_seen():
+def test_every_kernel_but_no_view_is_counted():
     x = torch.ones(2, 2)
     _, kernels = guard.cost(lambda: F.silu(x @ x).t())
     assert kernels.total() == 2
 
 
-def test_the_operations_on_a_cpu_are_those_that_the_ledger_counts_for_a_call():
+def test_on_a_cpu_as_many_operations_run_as_the_ledger_counts():
     model = load_model(device="cpu", dtype="float32")
     x, cond = torch.zeros(2, 4, 16, 16), torch.zeros(2, 77, model.config.unet.d_cond)
     flops, _ = guard.cost(lambda: model.unet(x, torch.zeros(2), cond))

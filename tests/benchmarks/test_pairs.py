@@ -20,7 +20,7 @@ def test_the_runs_take_turns():
     assert called == ["a", "b"] * 3
 
 
-def test_three_rounds_are_run_however_slow_they_are():
+def test_there_are_at_least_three_rounds():
     run = {"a": lambda: {"seconds": 1.0}}
     assert (
         len(pairs.in_turn(run, repeats=9, budget=0, warm_ups=0, label="")["a"])
@@ -33,18 +33,18 @@ def test_a_ratio_is_taken_within_a_round():
     assert pairs.ratios(ours, theirs) == {"median": 0.5, "min": 0.5, "q1": 0.5, "q3": 0.5}
 
 
-def test_two_functions_are_not_raced():
+def test_runs_with_different_answers_are_not_timed():
     calls = {"ours": lambda: torch.ones(3), "theirs": lambda: torch.tensor([1.0, 1.0, 1.01])}
-    with pytest.raises(RuntimeError, match="theirs gives another answer"):
+    with pytest.raises(RuntimeError, match="theirs differs from ours"):
         timed_if_agreed(calls, torch.float32, CPU)
 
 
-def test_an_answer_with_nan_agrees_with_nothing():
+def test_answers_with_nan_do_not_agree():
     calls = {
         "ours": lambda: torch.full((3,), torch.nan),
         "theirs": lambda: torch.full((3,), torch.nan),
     }
-    with pytest.raises(RuntimeError, match="another answer"):
+    with pytest.raises(RuntimeError, match="differs from ours"):
         timed_if_agreed(calls, torch.float32, CPU)
 
 
@@ -55,7 +55,7 @@ def test_the_share_of_the_matmul_rate_counts_the_same_operations():
 
 
 @pytest.mark.parametrize("able", [True, False])
-def test_cells_in_bfloat16_must_be_named_where_there_is_no_hardware_for_it(monkeypatch, able):
+def test_without_hardware_for_it_cells_in_bfloat16_must_be_named(monkeypatch, able):
     monkeypatch.setattr(compare, "fast_bfloat16", lambda device: able)
     everywhere = {"device": "cpu", "cells": None, "all": True}
     found = [cell.name for cell in compare.chosen(Namespace(**everywhere))]
