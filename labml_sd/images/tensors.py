@@ -16,6 +16,7 @@ from torch import Tensor
 from labml_sd.errors import GenerationError, ImageError, quoted
 from labml_sd.images.reading import MAX_PIXELS, PathLike, open_image
 from labml_sd.images.writing import save_images
+from labml_sd.utilities.numbers import whole_number
 
 __all__ = [
     "MAX_PIXELS",
@@ -73,7 +74,8 @@ def resize_to(image: Image.Image, height: int | None, width: int | None) -> Imag
         width = max(1, round(image.width * _side("height", height) / image.height))
     if height is None:
         height = max(1, round(image.height * _side("width", width) / image.width))
-    if _side("height", height) * _side("width", width) > MAX_PIXELS:
+    height, width = _side("height", height), _side("width", width)
+    if height * width > MAX_PIXELS:
         raise GenerationError(
             f"size {width}x{height} is too large: at most {MAX_PIXELS:,} pixels can be drawn"
         )
@@ -84,12 +86,13 @@ def resize_to(image: Image.Image, height: int | None, width: int | None) -> Imag
 
 
 def _side(name: str, pixels: object) -> int:
-    if not isinstance(pixels, int) or isinstance(pixels, bool) or not 1 <= pixels <= MAX_PIXELS:
+    whole = whole_number(pixels)
+    if whole is None or not 1 <= whole <= MAX_PIXELS:
         limits = f"from 1 to {MAX_PIXELS:,}"
         raise GenerationError(
             f"{name} is {quoted(pixels)}: give a whole number of pixels, {limits}"
         )
-    return pixels
+    return whole
 
 
 def pad_to_multiple(

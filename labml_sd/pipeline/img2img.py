@@ -6,7 +6,7 @@ Tests      tests/pipeline/test_img2img.py
 """
 
 from collections.abc import Callable, Sequence
-from typing import Unpack
+from typing import SupportsFloat, Unpack
 
 import torch
 from PIL import Image
@@ -30,7 +30,7 @@ def img2img(
     prompt: str | Sequence[str],
     image: PathLike | Image.Image,
     *,
-    strength: float | int = 0.75,
+    strength: SupportsFloat = 0.75,
     on_step: Callable[[Step], object] | None = None,
     progress: bool = True,
     **settings: Unpack[SettingsDict],

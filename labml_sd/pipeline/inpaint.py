@@ -6,7 +6,7 @@ Tests      tests/pipeline/test_inpaint.py
 """
 
 from collections.abc import Callable, Sequence
-from typing import Unpack
+from typing import SupportsFloat, Unpack
 
 import torch
 from PIL import Image
@@ -31,7 +31,7 @@ def inpaint(
     image: PathLike | Image.Image,
     mask: PathLike | Image.Image,
     *,
-    strength: float | int = 1.0,
+    strength: SupportsFloat = 1.0,
     on_step: Callable[[Step], object] | None = None,
     progress: bool = True,
     **settings: Unpack[SettingsDict],

@@ -25,6 +25,7 @@ from labml_sd.sampler import (
     get_sampler,
     tail,
 )
+from labml_sd.sampler.solvers.solver import Solver
 from labml_sd.settings import Settings, check_settings
 from labml_sd.text_encoder.tokenizer import check_prompts
 
@@ -79,7 +80,7 @@ class Request:
         return replace(
             self.settings,
             negative_prompt=self.negative_prompts[i],
-            sampler=sampler_name(self.sampler),
+            sampler=sampler_name(get_sampler(self.settings.sampler)),
             guidance_scale=self.guidance.scale,
             seed=self.seeds[i],
             variation_seed=None if self.variation is None else self.variation.seeds[i],
@@ -106,8 +107,7 @@ def make_request(
             f"n_images is {quoted(asked.n_images)}: "
             f"a call draws {MAX_PICTURES:,} pictures at most"
         )
-    compat, name = asked.compat, asked.sampler
-    sampler: Sampler = get_sampler(name) if compat is None else as_in(compat, name)
+    sampler = _sampler(asked)
     variation = _variation(asked, n_pictures)
     return Request(
         settings=asked,
@@ -160,8 +160,6 @@ def check_size(config: ModelConfig, settings: Settings) -> tuple[int, int]:
 
 def sampler_name(sampler: Sampler) -> str:
     """The name under which `get_sampler` gives an equal sampler, or else the object's repr."""
-    if isinstance(sampler, AsIn):
-        return sampler.name
     return next((name for name, make in SAMPLERS.items() if make() == sampler), repr(sampler))
 
 
@@ -177,6 +175,21 @@ def _paired_prompts(prompt: object, negative_prompt: object) -> tuple[list[str],
             "give one for all, or one for each"
         )
     return prompts, negatives
+
+
+def _sampler(asked: Settings) -> Sampler:
+    """The sampler, on the levels of the spacing or of the tool that was asked for."""
+    if asked.compat is not None:
+        return as_in(asked.compat, asked.sampler, asked.spacing)
+    sampler = get_sampler(asked.sampler)
+    if asked.spacing is None:
+        return sampler
+    if not isinstance(sampler, Solver):
+        raise GenerationError(
+            f"spacing is {asked.spacing!r}, and {quoted(sampler)} chooses its own levels: "
+            "leave one of them out"
+        )
+    return replace(sampler, spacing=asked.spacing)
 
 
 def _guidance(asked: Settings, config: ModelConfig) -> Guidance:

@@ -13,15 +13,17 @@ from torch import Tensor
 from labml_sd.errors import GenerationError, quoted
 from labml_sd.sampler.philox import cuda_noise
 from labml_sd.sampler.variation import Variation, varied
+from labml_sd.utilities.numbers import whole_number
 
 
 def check_seed(seed: object, what: str = "seed") -> int:
     """Give a seed back; GenerationError unless it is a whole number in 0..2**63-1."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+    whole = whole_number(seed)
+    if whole is None or not 0 <= whole < 2**63:
         raise GenerationError(
             f"{what} is {quoted(seed)}; give a whole number from 0 to {2**63 - 1}"
         )
-    return seed
+    return whole
 
 
 def cpu_noise(seed: int, shape: tuple[int, int, int]) -> Iterator[Float[Tensor, "c h w"]]:

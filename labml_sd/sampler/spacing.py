@@ -15,6 +15,7 @@ from itertools import pairwise
 from labml_sd.errors import GenerationError, quoted
 from labml_sd.sampler.schedule import Level, Schedule
 from labml_sd.sampler.sigmas import exponential_sigmas, karras_sigmas
+from labml_sd.utilities.numbers import real_number, whole_number
 
 Spacing = str | tuple[float | int, ...] | list[float | int]
 """One of SPACINGS, or the times themselves, decreasing, maybe fractional: (999, 640.5, 80)."""
@@ -24,20 +25,17 @@ BY_SIGMA: dict[str, Callable[[int, float, float], tuple[float, ...]]] = {
     "karras": karras_sigmas,
     "exponential": exponential_sigmas,
 }
-SPACINGS = (*BY_TIME, *BY_SIGMA)
+SPACINGS = (*BY_TIME, "linspace", *BY_SIGMA)
 
 
 def check_steps(n_steps: object, n_train_steps: int = 1000) -> int:
     """Give a step count back; GenerationError unless it is an int in 1..n_train_steps."""
-    if (
-        isinstance(n_steps, bool)
-        or not isinstance(n_steps, int)
-        or not 1 <= n_steps <= n_train_steps
-    ):
+    steps = whole_number(n_steps)
+    if steps is None or not 1 <= steps <= n_train_steps:
         raise GenerationError(
             f"steps is {quoted(n_steps)}; give a whole number from 1 to {n_train_steps}"
         )
-    return n_steps
+    return steps
 
 
 def timesteps(spacing: str, n_steps: int, n_train_steps: int = 1000) -> tuple[int, ...]:
@@ -50,7 +48,7 @@ def timesteps(spacing: str, n_steps: int, n_train_steps: int = 1000) -> tuple[in
 
     GenerationError when the spacing is unknown or n_steps is outside 1..n_train_steps.
     """
-    check_steps(n_steps, n_train_steps)
+    n_steps = check_steps(n_steps, n_train_steps)
     if spacing == "trailing":
         return tuple(
             round(n_train_steps - i * n_train_steps / n_steps) - 1 for i in range(n_steps)
@@ -85,14 +83,15 @@ def _quadratic(n_steps: int, lowest: int, highest: int) -> tuple[int, ...]:
 def visited(schedule: Schedule, spacing: Spacing, n_steps: int) -> list[Level]:
     """The n_steps levels that a run visits, noisy to clean, without the one it ends at.
 
-    The spacings of `timesteps` visit whole times. "karras" and "exponential" are spaced by
-    sigma, from the highest to the lowest level of the schedule, at fractional times. A list of
-    times is taken as it is.
+    The spacings of `timesteps` visit whole times. "linspace" is even in time from the highest
+    to the lowest level of the schedule, as in k-diffusion; "karras" and "exponential" are
+    spaced by sigma between the same ends. Their times are fractions. A list of times is taken
+    as it is.
 
     GenerationError when the spacing is unknown, n_steps is out of range, or a list of times
     has the wrong length, order or range.
     """
-    check_steps(n_steps, schedule.n_steps)
+    n_steps = check_steps(n_steps, schedule.n_steps)
     if isinstance(spacing, tuple | list):
         return _given_times(schedule, spacing, n_steps)
     if spacing in BY_SIGMA:
@@ -100,29 +99,34 @@ def visited(schedule: Schedule, spacing: Spacing, n_steps: int) -> list[Level]:
         sigmas = BY_SIGMA[spacing](n_steps, highest.sigma, lowest.sigma)
         # The ends are taken from the table: rounding would move them off whole times.
         return [highest, *map(schedule.at_sigma, sigmas[1:-1]), lowest][:n_steps]
-    if spacing not in BY_TIME:
+    if spacing not in SPACINGS:
         raise GenerationError(
             f"unknown spacing {spacing!r}; choose one of {', '.join(SPACINGS)}, "
             "or give a list of times"
         )
+    if spacing == "linspace":
+        last = schedule.n_steps - 1
+        return [schedule.level(last - last * i / max(1, n_steps - 1)) for i in range(n_steps)]
     return [schedule.level(t) for t in timesteps(spacing, n_steps, schedule.n_steps)]
 
 
-def _given_times(schedule: Schedule, times: Sequence[float | int], n_steps: int) -> list[Level]:
+def _given_times(schedule: Schedule, times: Sequence[object], n_steps: int) -> list[Level]:
     """Check a list of times and give their levels."""
     if len(times) != n_steps:
         raise GenerationError(
             f"{len(times)} times for {n_steps} steps; give as many times as steps"
         )
-    highest = schedule.n_steps - 1
+    highest, checked = schedule.n_steps - 1, []
     for t in times:
-        if isinstance(t, bool) or not isinstance(t, int | float) or not 0 <= t <= highest:
+        time = real_number(t)
+        if time is None or not 0 <= time <= highest:
             raise GenerationError(
                 f"time {t!r} is out of range; give numbers from {highest} down to 0"
             )
-    for earlier, later in pairwise(times):
+        checked.append(time)
+    for earlier, later in pairwise(checked):
         if not earlier > later:
             raise GenerationError(
-                f"times go from {earlier!r} to {later!r}; each must be below the one before"
+                f"times go from {earlier:g} to {later:g}; each must be below the one before"
             )
-    return [schedule.level(t) for t in times]
+    return [schedule.level(time) for time in checked]

@@ -10,20 +10,18 @@ from collections.abc import Sequence
 
 from labml_sd.errors import GenerationError, quoted
 from labml_sd.sampler.schedule import Level
+from labml_sd.utilities.numbers import real_number
 
 
 def check_strength(strength: object) -> float:
     """Give a strength back as a float; GenerationError unless it is a number in [0, 1]."""
-    if (
-        isinstance(strength, bool)
-        or not isinstance(strength, (int, float))
-        or not 0 <= strength <= 1
-    ):
+    share = real_number(strength)
+    if share is None or not 0 <= share <= 1:
         raise GenerationError(
             f"strength is {quoted(strength)}; "
             "give a number from 0 (keep the image) to 1 (repaint it)"
         )
-    return float(strength)
+    return share
 
 
 def tail(levels: Sequence[Level], strength: float | int) -> list[Level]:

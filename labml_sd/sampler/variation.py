@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from labml_sd.errors import GenerationError, quoted
+from labml_sd.utilities.numbers import real_number
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,13 @@ class Variation:
 
 def check_variation_strength(strength: object) -> float:
     """Give a strength back as a float; GenerationError unless it is a number in [0, 1]."""
-    if (
-        isinstance(strength, bool)
-        or not isinstance(strength, int | float)
-        or not 0 <= strength <= 1
-    ):
+    share = real_number(strength)
+    if share is None or not 0 <= share <= 1:
         raise GenerationError(
             f"variation_strength is {quoted(strength)}; "
             "give a number from 0 (the seed's own noise) to 1 (the variation seed's)"
         )
-    return float(strength)
+    return share
 
 
 def slerp(

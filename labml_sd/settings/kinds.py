@@ -1,16 +1,18 @@
 r"""The kinds of values that settings take.
 
+A number may be one of NumPy or PyTorch; what is used and written into pictures is Python's.
+
 Maps       a setting's name and a value -> the value that is used, or an error
 Tests      tests/settings/test_settings.py
 """
 
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
 from labml_sd.errors import GenerationError, quoted
+from labml_sd.utilities.numbers import real_number, whole_number
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,9 @@ def whole(low: int, high: float | int = math.inf) -> Kind:
     limits = f", at least {low}" if high == math.inf else f" from {low} to {high}"
 
     def check(name: str, value: object) -> int:
-        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
-            return value
+        n = whole_number(value)
+        if n is not None and low <= n <= high:
+            return n
         raise _refused(name, value, f"a whole number{limits}")
 
     return Kind(int, "N", check)
@@ -43,8 +46,9 @@ def number(expected: str, low: float | int = -math.inf, high: float | int = math
     """Finite numbers from `low` to `high`; `expected` says so in the error."""
 
     def check(name: str, value: object) -> float:
-        if _is_finite(value) and low <= value <= high:
-            return float(value)
+        x = real_number(value)
+        if x is not None and math.isfinite(x) and low <= x <= high:
+            return x
         raise _refused(name, value, expected)
 
     return Kind(float, "X", check)
@@ -54,8 +58,10 @@ def interval(expected: str) -> Kind:
     """Two finite numbers."""
 
     def check(name: str, value: object) -> tuple[float, float]:
-        if isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_finite, value)):
-            return float(value[0]), float(value[1])
+        ends = list(map(real_number, value)) if isinstance(value, list | tuple) else []
+        finite = [x for x in ends if x is not None and math.isfinite(x)]
+        if len(ends) == len(finite) == 2:
+            return finite[0], finite[1]
         raise _refused(name, value, expected)
 
     return Kind(float, ("LOW", "HIGH"), check)
@@ -79,6 +85,14 @@ def _check_sampler(name: str, value: object) -> Any:
     return value
 
 
+def _check_spacing(name: str, value: object) -> str:
+    from labml_sd.sampler.spacing import SPACINGS
+
+    if isinstance(value, str) and value in SPACINGS:
+        return value
+    raise _refused(name, value, f"one of {', '.join(SPACINGS)}")
+
+
 def _check_compat(name: str, value: object) -> str:
     from labml_sd.sampler import check_compat
 
@@ -93,14 +107,9 @@ def _check_noise(name: str, value: object) -> str:
 
 PROMPTS = Kind(str, "TEXT", _check_prompts)  # a text, or a list of texts
 SAMPLER = Kind(str, "NAME", _check_sampler)  # the name of a sampler, or a sampler
+SPACING = Kind(str, "NAME", _check_spacing)
 TOOL = Kind(str, "TOOL", _check_compat)
 NOISE = Kind(str, "NAME", _check_noise)
-
-
-def _is_finite(value: object) -> TypeGuard[float | int]:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return False
-    return abs(value) <= sys.float_info.max  # a whole number can be larger than any float
 
 
 def _refused(name: str, value: object, expected: str) -> GenerationError:

@@ -10,7 +10,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import labml_sd  # "labml_sd.sampler" below is imported when an annotation is evaluated
-from labml_sd.settings.kinds import NOISE, PROMPTS, SAMPLER, TOOL, Kind, interval, number, whole
+from labml_sd.settings.kinds import (
+    NOISE,
+    PROMPTS,
+    SAMPLER,
+    SPACING,
+    TOOL,
+    Kind,
+    interval,
+    number,
+    whole,
+)
 
 if TYPE_CHECKING:
     import labml_sd.sampler
@@ -33,6 +43,14 @@ SAMPLER_TITLES = {
     "dpmpp_2m_sde": "DPM++ 2M SDE",
     "dpmpp_3m_sde": "DPM++ 3M SDE",
     "unipc": "UniPC",
+}
+
+SPACING_TITLES = {  # "SGM Uniform" has the times of "trailing" before they are rounded
+    "trailing": "SGM Uniform",
+    "uniform": "DDIM",
+    "linspace": "Uniform",
+    "karras": "Karras",
+    "exponential": "Exponential",
 }
 
 
@@ -102,6 +120,15 @@ class Settings:
         SAMPLER,
         also=("--sampler-name",),
         titles=SAMPLER_TITLES,
+    )
+    spacing: str | None = setting(
+        None,
+        "noise levels: trailing, uniform, linspace, quadratic, karras or exponential",
+        SPACING,
+        also=("--scheduler", "--schedule"),
+        none="the sampler's",
+        text=("Schedule type",),
+        titles=SPACING_TITLES,
     )
     compat: str | None = setting(
         None, "noise levels as in compvis, labml, diffusers or a1111", TOOL, none="ours"
@@ -187,6 +214,7 @@ class SettingsDict(TypedDict, total=False):
     negative_prompt: str | Sequence[str]
     steps: int
     sampler: "str | labml_sd.sampler.Sampler"
+    spacing: str | None
     compat: str | None
     guidance_scale: float | int | None
     guidance_rescale: float | int

@@ -1,6 +1,7 @@
 r"""Small tools without knowledge of diffusion.
 
 device.py       names -> torch.device, torch.dtype
+numbers.py      numbers of NumPy and PyTorch -> Python's
 shapes_only.py  build networks without allocating weights
 interrupt.py    hold Ctrl-C back until the end of a step
 flush.py        wait until the disk has what was written

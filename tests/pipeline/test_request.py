@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
+import torch
 
 from labml_sd.errors import GenerationError, PromptError
 from labml_sd.pipeline.request import check_size, make_request, sampler_name
-from labml_sd.sampler import DDIM, SAMPLERS, Guidance, Variation, get_sampler
+from labml_sd.sampler import DDIM, SAMPLERS, Guidance, Variation, as_in, get_sampler
 from labml_sd.settings import check_settings
 
 
@@ -37,7 +39,7 @@ def test_guidance_is_made_from_three_settings(model):
 def test_compat_may_run_another_number_of_steps_than_asked_for(model):
     made = request(model, sampler="ddim", compat="a1111", steps=20)
     assert (made.steps, len(made.levels) - 1, made.compat) == (20, 19, "a1111")
-    assert (sampler_name(made.sampler), made.noise_scale) == ("ddim", 1.0)
+    assert (made.sampler.name, made.noise_scale) == ("ddim", 1.0)
 
 
 def test_without_compat_a_picture_is_noised_to_the_first_level_that_runs(model):
@@ -84,6 +86,55 @@ def test_a_variation_has_settings_of_its_own(model):
     assert (one.seed, one.variation_seed, one.variation_strength) == (7, 101, 0.25)
 
 
+@pytest.mark.parametrize("sampler", ["ddim", DDIM(), DDIM(spacing="uniform")])
+def test_a_spacing_chooses_the_levels_and_the_sampler_keeps_its_name(model, sampler):
+    made = request(model, sampler=sampler, spacing="karras")
+    assert list(made.levels) == DDIM(spacing="karras").levels(model.schedule, 4)
+    one = made.settings_of(0)
+    assert one.spacing == "karras"
+    assert one.sampler == ("ddim" if sampler != DDIM("uniform") else repr(DDIM("uniform")))
+
+
+def test_a_spacing_with_a_tool_chooses_among_the_tools_levels(model):
+    made = request(model, sampler="euler", spacing="karras", compat="a1111")
+    levels = as_in("a1111", "euler", "karras").levels(model.schedule, 4)
+    assert list(made.levels) == levels
+    one = made.settings_of(0)
+    assert (one.sampler, one.spacing, one.compat) == ("euler", "karras", "a1111")
+
+
+NUMBERS = {
+    "seed": (7, [np.int64(7), np.array(7), torch.tensor(7)]),
+    "steps": (4, [np.int32(4), np.uint8(4), torch.tensor(4)]),
+    "height": (32, [np.int64(32)]),
+    "width": (32, [torch.tensor(32)]),
+    "n_images": (2, [np.int16(2)]),
+    "guidance_scale": (2.5, [np.float32(2.5), np.float16(2.5), torch.tensor(2.5)]),
+    "guidance_rescale": (0.5, [np.float32(0.5)]),
+    "guidance_interval": ((0.5, 4.0), [(np.float32(0.5), np.int64(4)), [0.5, torch.tensor(4)]]),
+    "variation_seed": (9, [np.uint64(9)]),
+    "variation_strength": (0.5, [np.float32(0.5), torch.tensor(0.5)]),
+    "strength": (0.5, [np.float32(0.5), torch.tensor(0.5)]),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_numbers_of_numpy_and_pytorch_ask_for_the_same(model, name):
+    plain, others = NUMBERS[name]
+    more = {"variation_seed": 3} if name == "variation_strength" else {}
+    wanted = request(model, **{name: plain}, **more)
+    for value in others:
+        made = request(model, **{name: value}, **more)
+        assert made == wanted and repr(made) == repr(wanted)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [True, np.True_, torch.tensor(True), "1", np.str_("1")])
+def test_truth_values_and_texts_are_not_numbers(model, name, value):
+    with pytest.raises(GenerationError, match=f"^{name} is "):
+        request(model, **{name: value})
+
+
 SEED = "give a whole number from 0 to 9223372036854775807"
 PAIR = "guidance_interval is .*: give two noise levels sigma, the lower first"
 WRONG = {
@@ -116,6 +167,22 @@ WRONG = {
     "a last variation seed that is too large": (
         {"variation_seed": 2**63 - 1, "variation_strength": 1, "n_images": 2},
         "variation_seed is 9223372036854775808",
+    ),
+    "a spacing that does not exist": (
+        {"spacing": "karas"},
+        "spacing is 'karas': give one of trailing, uniform, leading, quadratic, linspace, k",
+    ),
+    "a list as spacing": (
+        {"spacing": [999, 500, 1, 0]},
+        r"spacing is \[999, 500, 1, 0\]: give",
+    ),
+    "a spacing that the tool lacks": (
+        {"spacing": "uniform", "compat": "a1111"},
+        "a1111 has no spacing 'uniform' for dpmpp_2m",
+    ),
+    "a spacing for levels of a sampler's own": (
+        {"spacing": "karras", "sampler": as_in("compvis", "ddim")},
+        "spacing is 'karras', and AsIn.* chooses its own levels: leave one of them out",
     ),
     "unknown noise": ({"noise": "gpu"}, "noise is 'gpu'; choose one of cpu, cuda"),
     "no pictures": ({"n_images": 0}, "n_images is 0: give a whole number, at least 1"),

@@ -1,5 +1,7 @@
+from inspect import unwrap
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from labml_sd.errors import GenerationError
@@ -71,13 +73,20 @@ def test_a_step_count_out_of_range_is_refused_in_one_line(n_steps):
         check_steps(n_steps)
 
 
+def test_numbers_of_other_libraries_are_steps_and_times(schedule):
+    assert check_steps(np.uint8(200)) == 200 and type(check_steps(np.uint8(200))) is int
+    times = list(np.linspace(999, 0, 3, dtype=np.float32))
+    found = unwrap(visited)(schedule, times, np.int64(3))  # past the check of annotations
+    assert found == visited(schedule, (999, 499.5, 0), 3)
+
+
 @pytest.mark.parametrize("n_steps", [0, 1001, True])
 def test_timesteps_refuses_what_check_steps_refuses(n_steps):
     with pytest.raises(GenerationError, match="give a whole number"):
         timesteps("trailing", n_steps)
 
 
-@pytest.mark.parametrize("spacing", ["karras", "exponential"])
+@pytest.mark.parametrize("spacing", ["linspace", "karras", "exponential"])
 def test_every_step_count_gives_exactly_that_many_falling_levels_by_sigma(schedule, spacing):
     for n_steps in [*range(1, 31), 200, 999, 1000]:
         levels = visited(schedule, spacing, n_steps)
@@ -87,7 +96,7 @@ def test_every_step_count_gives_exactly_that_many_falling_levels_by_sigma(schedu
         )
 
 
-@pytest.mark.parametrize("spacing", ["karras", "exponential"])
+@pytest.mark.parametrize("spacing", ["linspace", "karras", "exponential"])
 @pytest.mark.parametrize("n_steps", [2, 3, 20, 1000])
 def test_levels_by_sigma_reach_from_the_highest_to_the_lowest_whole_time(
     schedule, spacing, n_steps
@@ -96,7 +105,7 @@ def test_levels_by_sigma_reach_from_the_highest_to_the_lowest_whole_time(
     assert (levels[0], levels[-1]) == (schedule.level(999), schedule.level(0))
 
 
-@pytest.mark.parametrize("spacing", ["karras", "exponential"])
+@pytest.mark.parametrize("spacing", ["linspace", "karras", "exponential"])
 def test_a_single_level_by_sigma_is_the_highest(schedule, spacing):
     assert visited(schedule, spacing, 1) == [schedule.level(999)]
 
@@ -104,6 +113,14 @@ def test_a_single_level_by_sigma_is_the_highest(schedule, spacing):
 def test_karras_of_five_steps_is_known(schedule):
     sigmas = [level.sigma for level in visited(schedule, "karras", 5)]
     assert sigmas == pytest.approx([14.6146, 4.7965, 1.2741, 0.2479, 0.0292], abs=6e-5)
+
+
+def test_linspace_is_even_in_time_at_fractions(schedule):
+    times = [level.t for level in visited(schedule, "linspace", 5)]
+    assert times == [999, 749.25, 499.5, 249.75, 0]
+    sigmas = [level.sigma for level in visited(schedule, "linspace", 5)]  # k-diffusion's
+    assert sigmas == pytest.approx([14.6146, 4.0861, 1.6156, 0.6951, 0.0292], abs=6e-5)
+    assert [level.t for level in visited(schedule, "linspace", 1000)] == [*range(999, -1, -1)]
 
 
 def test_exponential_is_even_in_log_sigma(schedule):
@@ -143,7 +160,7 @@ def test_a_list_of_times_that_does_not_fit_is_refused_in_one_line(
 def test_an_unknown_spacing_is_refused_with_the_list(schedule):
     with pytest.raises(
         GenerationError,
-        match="'kerras'; choose one of trailing, uniform, leading, quadratic, karras, ",
+        match="'kerras'; choose one of trailing, uniform, leading, quadratic, linspace, karras",
     ):
         visited(schedule, "kerras", 20)
 

@@ -19,9 +19,10 @@ from labml_sd.pipeline.parameters import (
 )
 from labml_sd.pipeline.request import make_request
 from labml_sd.sampler import DDIM, SAMPLERS
+from labml_sd.sampler.spacing import SPACINGS
 from labml_sd.settings import Settings, SettingsDict, check_settings, described, takes_settings
 from labml_sd.settings.kinds import Kind, number, whole
-from labml_sd.settings.settings import SAMPLER_TITLES, setting
+from labml_sd.settings.settings import SAMPLER_TITLES, SPACING_TITLES, setting
 
 
 def plain(annotation: object) -> object:
@@ -66,6 +67,11 @@ def test_no_two_settings_share_a_flag_or_a_key():
 def test_every_sampler_has_a_title():
     assert set(SAMPLER_TITLES) == set(SAMPLERS)
     assert len(set(SAMPLER_TITLES.values())) == len(SAMPLERS)
+
+
+def test_every_spacing_that_others_know_has_a_title():
+    assert set(SPACINGS) - set(SPACING_TITLES) == {"leading", "quadratic"}
+    assert len(set(SPACING_TITLES.values())) == len(SPACING_TITLES)
 
 
 def test_what_is_left_out_has_its_default():

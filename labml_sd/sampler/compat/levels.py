@@ -131,20 +131,22 @@ def _interpolated(schedule: Schedule, times: np.ndarray) -> list[Level]:
     return [*(Level(t, 1 / (1 + sigma**2)) for t, sigma in pairs), CLEAN]
 
 
-def k_diffusion(spacing: str | None = None, drops_lowest: bool = False) -> Levels:
+def k_diffusion(spacing: str, drops_lowest: bool = False) -> Levels:
     """Evenly spaced in t with log sigma linear in it, or spaced by sigma; then CLEAN.
 
-    With `drops_lowest` one more level is listed and the lowest left out.
+    "linspace" reaches the lowest time, 0; "trailing" stops one stride above it. With
+    `drops_lowest` one more level is listed and the lowest left out.
     """
 
     def levels(schedule: Schedule, n_steps: int) -> list[Level]:
         highest, lowest = schedule.level(schedule.n_steps - 1), schedule.level(0)
         n_levels = n_steps + drops_lowest
-        if spacing is None:
-            found = [schedule.level(float(t)) for t in np.linspace(highest.t, 0, n_levels)]
-        else:
+        if spacing in BY_SIGMA:
             sigmas = BY_SIGMA[spacing](n_levels, highest.sigma, lowest.sigma)
             found = [highest, *map(schedule.at_sigma, sigmas[1:])]
+        else:
+            times = np.linspace(highest.t, 0, n_levels + (spacing == "trailing"))
+            found = [schedule.level(float(t)) for t in times[:n_levels]]
         return [*found[:n_steps], CLEAN]
 
     return levels

@@ -10,7 +10,7 @@ Tests      tests/sampler/compat/test_tools.py, tests/parity/test_compat_against_
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -66,11 +66,13 @@ class Preset:
     levels: Levels
     strength: Strength
     scaled_noise: bool = False  # the std of the first noise is sqrt(1 - alpha_bar), not 1
+    spacings: Mapping[str, Levels] = field(default_factory=dict)  # those the tool can choose
 
 
 # The picture is noised to entry int(s S) of the list, and the run starts one entry below.
 _ONE_OFF = Strength(noised_above=1)
 _AT_LEAST_ONE = Strength(fewest=1)
+SCHEDULE_TYPES = ("linspace", "trailing", "karras", "exponential")  # of the web UI
 _WEB_UI_TIMED = Strength(highest=0.999, more=-1, fewest=-1, noised_above=1)
 
 
@@ -78,8 +80,10 @@ def _sigma(solver: Sampler) -> Preset:
     return Preset(solver, lists.diffusers_in_sigma, _AT_LEAST_ONE, scaled_noise=True)
 
 
-def _web_ui(solver: Sampler, levels: Levels) -> Preset:
-    return Preset(solver, levels, Strength(highest=0.999, more=1), scaled_noise=True)
+def _web_ui(solver: Sampler, spacing: str, drops_lowest: bool = False) -> Preset:
+    spacings = {s: lists.k_diffusion(s, drops_lowest) for s in SCHEDULE_TYPES}
+    strength = Strength(highest=0.999, more=1)
+    return Preset(solver, spacings[spacing], strength, scaled_noise=True, spacings=spacings)
 
 
 TOOLS: dict[str, Mapping[str, Preset]] = {
@@ -113,19 +117,20 @@ TOOLS: dict[str, Mapping[str, Preset]] = {
         "unipc": Preset(
             UniPC(solver="bh1"), lists.web_ui_unipc, Strength(highest=0.999, fewest=1)
         ),
-        "euler": _web_ui(Euler(), lists.k_diffusion()),
-        "euler_a": _web_ui(EulerA(), lists.k_diffusion()),
-        "lms": _web_ui(LMS(), lists.k_diffusion()),
-        "heun": _web_ui(Heun(), lists.k_diffusion()),
-        "dpm_2": _web_ui(DPM2(), lists.k_diffusion("karras", drops_lowest=True)),
-        "dpm_2_a": _web_ui(DPM2A(), lists.k_diffusion("karras", drops_lowest=True)),
-        "dpmpp_2s_a": _web_ui(DPMpp2SA(), lists.k_diffusion("karras")),
-        "dpmpp_2m": _web_ui(DPMpp2M(), lists.k_diffusion("karras")),
-        "dpmpp_sde": _web_ui(DPMppSDE(), lists.k_diffusion("karras")),
-        "dpmpp_2m_sde": _web_ui(DPMpp2MSDE(), lists.k_diffusion("exponential")),
+        "euler": _web_ui(Euler(), "linspace"),
+        "euler_a": _web_ui(EulerA(), "linspace"),
+        "lms": _web_ui(LMS(), "linspace"),
+        "heun": _web_ui(Heun(), "linspace"),
+        "dpm_2": _web_ui(DPM2(), "karras", drops_lowest=True),
+        "dpm_2_a": _web_ui(DPM2A(), "karras", drops_lowest=True),
+        "dpmpp_2s_a": _web_ui(DPMpp2SA(), "karras"),
+        "dpmpp_2m": _web_ui(DPMpp2M(), "karras"),
+        "dpmpp_sde": _web_ui(DPMppSDE(), "karras"),
+        "dpmpp_2m_sde": _web_ui(DPMpp2MSDE(), "exponential"),
         "dpmpp_3m_sde": _web_ui(
             DPMpp3MSDE(solver_type="k_diffusion"),
-            lists.k_diffusion("exponential", drops_lowest=True),
+            "exponential",
+            drops_lowest=True,
         ),
     },
 }
@@ -137,15 +142,19 @@ class AsIn:
 
     tool: str
     name: str
+    spacing: str | None = None  # None: the one that the tool takes by itself
 
     @property
     def preset(self) -> Preset:
         """The tool's preset of this sampler."""
-        return TOOLS[self.tool][self.name]
+        preset = TOOLS[self.tool][self.name]
+        if self.spacing is None:
+            return preset
+        return replace(preset, levels=preset.spacings[self.spacing])
 
     def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
         """The tool's levels for n_steps requested, from its float32 tables."""
-        check_steps(n_steps, schedule.n_steps)
+        n_steps = check_steps(n_steps, schedule.n_steps)
         table = (
             lists.computed_in_float32 if self.tool == "diffusers" else lists.rounded_to_float32
         )
@@ -187,11 +196,11 @@ def check_compat(compat: object) -> str:
     return compat
 
 
-def as_in(tool: object, name: object) -> AsIn:
-    """The sampler of that name as the tool runs it.
+def as_in(tool: object, name: object, spacing: str | None = None) -> AsIn:
+    """The sampler of that name as the tool runs it, on the levels of a spacing that it offers.
 
-    GenerationError when there is no such tool, or when it has no such sampler. A sampler object
-    is refused: its settings could contradict the tool's.
+    GenerationError when there is no such tool, or when it has no such sampler or spacing. A
+    sampler object is refused: its settings could contradict the tool's.
     """
     tool = check_compat(tool)
     if not isinstance(name, str):
@@ -204,4 +213,12 @@ def as_in(tool: object, name: object) -> AsIn:
             f"{tool} has no sampler {quoted(name)}, it has {', '.join(TOOLS[tool])}; "
             f"{quoted(name)} is in {', '.join(having) or 'none of the tools'}"
         )
-    return AsIn(tool, name)
+    offered = TOOLS[tool][name].spacings
+    if spacing is not None and spacing not in offered:
+        choice = (
+            f"choose one of {', '.join(offered)}, or leave it out"
+            if offered
+            else "leave it out"
+        )
+        raise GenerationError(f"{tool} has no spacing {quoted(spacing)} for {name}: {choice}")
+    return AsIn(tool, name, spacing)

@@ -89,6 +89,47 @@ def test_the_sigmas_are_the_published_ones(schedule, tool, name, n_steps, head, 
     assert found[-len(tail) :] == pytest.approx(tail, abs=5e-6)
 
 
+@pytest.mark.parametrize(
+    "name, spacing, listed",
+    [
+        ("euler", "karras", [14.6146, 4.7965, 1.2741, 0.2480, 0.0292, 0]),
+        ("dpmpp_2m", "linspace", [14.6146, 4.0861, 1.6156, 0.6951, 0.0292, 0]),
+        ("dpmpp_2m", "exponential", [14.6146, 3.0890, 0.6529, 0.1380, 0.0292, 0]),
+        ("dpmpp_2m", "trailing", [14.6146, 5.0924, 2.2797, 1.1629, 0.5712, 0]),
+    ],
+)
+def test_the_web_ui_runs_a_sampler_on_the_levels_of_any_schedule_type(
+    schedule, name, spacing, listed
+):
+    levels = as_in("a1111", name, spacing).levels(schedule, 5)
+    assert [level.sigma for level in levels] == pytest.approx(listed, abs=6e-5)
+
+
+def test_a_sampler_that_drops_the_lowest_level_does_so_with_every_schedule_type(schedule):
+    levels = as_in("a1111", "dpm_2", "linspace").levels(schedule, 5)
+    one_more = as_in("a1111", "euler", "linspace").levels(schedule, 6)
+    assert [level.t for level in levels] == [level.t for level in [*one_more[:5], CLEAN]]
+
+
+def test_the_schedule_type_of_automatic_is_one_of_those_that_can_be_chosen(schedule):
+    assert as_in("a1111", "dpmpp_2m", "karras").levels(schedule, 7) == as_in(
+        "a1111", "dpmpp_2m"
+    ).levels(schedule, 7)
+
+
+@pytest.mark.parametrize(
+    "tool, name, message",
+    [
+        ("a1111", "euler", "no spacing 'uniform' for euler: choose one of linspace, trailing"),
+        ("a1111", "ddim", "a1111 has no spacing 'uniform' for ddim: leave it out"),
+        ("diffusers", "euler", "diffusers has no spacing 'uniform' for euler: leave it out"),
+    ],
+)
+def test_a_spacing_that_a_tool_does_not_have_is_refused(tool, name, message):
+    with pytest.raises(GenerationError, match=message):
+        as_in(tool, name, "uniform")
+
+
 def strided(n_steps: int) -> list[int]:
     """The rule of CompVis and labml, before the web UI's cut."""
     return [t + 1 for t in range(0, 1000, 1000 // n_steps)]
