@@ -163,7 +163,9 @@ def _check_numbers(part: Any) -> None:
             )
 
 
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+def _tuples(values: Any) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise ValueError(f"expected a dictionary, found {type(values).__name__}")
     return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
 
 

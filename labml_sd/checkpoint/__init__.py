@@ -1,27 +1,27 @@
-"""Room: file <-> model.
+"""File, folder or hub id <-> model.
 
-weights.py           what a file holds, before its numbers are read
-open_file.py         a file -> Weights, by its content
-read_safetensors.py    ... of safetensors
-read_torch.py          ... of torch checkpoints, with zip_members.py and read_pickle.py (a pickle reader that
-                       executes nothing: pickle_opcodes.py, _machine.py, _names.py and
-                       _values.py)
-mapped.py            numbers as views of their file
-kind.py              which kind of model, or what else
-keys_compvis.py      our names <-> names in a single file
-keys_diffusers.py    our names <-> names in a diffusers folder
-read_configs.py      a diffusers folder's settings -> ModelConfig; write_configs.py the way back
-open_single.py       a single file -> Opened; open_folder.py the same of a diffusers folder
-sources.py           "tiny" | path | hub id -> Opened, with hub.py
-opened.py            a model on disk before a number is read; networks.py the shapes that it should have
-machine.py           "auto" -> device and number type
-tokenizer_files.py   the tokenizer, in a folder, inside a file, or by name
-printable.py         texts of strangers' files, fit for an error
+files/               named tensors in a file of any format
+  open_file.py         a file -> Weights, by its content
+  weights.py           tensors whose shapes are known and whose numbers are not read yet
+  safetensors_file.py  .safetensors
+  torch_file.py        .ckpt, with torch_zip.py (the zip), pickle_scan.py and pickle_names.py
+                       (what its pickle may contain), stand_ins.py, torch_errors.py
+  replace.py           write a file or folder completely or not at all
+layouts/             the names and settings that different programs give the same weights
+  compvis.py           our names <-> names in a single file; single_file.py opens one
+  diffusers.py         our names <-> names in a diffusers folder; diffusers_folder.py opens one
+  read_configs.py      a folder's settings -> ModelConfig; write_configs.py writes them
+kind.py              which kind of model a file contains
+sources.py           "tiny" | path | hub id -> OpenedCheckpoint, with hub.py
+opened_checkpoint.py a model on disk before its numbers are read
+networks.py          the parts of a model and the shapes of their weights
 report.py            what matched and what did not
-load.py              Opened -> LatentDiffusion
-hashes.py            the hash that a picture names its model by, noted for large files
-save.py              LatentDiffusion -> file or folder, with replace.py (whole or not at all)
-inspect.py           a file -> what can be said of it
+tokenizer_files.py   the tokenizer: in a folder, inside a file, or by name
+load.py              OpenedCheckpoint -> LatentDiffusion
+save.py              LatentDiffusion -> file or folder
+hashes.py            the hash by which a picture names its model
+inspect.py           a file -> a text about it
+printable.py         texts from unknown files, made safe for an error message
 """
 
 from labml_sd.checkpoint.hashes import model_hash

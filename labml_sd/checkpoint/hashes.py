@@ -1,4 +1,4 @@
-r"""The hash under which other tools know a model, and a note of it, so that a large file is read for it once.
+r"""The hash by which other programs name a model; a large file is read only once for it.
 
 Maps       a weights file or folder -> ten hex digits
 Tests      tests/checkpoint/test_hashes.py
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from labml_sd.checkpoint.files.replace import whole_file
-from labml_sd.checkpoint.layouts.open_folder import find_weights
+from labml_sd.checkpoint.layouts.diffusers_folder import find_weights
 from labml_sd.errors import CheckpointError
 
-NOTED_FROM = 100_000_000  # bytes; a smaller file is read about as soon as a note
+NOTED_FROM = 100_000_000  # bytes; a smaller file is read as fast as a note
 NOTES_AT_MOST = 1_000
 
 
@@ -40,7 +40,7 @@ class WeightsFile:
 
     @cached_property
     def hash(self) -> str | None:
-        """Its `model_hash`; None if the file was changed or replaced before this was first read."""
+        """Its `model_hash`; None if the file was changed or replaced before this was read."""
         if _stamp(self.path) != self.stamp:
             return None
         digits = model_hash(self.path)
@@ -57,11 +57,11 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 def model_hash(path: str | PathLike[str]) -> str:
-    """The "Model hash" of A1111: ten hex digits of the file's SHA-256. Of a folder, that of its U-Net's file.
+    """The "Model hash" of A1111: ten hex digits of the SHA-256 of a file, or a folder's U-Net.
 
-    A large file is read whole the first time, for some seconds. Its hash is then noted in the
-    user's cache with its size and the time of its last change: while both are the same, the
-    note answers. Raises CheckpointError when there is no file.
+    A large file takes some seconds the first time. Its hash is then noted in the user's cache
+    with the file's size and time of change, and taken from there as long as both are the same.
+    Raises CheckpointError when there is no file.
     """
     file = Path(path)
     if file.is_dir():
@@ -93,27 +93,22 @@ def _hash(stream: BufferedReader) -> str:
 
 
 def _place() -> Path:
-    """Where notes are kept. They can be deleted at any time."""
+    """The file of the notes. It can be deleted at any time."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "labml_sd" / "model_hashes.json"
 
 
 def _notes() -> dict[str, Any]:
-    """What is noted; nothing when there is no file, or a damaged one."""
+    """The notes; none if there is no file, or a damaged one."""
     try:
         notes = json.loads(_place().read_text("utf-8"))
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-        RecursionError,
-    ):  # RuntimeError: there is no home
+    except (OSError, ValueError, RuntimeError, RecursionError):  # RuntimeError: no home folder
         return {}
     return notes if isinstance(notes, dict) else {}
 
 
 def _write(notes: dict[str, Any]) -> None:
-    """A note that cannot be written is no fault: the next time, the file is read again."""
+    """Write the notes. If that fails, the file is read again the next time."""
     try:
         place = _place()
         place.parent.mkdir(parents=True, exist_ok=True)

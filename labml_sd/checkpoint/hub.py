@@ -1,6 +1,6 @@
-r"""Models by name from the Hugging Face hub, through its own client: its cache, its offline switch.
+r"""Models by name from the Hugging Face hub, through its own client with its cache.
 
-Maps       a hub id ("owner/name") -> a folder on this disk, with the files of a model and no others
+Maps       a hub id ("owner/name") -> a folder on this disk with the files of a model, no others
 Tests      tests/checkpoint/test_hub.py
 """
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from labml_sd.checkpoint.layouts.open_folder import FOLDERS, STEMS, find_weights
+from labml_sd.checkpoint.layouts.diffusers_folder import FOLDERS, STEMS, find_weights
 from labml_sd.errors import CheckpointError
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -28,8 +28,7 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
 )
 
-# Repositories hold the same weights up to four times. The first of these sets that is complete
-# is taken.
+# Repositories contain the same weights up to four times. The first complete set is used.
 ENDINGS = (
     (".safetensors", "-*.safetensors", ".safetensors.index.json"),
     (
@@ -44,16 +43,17 @@ ENDINGS = (
 
 
 def is_hub_id(source: str) -> bool:
-    """True for `owner/name`; a name that ends as weights files do is a file."""
+    """True for `owner/name`; a name with the ending of a weights file is a file."""
     return HUB_ID.fullmatch(source) is not None and not source.endswith(FILE_ENDINGS)
 
 
 def fetch_model(hub_id: str) -> Path:
-    """Return the folder of a diffusers model, downloaded unless the cache has it.
+    """Return the folder of a diffusers model, downloaded unless it is in the cache.
 
-    Raises CheckpointError when it cannot be had, with the command that gets it.
+    Raises CheckpointError when that fails, with the command that downloads it.
     """
-    command = f"hf download {hub_id} --include '*.json' --include 'tokenizer/*' --include '*/*model.safetensors'"
+    includes = ("*.json", "tokenizer/*", "*/*model.safetensors")
+    command = f"hf download {hub_id} " + " ".join(f"--include '{i}'" for i in includes)
     for endings in ENDINGS:
         patterns = [
             f"{f}/{stem}{e}"
@@ -65,12 +65,12 @@ def fetch_model(hub_id: str) -> Path:
         if all(find_weights(folder, part) for part in FOLDERS):
             return folder
     raise CheckpointError(
-        f"{hub_id}: no whole diffusers model there; to get all of it: hf download {hub_id}"
+        f"{hub_id}: no complete diffusers model there; to get all of it: hf download {hub_id}"
     )
 
 
 def fetch_tokenizer() -> Path:
-    """Return the folder of CLIP ViT-L/14's tokenizer, which every SD v1 model shares."""
+    """Return the folder of CLIP ViT-L/14's tokenizer, which all SD v1 models use."""
     try:
         return _snapshot(
             CLIP_L, TOKENIZER_FILES, f"hf download {CLIP_L} {' '.join(TOKENIZER_FILES)}"
@@ -82,7 +82,7 @@ def fetch_tokenizer() -> Path:
 
 
 def _snapshot(hub_id: str, patterns: Sequence[str], command: str) -> Path:
-    """Ask the hub's client. It fails in many ways, offline in most; each of them ends in the same advice."""
+    """Ask the hub's client. It fails in many ways, which all get the same advice."""
     import huggingface_hub
 
     try:
@@ -90,5 +90,5 @@ def _snapshot(hub_id: str, patterns: Sequence[str], command: str) -> Path:
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise CheckpointError(
-            f"{hub_id}: not to be had ({reason}); when online, run: {command}"
+            f"{hub_id}: cannot be downloaded ({reason}); when online, run: {command}"
         ) from error

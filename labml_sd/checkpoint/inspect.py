@@ -1,6 +1,6 @@
-r"""Say what a weights file holds, for `labml-sd inspect`.
+r"""Describe the content of a weights file, for `labml-sd inspect`.
 
-Maps       a file or folder -> text; the numbers in it are not read
+Maps       a file or folder -> text; the numbers in a mapped file are not read
 Tests      tests/checkpoint/test_inspect.py
 """
 
@@ -16,9 +16,9 @@ from labml_sd.checkpoint.sources import locate
 
 
 def inspect_file(path: str | PathLike[str]) -> str:
-    """Kind, layout, counts and dtypes; of a model also what is missing, extra or of the wrong shape.
+    """Kind, layout, counts and dtypes; of a model also missing, extra and wrong weights.
 
-    Raises CheckpointError for what is no weights file, or is damaged.
+    Raises CheckpointError for anything but a weights file, and for a damaged one.
     """
     place = locate(path)
     if place.is_dir():
@@ -29,14 +29,15 @@ def inspect_file(path: str | PathLike[str]) -> str:
 
 
 def _describe(path: Path, weights: Weights, kind: Kind) -> str:
-    """What can be said of a file that is no model to load: how much of what, and how its names begin."""
+    """A file that cannot be loaded as a model: counts, dtypes, and how its names begin."""
     groups = Counter(name.split(".")[0] for name in weights.tensors)
     dtypes = sorted({info.dtype for info in weights.tensors.values()})
     n_parameters = sum(info.n_parameters for info in weights.tensors.values())
     lines = [
         str(path),
         f"  {kind.sentence}",
-        f"  {len(weights.tensors)} tensors, {n_parameters:,} parameters, {', '.join(dtypes) or 'no dtype'}",
+        f"  {len(weights.tensors)} tensors, {n_parameters:,} parameters, "
+        f"{', '.join(dtypes) or 'no dtype'}",
         *(f"    {name}: {n}" for name, n in groups.most_common(10)),
     ]
     if weights.refused:

@@ -1,7 +1,7 @@
-r"""Say what a file is from the names and shapes in it, never from its own name.
+r"""Which kind of model a file contains, by its names and shapes, never by the file's name.
 
 Maps       Weights -> Kind
-Reference  names and shapes in the first releases of each family (CompVis, Stability AI, kohya, ...)
+Reference  names and shapes in the first releases of each family (CompVis, kohya, ...)
 Tests      tests/checkpoint/test_kind.py
 """
 
@@ -15,7 +15,7 @@ Tensors = Mapping[str, TensorInfo]
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file. `advice` says what to do instead of loading it; empty when it can be loaded."""
+    """A kind of file. `advice` says what to do if it cannot be loaded, else it is empty."""
 
     name: str
     title: str
@@ -28,13 +28,13 @@ class Kind:
 
     @property
     def sentence(self) -> str:
-        """What it is, and what to do when it is no model that can be loaded."""
+        """What it is, and what to do if it cannot be loaded."""
         return self.title if self.loadable else f"{self.title}: {self.advice}"
 
 
 LATER = "recognised and not supported yet; expected a Stable Diffusion v1 model"
 ADD_ON = "expected a whole model; load the model that it belongs to"
-PART = "one part of a model; expected a whole one, as a single file or as a diffusers folder"
+PART = "one part of a model; expected a whole model, as a single file or a diffusers folder"
 
 SD1 = Kind("sd1", "Stable Diffusion v1 model")
 OTHER_SIZE = Kind(
@@ -56,11 +56,11 @@ EMBEDDING = Kind("embedding", "textual-inversion embedding", ADD_ON)
 ESRGAN = Kind(
     "esrgan",
     "ESRGAN upscaler",
-    "no latent diffusion model; expected a Stable Diffusion v1 model",
+    "not a latent diffusion model; expected a Stable Diffusion v1 model",
 )
 UNKNOWN = Kind(
     "unknown",
-    "weights of a kind that is not known here",
+    "weights of an unknown kind",
     "expected a Stable Diffusion v1 model",
 )
 
@@ -88,7 +88,7 @@ ESRGAN_SIGNS = (
 
 
 def recognise(weights: Weights) -> Kind:
-    """Say what kind of file this is. Add-ons come first: some carry a whole model along."""
+    """The kind of a file. Add-ons come first: some contain a whole model too."""
     names = weights.tensors
     if any(n.startswith("lora_") or any(sign in n for sign in LORA_SIGNS) for n in names):
         return LORA
@@ -100,7 +100,7 @@ def recognise(weights: Weights) -> Kind:
 
 
 def recognise_unet(tensors: Tensors) -> Kind:
-    """Say which family a U-Net is of. Takes names of CompVis or of diffusers, with any prefix."""
+    """The family of a U-Net, from names of CompVis or of diffusers with any prefix."""
     keys_in = [n for n in tensors if n.endswith("attn2.to_k.weight")]
     first = [n for n in tensors if n.endswith(("input_blocks.0.0.weight", "conv_in.weight"))]
     if not keys_in or not first:
@@ -122,7 +122,7 @@ def recognise_unet(tensors: Tensors) -> Kind:
 
 
 def _model(tensors: Tensors) -> Kind:
-    """Look at the U-Net inside a whole model, and at the text encoder when the U-Net leaves it open."""
+    """The kind of a whole model: that of its U-Net, unless the text encoder says otherwise."""
     kind = recognise_unet(
         {n: info for n, info in tensors.items() if n.startswith("model.diffusion_model.")}
     )
@@ -132,7 +132,7 @@ def _model(tensors: Tensors) -> Kind:
 
 
 def _part(tensors: Tensors) -> Kind | None:
-    """Recognise one network of a model, in either layout."""
+    """The kind of a file with one network of a model, in either layout."""
     if (
         "input_blocks.0.0.weight" in tensors
         or {"conv_in.weight", "time_embedding.linear_1.weight"} <= tensors.keys()
@@ -150,7 +150,7 @@ def _part(tensors: Tensors) -> Kind | None:
 
 
 def _small_file(tensors: Tensors, entries: frozenset[str]) -> Kind:
-    """Recognise add-ons without a network of Stable Diffusion in them."""
+    """The kind of an add-on that contains no network of Stable Diffusion."""
     plain = {n.removeprefix("adapter.") for n in tensors}
     if "conv_in.weight" in plain and any(
         n.startswith(("body.0.block1", "body.0.body.", "body.0.resnets.")) for n in plain

@@ -1,4 +1,4 @@
-r"""Load a model, strictly: every weight finds its tensor and every tensor its weight, or an error names them.
+r"""Load a model strictly: an error names every weight without a tensor and vice versa.
 
 Maps       a source -> LatentDiffusion
 Tests      tests/checkpoint/test_load.py
@@ -25,7 +25,7 @@ from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.utilities.device import auto_dtype, pick_device, pick_dtype
 from labml_sd.utilities.shapes_only import shapes_only
 
-LARGE = 100_000_000  # parameters; from here on speed and memory are worth a second road and a mapped file
+LARGE = 100_000_000  # parameters; above, faster layers and a mapped file are worthwhile
 
 
 def load_model(
@@ -39,16 +39,16 @@ def load_model(
     fast: bool | None = None,
     compile: bool = False,
 ) -> LatentDiffusion:
-    """Load a model, ready to draw: evaluation mode, no gradients.
+    """Load a model, ready to generate: evaluation mode, no gradients.
 
     `source` is `"tiny"` (bundled, no network), a .safetensors or .ckpt file, a diffusers
-    folder, or a hub id. What a file is, is read from its tensors, not from its name; nothing in
-    a pickle is executed. `device` "auto" is CUDA, else Apple's MPS, else the CPU. `dtype`
-    "auto" is bfloat16 where the machine computes with it, else float16 on a GPU and float32 on
-    a CPU; small models are float32 on every CPU. `tokenizer` is a folder with vocab.json and
-    merges.txt. A single file of SD v1 has none inside; without this the hub's copy of CLIP's is
-    used. `ema` takes a training checkpoint's averaged weights. `config` gives the numbers of a
-    single file that is not SD v1's size and was not written by `save_model`. `fast` lets the
+    folder, or a hub id. The kind of a file is decided by its tensors, not by its name; nothing
+    in a pickle is executed. `device` "auto" is CUDA, else Apple's MPS, else the CPU. `dtype`
+    "auto" is bfloat16 where the hardware supports it, else float16 on a GPU and float32 on a
+    CPU; small models are float32 on every CPU. `tokenizer` is a folder with vocab.json and
+    merges.txt. A single file of SD v1 contains none; without this the hub's copy of CLIP's is
+    used. `ema` takes a training checkpoint's averaged weights. `config` is needed for a single
+    file that is not of SD v1's size and was not written by `save_model`. `fast` lets the
     pipelines take the room `fast` (None: for large models). `compile` has torch.compile
     translate the U-Net's blocks, on CUDA also into one graph of all its work: a minute at the
     first picture, for less time at each later one of that size.
@@ -82,15 +82,15 @@ def load_model(
     model.fast = large if fast is None else fast
     if compile:
         compile_unet(model.unet)
-    return model.eval().requires_grad_(False)
+    return model.eval()
 
 
 @contextmanager
 def collecting_later() -> Iterator[None]:
-    """Let Python look for garbage after the block, not in it.
+    """Let Python collect garbage after the block, not in it.
 
-    A load makes ten thousands of objects that stay. They would have it walk through all that
-    PyTorch and transformers hold as well, which takes as long as the rest of the load.
+    A load makes ten thousands of objects that stay. A collection meanwhile would go through all
+    objects of PyTorch and transformers too, which takes as long as the rest of the load.
     """
     collected = gc.isenabled()
     gc.disable()
@@ -113,7 +113,7 @@ def check(
     ema: bool = False,
     config: ModelConfig | None = None,
 ) -> LoadReport:
-    """Say what `load_model` would find, without reading the weights. Raises CheckpointError as it does."""
+    """What `load_model` would find, without reading the weights. CheckpointError as there."""
     return open_source(source, ema=ema, config=config).report()
 
 
@@ -125,22 +125,21 @@ def fill(
     *,
     mapped: bool = False,
 ) -> None:
-    """Give a network that has shapes but no memory its weights.
+    """Give a network that was built without memory its weights.
 
-    One tensor at a time is read and converted, and becomes the parameter itself: the most that
-    is ever held is one model and one tensor. With `mapped`, a tensor that needs no conversion
-    stays where it is, in the file: the system reads it when it is used and may drop it again.
-    Then the file may be deleted or replaced, but not written into. Otherwise the copy is the
-    network's own.
+    One tensor at a time is read and converted, and becomes the parameter itself: the peak is
+    one model and one tensor. With `mapped`, a tensor that needs no conversion stays in the
+    file: the system reads it when it is used and may drop it again. Then the file may be
+    deleted or replaced, but not modified. Otherwise the weights are copies.
     """
-    weights = {}
-    for key, meta in network.state_dict().items():
-        tensor = found[key].read().reshape(meta.shape)
-        # a GPU's convolutions want their channels last, as its maps have them
-        order = (
-            torch.channels_last
-            if device.type == "cuda" and tensor.ndim == 4
-            else torch.contiguous_format
-        )
-        weights[key] = tensor.to(device, dtype, copy=not mapped, memory_format=order)
-    network.load_state_dict(weights, strict=True, assign=True)
+    for path, module in network.named_modules():
+        for name, empty in module.named_parameters(recurse=False):
+            tensor = found[f"{path}.{name}" if path else name].read().reshape(empty.shape)
+            # a GPU's convolutions work on feature maps with channels last
+            order = (
+                torch.channels_last
+                if device.type == "cuda" and tensor.ndim == 4
+                else torch.contiguous_format
+            )
+            weight = tensor.to(device, dtype, copy=not mapped, memory_format=order)
+            module.register_parameter(name, nn.Parameter(weight, requires_grad=False))

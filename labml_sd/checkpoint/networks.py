@@ -1,4 +1,4 @@
-r"""The three networks of a model by part, and the shapes of their weights, without making a number.
+r"""The three networks of a model by part, and the shapes of their weights.
 
 Maps       ModelConfig -> {part: {name: shape}}
 Tests      tests/checkpoint/test_networks.py
@@ -18,7 +18,7 @@ from labml_sd.utilities.shapes_only import shapes_only
 
 
 def networks(model: LatentDiffusion) -> dict[str, nn.Module]:
-    """The parts of a model that have weights. The text encoder's are those of its transformer."""
+    """The parts of a model that have weights, the text encoder's being in its transformer."""
     return {
         "text_encoder": model.text_encoder.transformer,
         "unet": model.unet,
@@ -33,14 +33,14 @@ Shapes = dict[str, dict[str, tuple[int, ...]]]
 def shapes(parts: Mapping[str, nn.Module]) -> Shapes:
     """Name and shape of every weight."""
     return {
-        part: {k: tuple(v.shape) for k, v in net.state_dict().items()}
+        part: {k: tuple(v.shape) for k, v in net.named_parameters()}
         for part, net in parts.items()
     }
 
 
 @cache
 def wanted_shapes(config: ModelConfig) -> Shapes:
-    """Name and shape of every weight of a model with these numbers."""
+    """Name and shape of every weight of a model with this configuration."""
     with shapes_only():
         parts: dict[str, nn.Module] = {
             "text_encoder": CLIPTextTransformer(config.text_encoder),

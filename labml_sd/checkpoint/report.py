@@ -1,6 +1,6 @@
-r"""What a load matched and what it did not: nothing is passed over in silence.
+r"""What matched in a load and what did not: every tensor of the file is accounted for.
 
-Maps       the weights that a model needs, the tensors that a file holds -> LoadReport
+Maps       the weights that a model needs, the tensors in a file -> LoadReport
 Tests      tests/checkpoint/test_report.py
 """
 
@@ -11,13 +11,13 @@ from labml_sd.checkpoint.files.weights import Stored, TensorInfo
 from labml_sd.checkpoint.kind import Kind
 
 Shape = tuple[int, ...]
-SHOWN = 3  # names of each kind in an error's one line
+SHOWN = 3  # names of each kind in the one line of an error
 SHOWN_IN_FULL = 20  # names of each kind in the printed report
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartReport:
-    """One network: names as the modules here have them. `n_parameters` counts the matched ones."""
+    """One network, with the names of its modules. `n_parameters` counts the matched weights."""
 
     part: str
     matched: tuple[str, ...]
@@ -35,7 +35,7 @@ class PartReport:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadReport:
-    """A whole model. `ignored` are tensors that are no weights, `refused` names in a pickle not built."""
+    """A whole model. `ignored` are tensors beside the weights, `refused` objects not built."""
 
     source: str
     kind: Kind
@@ -51,17 +51,17 @@ class LoadReport:
 
     @property
     def matched(self) -> tuple[str, ...]:
-        """Names of all parts that found their tensor, each with its part in front."""
+        """Names with a tensor, each with its part in front."""
         return tuple(f"{p.part}.{name}" for p in self.parts for name in p.matched)
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Names that found no tensor."""
+        """Names without a tensor."""
         return tuple(f"{p.part}.{name}" for p in self.parts for name in p.missing)
 
     @property
     def extra(self) -> tuple[str, ...]:
-        """Names inside the parts for which the networks have no place."""
+        """Names inside the parts that the networks do not have."""
         return tuple(f"{p.part}.{name}" for p in self.parts for name in p.extra)
 
     @property
@@ -80,11 +80,11 @@ class LoadReport:
 
     @property
     def n_parameters(self) -> int:
-        """How many numbers the matched tensors hold."""
+        """How many numbers the matched tensors have."""
         return sum(part.n_parameters for part in self.parts)
 
     def short(self) -> str:
-        """What is wrong, on one line, with the first names of each kind; empty when all is well."""
+        """What is wrong, in one line, with the first names of each kind; "" if nothing is."""
         return "; ".join(
             _few(title, names, SHOWN, ", ") for title, names in self._faults() if names
         )
@@ -106,15 +106,16 @@ class LoadReport:
         for part in self.parts:
             dtypes = ", ".join(part.dtypes) or "-"
             lines.append(
-                f"  {part.part:<13}{len(part.matched):>5} tensors {part.n_parameters:>13,} parameters"
-                f"  {dtypes}  missing {len(part.missing)}, extra {len(part.extra)}, "
+                f"  {part.part:<13}{len(part.matched):>5} tensors "
+                f"{part.n_parameters:>13,} parameters  {dtypes}  "
+                f"missing {len(part.missing)}, extra {len(part.extra)}, "
                 f"wrong shape {len(part.wrong_shape)}"
             )
         lines.append(
             f"  {'all':<13}{self.n_tensors:>5} tensors {self.n_parameters:>13,} parameters"
         )
         notes = [
-            ("ignored, no weights of the model", list(self.ignored)),
+            ("ignored, not weights of the model", list(self.ignored)),
             ("not built from the pickle", list(self.refused)),
         ]
         for title, names in [*self._faults(), *notes]:
@@ -126,7 +127,7 @@ class LoadReport:
 
 
 def compare(part: str, wanted: Mapping[str, Shape], found: Mapping[str, Stored]) -> PartReport:
-    """Hold the shapes that a network needs against the tensors found for it, both under our names."""
+    """Compare the shapes that a network needs with the tensors found, both under our names."""
     missing = tuple(key for key in wanted if key not in found)
     extra = tuple(key for key in found if key not in wanted)
     shared = [key for key in wanted if key in found]
@@ -149,7 +150,7 @@ def compare(part: str, wanted: Mapping[str, Shape], found: Mapping[str, Stored])
 
 
 def fits(wanted: Shape, info: TensorInfo) -> bool:
-    """A 1x1 convolution may be stored as the matrix that it is, as diffusers stores the VAE's attention."""
+    """True for equal shapes; diffusers stores 1x1 convolutions of the VAE as matrices."""
     return info.shape == wanted or (wanted[2:] == (1, 1) and info.shape == wanted[:2])
 
 

@@ -1,4 +1,4 @@
-r"""Save a model: as a folder that diffusers opens, or as a single file that CompVis' tools open.
+r"""Save a model as a folder that diffusers opens, or as a single file in CompVis' layout.
 
 Maps       LatentDiffusion -> a folder or a .safetensors file
 Reference  diffusers StableDiffusionPipeline.save_pretrained; CompVis' names in one state dict
@@ -18,8 +18,8 @@ from labml_sd.checkpoint.files.replace import whole_file, whole_folder
 from labml_sd.checkpoint.layouts import write_configs
 from labml_sd.checkpoint.layouts.compvis import file_name
 from labml_sd.checkpoint.layouts.diffusers import name_map
-from labml_sd.checkpoint.layouts.open_folder import FOLDERS, OWN_SETTINGS, STEMS
-from labml_sd.checkpoint.layouts.open_single import CONFIG, TOKENIZER
+from labml_sd.checkpoint.layouts.diffusers_folder import FOLDERS, OWN_SETTINGS, STEMS
+from labml_sd.checkpoint.layouts.single_file import CONFIG, TOKENIZER
 from labml_sd.checkpoint.networks import networks
 from labml_sd.checkpoint.tokenizer_files import CLIP_L_VOCAB, tokenizer_text, write_tokenizer
 from labml_sd.errors import CheckpointError
@@ -29,12 +29,12 @@ from labml_sd.latent_diffusion import LatentDiffusion
 def save_model(
     model: LatentDiffusion, path: str | PathLike[str], layout: str = "diffusers"
 ) -> None:
-    """Write the model with its weights' own dtype; `load_model` reads both layouts back, bit for bit.
+    """Write the model with the dtype of its weights; `load_model` reads it back bit for bit.
 
     `"diffusers"` writes a folder, `"compvis"` one .safetensors file with the configuration (and
-    a tokenizer other than SD v1's) in its metadata. A model that stood there is replaced when
-    the new one is complete. Raises CheckpointError when the place is taken by something else or
-    cannot be written.
+    a tokenizer other than SD v1's) in its metadata. An existing model is replaced when the new
+    one is complete. Raises CheckpointError when something else is in the way or the path cannot
+    be written.
     """
     place = Path(path).expanduser().resolve()
     try:
@@ -112,7 +112,7 @@ def _save_folder(model: LatentDiffusion, path: Path) -> None:
 
 
 def _as_diffusers(name: str, tensor: Tensor) -> Tensor:
-    """The autoencoder's attention: diffusers holds its 1x1 convolutions as the matrices that they are."""
+    """diffusers stores the 1x1 convolutions of the autoencoder's attention as matrices."""
     in_attention = ".mid_block.attentions." in name and name.startswith(
         ("encoder.", "decoder.")
     )

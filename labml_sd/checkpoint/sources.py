@@ -1,6 +1,6 @@
-r"""Where a model comes from: the bundled one, a file, a folder, or the hub.
+r"""The source of a model: the bundled one, a file, a folder, or the hub.
 
-Maps       "tiny" | path | hub id -> Opened
+Maps       "tiny" | path | hub id -> OpenedCheckpoint
 Tests      tests/checkpoint/test_sources.py
 """
 
@@ -9,9 +9,9 @@ from os import PathLike
 from pathlib import Path
 
 from labml_sd.checkpoint.hub import fetch_model, is_hub_id
-from labml_sd.checkpoint.layouts.open_folder import open_folder
-from labml_sd.checkpoint.layouts.open_single import open_single
-from labml_sd.checkpoint.opened import Opened
+from labml_sd.checkpoint.layouts.diffusers_folder import open_folder
+from labml_sd.checkpoint.layouts.single_file import open_single
+from labml_sd.checkpoint.opened_checkpoint import OpenedCheckpoint
 from labml_sd.config import ModelConfig
 from labml_sd.errors import CheckpointError, quoted
 
@@ -19,7 +19,7 @@ TINY = "tiny"
 
 
 def locate(source: str | PathLike[str]) -> Path:
-    """The file or folder that a source stands for. What lies on this disk goes before the hub."""
+    """The file or folder of a source. What exists on this disk is used before the hub."""
     if not isinstance(source, str | PathLike) or not str(source):
         raise CheckpointError(
             f"source is {quoted(source)}; give a file, a folder, a hub id or {TINY!r}"
@@ -30,31 +30,27 @@ def locate(source: str | PathLike[str]) -> Path:
         path = Path(source).expanduser()
         if path.exists():
             return path
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        RuntimeError,
-    ) as error:  # too long, no text, ~somebody
+    except (OSError, ValueError, TypeError, RuntimeError) as error:  # too long, ~somebody
         raise CheckpointError(
-            f"{source}: is no path ({error}); give the path of a file or folder"
+            f"{source}: is not a path ({error}); give the path of a file or folder"
         ) from error
     if isinstance(source, str) and is_hub_id(source):
         return fetch_model(source)
     raise CheckpointError(
-        f"{source}: there is no such file; give a file, a diffusers folder, a hub id or {TINY!r}"
+        f"{source}: there is no such file; "
+        f"give a file, a diffusers folder, a hub id or {TINY!r}"
     )
 
 
 def open_source(
     source: str | PathLike[str], *, ema: bool = False, config: ModelConfig | None = None
-) -> Opened:
+) -> OpenedCheckpoint:
     """Open a model. Raises CheckpointError."""
     path = locate(source)
     if not path.is_dir():
         return open_single(path, ema=ema, config=config)
     if ema:
         raise CheckpointError(
-            f"{path}: a diffusers folder holds one set of weights; load it without ema=True"
+            f"{path}: a diffusers folder contains one set of weights; load it without ema=True"
         )
     return open_folder(path, config)

@@ -1,4 +1,4 @@
-r"""The tokenizer that travels with a model: as a folder, inside a single file, or by name from the hub.
+r"""The tokenizer of a model: in a folder, inside a single file, or by name from the hub.
 
 Maps       a tokenizer <-> vocab.json and merges.txt, or one JSON text
 Reference  the tokenizer folder of SD v1; tokenizers' own JSON for vocabulary and merges
@@ -16,17 +16,15 @@ from labml_sd.config import TextEncoderConfig
 from labml_sd.errors import CheckpointError, quoted
 from labml_sd.text_encoder import load_tokenizer, save_tokenizer
 
-CLIP_L_VOCAB = (
-    49408  # every SD v1 file was trained with this one tokenizer, so files leave it out
-)
+CLIP_L_VOCAB = 49408  # all SD v1 models have this tokenizer, so their files omit it
 
 
 def find_tokenizer(
     given: str | PathLike[str] | None, inside: Path | str | None, config: TextEncoderConfig
 ) -> Any:
-    """Open the folder that was given, or what lies inside the model, or CLIP's tokenizer from the hub.
+    """Open the given folder, or the tokenizer inside the model, or CLIP's from the hub.
 
-    Raises CheckpointError when there is none, or when its size is not the text encoder's.
+    Raises CheckpointError when there is none, or its size is not the text encoder's.
     """
     if not isinstance(given, str | PathLike | None):
         raise CheckpointError(
@@ -43,12 +41,13 @@ def find_tokenizer(
         tokenizer = load_tokenizer(place)
     else:
         raise CheckpointError(
-            "this file holds no tokenizer; give its folder with tokenizer=<folder>"
+            "this file contains no tokenizer; give its folder with tokenizer=<folder>"
         )
     if len(tokenizer) != config.vocab_size:
         n, wanted = len(tokenizer), config.vocab_size
         raise CheckpointError(
-            f"{place}: {n} entries, the text encoder expects {wanted}; give the model's own tokenizer"
+            f"{place}: {n} entries, the text encoder expects {wanted}; "
+            "give the model's own tokenizer"
         )
     return tokenizer
 
@@ -56,17 +55,17 @@ def find_tokenizer(
 def _from_folder(folder: str | PathLike[str]) -> Any:
     try:
         return load_tokenizer(folder)
-    except (OSError, ValueError, TypeError) as error:  # too long for a name, or no text
+    except (OSError, ValueError, TypeError) as error:  # a name that is too long, for example
         raise CheckpointError(
-            f"tokenizer is no path ({error}); give the folder of a CLIP tokenizer"
+            f"tokenizer is not a path ({error}); give the folder of a CLIP tokenizer"
         ) from error
 
 
 def tokenizer_text(tokenizer: Any) -> str:
-    """Vocabulary and merges as one JSON text. Raises CheckpointError for a model without a tokenizer."""
+    """Vocabulary and merges as one JSON text. CheckpointError if there is no tokenizer."""
     if tokenizer is None:
         raise CheckpointError(
-            "the model has no tokenizer, so nobody could prompt the saved one; set it first"
+            "the model has no tokenizer, and without one it could not be prompted; set it first"
         )
     whole = json.loads(tokenizer.backend_tokenizer.to_str())
     vocab = whole["model"]["vocab"] | {
@@ -81,7 +80,7 @@ def tokenizer_text(tokenizer: Any) -> str:
 
 
 def write_tokenizer(text: str, folder: Path, n_positions: int) -> None:
-    """Write the four files of a CLIP tokenizer folder. Raises CheckpointError when `text` is no tokenizer."""
+    """Write the files of a CLIP tokenizer folder. CheckpointError if `text` is damaged."""
     try:
         parts = json.loads(text)
         vocab = dict(parts["vocab"])
@@ -96,7 +95,7 @@ def write_tokenizer(text: str, folder: Path, n_positions: int) -> None:
 
 
 def _from_text(text: str) -> Any:
-    """transformers opens folders only, so the text becomes one for a moment."""
+    """transformers opens folders only, so the text is written to a temporary one."""
     with tempfile.TemporaryDirectory() as folder:
         write_tokenizer(text, Path(folder), n_positions=77)
         return load_tokenizer(folder)

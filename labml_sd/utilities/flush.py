@@ -1,4 +1,4 @@
-r"""Wait until the disk holds what was written, so that a power cut finds no name without its content.
+r"""Wait until data is on the disk, so that no file is incomplete after a power cut.
 
 Maps       a path -> nothing
 Tests      tests/utilities/test_flush.py
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def flush_file(path: Path) -> None:
-    """Wait for the content of a file. Raises OSError when the disk could not take it."""
+    """Wait for the content of a file. Raises OSError when the disk is full."""
     handle = os.open(path, os.O_RDWR)
     try:
         os.fsync(handle)
@@ -19,7 +19,7 @@ def flush_file(path: Path) -> None:
 
 
 def flush_folder(path: Path) -> None:
-    """Wait for the names in a folder, where the system can: Windows and some network disks cannot."""
+    """Wait for the names in a folder, if the system can: not on Windows, for example."""
     with suppress(OSError):
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -29,7 +29,7 @@ def flush_folder(path: Path) -> None:
 
 
 def flush_tree(path: Path) -> None:
-    """Wait for a folder and all that is in it."""
+    """Wait for a folder and everything in it."""
     for folder, _, names in os.walk(path):
         for name in names:
             if not (Path(folder) / name).is_symlink():

@@ -108,7 +108,7 @@ def listed() -> Callable[..., Weights]:
 
 @pytest.fixture
 def sparse_file() -> Callable[[Path, dict[str, tuple[int, ...]]], Path]:
-    """A safetensors file in float16 with a true header and a hole for the numbers: full size, no disk."""
+    """A safetensors file in float16 with a hole for the numbers: full size, no disk."""
 
     def write(path: Path, shapes: dict[str, tuple[int, ...]]) -> Path:
         header, end = {}, 0

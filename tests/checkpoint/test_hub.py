@@ -87,5 +87,5 @@ def test_a_repository_without_a_whole_model_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(
         huggingface_hub, "snapshot_download", lambda hub_id, allow_patterns: str(tmp_path)
     )
-    with pytest.raises(CheckpointError, match="no whole diffusers model"):
+    with pytest.raises(CheckpointError, match="no complete diffusers model"):
         fetch_model("owner/name")

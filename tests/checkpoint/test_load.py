@@ -3,7 +3,7 @@ import torch
 from safetensors.torch import save_file
 
 from labml_sd.checkpoint import check, load, load_model
-from labml_sd.checkpoint.files.read_safetensors import read_safetensors
+from labml_sd.checkpoint.files.safetensors_file import read_safetensors
 from labml_sd.checkpoint.files.weights import Stored
 from labml_sd.errors import CheckpointError
 from labml_sd.unet import UNet

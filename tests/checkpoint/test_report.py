@@ -35,7 +35,8 @@ def test_missing_extra_and_wrong_shapes_are_told_apart(listed):
 def test_the_short_form_is_one_line_with_three_names_of_a_kind(listed):
     text = report(listed, {name: (1,) for name in "abcde"}, a=(2,)).short()
     assert text == (
-        "wrong shape 1: unet.a (expected [1], found [2]); missing 4: unet.b, unet.c, unet.d, and 1 more"
+        "wrong shape 1: unet.a (expected [1], found [2]); "
+        "missing 4: unet.b, unet.c, unet.d, and 1 more"
     )
 
 

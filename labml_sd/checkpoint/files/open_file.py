@@ -7,13 +7,13 @@ Tests      tests/checkpoint/files/test_open_file.py
 import json
 from pathlib import Path
 
-from labml_sd.checkpoint.files.read_safetensors import read_safetensors
-from labml_sd.checkpoint.files.read_torch import read_torch
+from labml_sd.checkpoint.files.safetensors_file import read_safetensors
+from labml_sd.checkpoint.files.torch_file import read_torch
 from labml_sd.checkpoint.files.weights import Weights, join_shards
 from labml_sd.checkpoint.printable import is_plain_name, shown
 from labml_sd.errors import CheckpointError
 
-STRANGERS = {  # how files begin that people rename by mistake
+OTHER_FILES = {  # how files begin that people rename by mistake
     b"\x89PNG": "a PNG picture",
     b"\xff\xd8\xff": "a JPEG picture",
     b"RIFF": "a WebP picture",
@@ -31,7 +31,10 @@ MAX_INDEX_BYTES = 2**24
 
 
 def open_weights(path: Path) -> Weights:
-    """Open a safetensors file, a torch checkpoint, or an index of shards. Raises CheckpointError."""
+    """Open a safetensors file, a torch checkpoint, or an index of shards.
+
+    Raises CheckpointError for anything else, and for a damaged file.
+    """
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
             raise CheckpointError(f"{path}: is a pipe or a device; expected a file")
@@ -39,7 +42,7 @@ def open_weights(path: Path) -> Weights:
             return _open_index(path)
         with path.open("rb") as file:
             head = file.read(512)
-        _refuse_stranger(path, head)
+        _refuse_other_file(path, head)
         return read_safetensors(path) if head[8:9] == b"{" else read_torch(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: there is no such file") from error
@@ -47,10 +50,10 @@ def open_weights(path: Path) -> Weights:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def _refuse_stranger(path: Path, head: bytes) -> None:
+def _refuse_other_file(path: Path, head: bytes) -> None:
     """Name what was given instead of a checkpoint."""
     text = head.lstrip().lower()
-    found = next((name for magic, name in STRANGERS.items() if head.startswith(magic)), None)
+    found = next((name for magic, name in OTHER_FILES.items() if head.startswith(magic)), None)
     if not head:
         found = "empty; get the file again"
     elif text.startswith((b"<!doctype", b"<html", b"<?xml")):
@@ -60,9 +63,11 @@ def _refuse_stranger(path: Path, head: bytes) -> None:
     elif found:
         found += ", not a model; expected a .safetensors or .ckpt file"
     elif head[257:262] == b"ustar":
-        found = "a tar archive; if torch wrote it, before 0.1.10, load it there and save its state_dict anew"
+        found = (
+            "a tar archive, as torch wrote before 0.1.10; save its state_dict with a later one"
+        )
     elif head[8:9] != b"{" and head[:2] != b"PK" and head[:1] != b"\x80":
-        found = "neither a safetensors file nor a torch checkpoint; if it is a model, get the file again"
+        found = "neither a safetensors file nor a torch checkpoint; get the file again"
     if found:
         raise CheckpointError(
             f"{path}: {found}"
@@ -72,7 +77,7 @@ def _refuse_stranger(path: Path, head: bytes) -> None:
 
 
 def _open_index(path: Path) -> Weights:
-    """Read `weight_map`, name -> shard, and open every shard beside the index."""
+    """Read `weight_map`, {name: shard}, and open every shard beside the index."""
     if path.stat().st_size > MAX_INDEX_BYTES:
         raise CheckpointError(
             f"{path}: over {MAX_INDEX_BYTES:,} bytes, too long for an index; get another"
@@ -86,13 +91,14 @@ def _open_index(path: Path) -> Weights:
     for name in names:
         if not isinstance(name, str) or not _is_neighbour(name):
             raise CheckpointError(
-                f"{path}: names a shard outside its own folder, {shown(repr(name))}; get the folder again"
+                f"{path}: names a shard outside its own folder, {shown(repr(name))}; "
+                "get the folder again"
             )
     return join_shards(path, [open_weights(path.parent / name) for name in sorted(names)])
 
 
 def _is_neighbour(name: str) -> bool:
-    """True for the plain name of a file beside the index, and no further index."""
+    """True for the plain name of a file beside the index that is not an index itself."""
     return (
         Path(name).name == name
         and is_plain_name(name)

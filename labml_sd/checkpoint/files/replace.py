@@ -1,10 +1,10 @@
-r"""Write a file or a folder whole or not at all.
+r"""Write a file or a folder completely or not at all.
 
-It is written under another name beside its place and moved there when the disk holds all of it,
-which is one step for the file system. After an error or Ctrl-C nothing is left of it, and what
-was there before still is. A process that is killed leaves its unfinished one under the other
-name, which starts with a dot. To replace a folder takes two steps: killed between them, the
-older one is there under a name ending in .old.
+It is written under a temporary name beside its destination and renamed when the disk has all
+of it; a rename is one step for the file system. After an error or Ctrl-C nothing is left of it,
+and an existing file is unchanged. A killed process leaves the temporary file, whose name starts
+with a dot. Replacing a folder takes two steps: after a kill between them, the old folder has a
+name that ends with .old.
 
 Maps       a path -> a path to write to
 Tests      tests/checkpoint/files/test_replace.py
@@ -21,20 +21,17 @@ from labml_sd.utilities.flush import flush_file, flush_folder, flush_tree
 
 
 def _beside(path: Path, word: str) -> Path:
-    return path.with_name(
-        f".{path.name[:50]}.{secrets.token_hex(4)}.{word}"
-    )  # 255 bytes at most
+    """A name in the same folder, of at most 255 bytes."""
+    return path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}.{word}")
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a name to write to; the file takes its place when the block ends well."""
+    """Yield a path to write to; the file is moved to `path` if the block ends without error."""
     new = _beside(path, "new")
     try:
         new.touch()
-        mode = (
-            new.stat().st_mode
-        )  # what this user's files have; safetensors would make it private
+        mode = new.stat().st_mode  # the user's default; safetensors would make it private
         yield new
         new.chmod(mode)
         flush_file(new)
@@ -46,9 +43,9 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Give a new folder to write to; it takes its place when the block ends well.
+    """Yield a new folder to write to; it is moved to `path` if the block ends without error.
 
-    What stands beside the written entries in an older folder there (a model card, say) is kept.
+    Other entries of an existing folder there (a model card, say) are kept.
     """
     new, old = _beside(path, "new"), _beside(path, "old")
     try:

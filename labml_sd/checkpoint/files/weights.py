@@ -1,9 +1,10 @@
-r"""Named tensors in a file: what they are is known at once, their numbers are read one tensor at a time.
+r"""Named tensors in a file: what they are is known at once, their numbers are read one by one.
 
 Maps       a file -> Weights: name -> (shape, dtype), and a function that reads one tensor
 Tests      tests/checkpoint/files/test_weights.py
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 from torch import Tensor
 
 from labml_sd.errors import CheckpointError
+
+MAX_DIMS = 64  # beyond it most of torch's functions fail
 
 
 @dataclass(frozen=True)
@@ -23,18 +26,15 @@ class TensorInfo:
     @property
     def n_parameters(self) -> int:
         """Number of elements."""
-        n = 1
-        for size in self.shape:
-            n *= size
-        return n
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
     """The tensors of one file, or of several shards, opened and not yet read.
 
-    `refused` are the names of everything in a pickle that was not built. `entries` are the
-    names in a pickle's outermost dictionary that hold no tensor: they help to say what kind of
+    `refused` names all that a pickle contains and that was not built. `entries` are the names
+    in a pickle's outermost dictionary that belong to no tensor: they help to say what kind of
     file it is.
     """
 
@@ -59,8 +59,13 @@ class Stored:
         return self.weights.tensors[self.name]
 
     def read(self) -> Tensor:
-        """Read its numbers; memory of its own, or a view of the mapped file that must not be written to."""
+        """Its numbers: mostly a view of the mapped file, so do not write into it."""
         return self.weights.read(self.name)
+
+
+def aligned(tensor: Tensor) -> Tensor:
+    """The tensor, copied if its numbers do not lie on multiples of their size in the file."""
+    return tensor.clone() if tensor.data_ptr() % tensor.element_size() else tensor
 
 
 def join_shards(path: Path, shards: Sequence[Weights]) -> Weights:
@@ -70,7 +75,7 @@ def join_shards(path: Path, shards: Sequence[Weights]) -> Weights:
         twice = home.keys() & shard.tensors.keys()
         if twice:
             raise CheckpointError(
-                f"{path}: two shards both hold {min(twice)}; get the folder again"
+                f"{path}: two shards both contain {min(twice)}; get the folder again"
             )
         home |= dict.fromkeys(shard.tensors, shard)
     return Weights(

@@ -1,1 +1,1 @@
-"""."""
+"""The names and settings that different programs give the same weights."""

@@ -1,7 +1,7 @@
-r"""Names in a diffusers folder, made from the configuration by rule, for any number of levels and blocks.
+r"""Names in a diffusers folder, computed from the configuration for any number of blocks.
 
-Both layouts hold the same weights. CompVis numbers the U-Net's blocks in one row; diffusers
-counts level by level, resnets and attentions apart. In the autoencoder's decoder CompVis counts
+Both layouts have the same weights. CompVis numbers the U-Net's blocks consecutively; diffusers
+counts per level, resnets and attentions separately. In the autoencoder's decoder CompVis counts
 levels from the image inwards, diffusers in the order in which they run.
 
 Maps       our name <-> the name in unet/, vae/ or text_encoder/ of the folder
@@ -43,7 +43,7 @@ Pairs = Iterator[tuple[str, str]]
 
 
 def name_map(part: str, keys: Iterable[str], config: ModelConfig) -> dict[str, str]:
-    """Map each of our names of a part to the one in a diffusers folder. The map is one to one."""
+    """{our name: the name in a diffusers folder} for a part. The map is one to one."""
     if part == "text_encoder":
         return {key: TEXT_PREFIX + key for key in keys}
     modules = dict(
@@ -53,7 +53,7 @@ def name_map(part: str, keys: Iterable[str], config: ModelConfig) -> dict[str, s
 
 
 def modern_name(part: str, name: str) -> str:
-    """Bring a name of any age of diffusers or transformers to the one that `name_map` uses."""
+    """The name that `name_map` uses, for a name of any version of diffusers or transformers."""
     if part == "text_encoder":
         return name if name.startswith(TEXT_PREFIX) else TEXT_PREFIX + name
     if part == "autoencoder" and ".attentions." in name:
@@ -63,7 +63,7 @@ def modern_name(part: str, name: str) -> str:
 
 
 def _rename(key: str, modules: dict[str, str]) -> str:
-    """Replace the longest front of a name that is a known module."""
+    """Replace the longest prefix of a name that is a known module."""
     path = key.split(".")
     for n in range(len(path), 0, -1):
         front = ".".join(path[:n])
@@ -105,7 +105,7 @@ def _unet_down(config: UNetConfig) -> Pairs:
 
 
 def _unet_up(config: UNetConfig) -> Pairs:
-    """The last block of a level also holds the up-sampling: after the attention where there is one."""
+    """The last block of a level ends with the up-sampling."""
     i = 0
     for up, level in enumerate(reversed(range(config.n_levels))):
         attention = level in config.attention_levels

@@ -1,11 +1,12 @@
-r"""Read a model's numbers from the configuration files of a diffusers folder.
+r"""Read a model's configuration from the files of a diffusers folder.
 
-A value that the networks here cannot have raises CheckpointError with the field's name: a wrong
-activation or padding loads without complaint and draws mud.
+A value that the networks here cannot have raises CheckpointError with the field's name: with a
+wrong activation or padding the weights would load, and give wrong pictures.
 
-Maps       the config.json of unet, vae, text_encoder; scheduler_config.json -> parts of ModelConfig
-Reference  names and defaults: diffusers UNet2DConditionModel, AutoencoderKL; transformers CLIPTextConfig
-Tests      tests/checkpoint/test_configs.py
+Maps       config.json of unet, vae, text_encoder; scheduler_config.json -> parts of ModelConfig
+Reference  names and defaults: diffusers UNet2DConditionModel and AutoencoderKL, transformers
+           CLIPTextConfig
+Tests      tests/checkpoint/layouts/test_configs.py
 """
 
 from collections.abc import Mapping
@@ -15,8 +16,7 @@ from typing import Any
 from labml_sd.config import AutoencoderConfig, ScheduleConfig, TextEncoderConfig, UNetConfig
 from labml_sd.errors import CheckpointError
 
-# Fields with one value that fits the networks here; a file may leave them out. null counts as
-# left out.
+# Fields with only one possible value for the networks here; a file may omit them or say null.
 UNET_FIXED = {
     "_class_name": "UNet2DConditionModel",
     "act_fn": "silu",
@@ -67,7 +67,7 @@ UP = {True: "CrossAttnUpBlock2D", False: "UpBlock2D"}
 
 @dataclass(frozen=True)
 class Fields:
-    """The fields of one configuration file; every complaint names the file and the field."""
+    """The fields of one configuration file; every error names the file and the field."""
 
     place: str
     values: Mapping[str, Any]
@@ -80,7 +80,7 @@ class Fields:
         )
 
     def only(self, fixed: Mapping[str, Any]) -> None:
-        """Refuse any other value of fields that must have one."""
+        """Raise CheckpointError for any other value than the fixed one."""
         for name, value in fixed.items():
             if self.values.get(name) is not None and self.values[name] != value:
                 raise self.refuse(name, repr(value))
@@ -100,7 +100,7 @@ class Fields:
         return float(value)
 
     def same(self, name: str, default: int) -> int:
-        """A number, or a list that says one number for every level."""
+        """A number, or a list with the same number for every level."""
         value = self.values.get(name, default)
         if isinstance(value, list) and value and all(v == value[0] for v in value):
             value = value[0]
@@ -123,7 +123,7 @@ class Fields:
 
 
 def read_unet(values: Mapping[str, Any], place: str) -> UNetConfig:
-    """Read unet/config.json. `attention_head_dim` is the number of heads: an old mistake in the name."""
+    """Read unet/config.json, where `attention_head_dim` is the number of heads by mistake."""
     fields = Fields(place, values)
     fields.only(UNET_FIXED)
     channels, multipliers = fields.widths("block_out_channels", [320, 640, 1280, 1280])
@@ -188,8 +188,8 @@ def read_autoencoder(values: Mapping[str, Any], place: str) -> AutoencoderConfig
 def read_text_encoder(values: Mapping[str, Any], place: str) -> TextEncoderConfig:
     """Read text_encoder/config.json.
 
-    The marks of start and end are taken from the size of the vocabulary, whose last two entries
-    they are: the folders of SD v1 say 0 and 2, which was never true.
+    The start and end tokens are the last two entries of the vocabulary: the folders of SD v1
+    say 0 and 2, which is wrong.
     """
     fields = Fields(place, values)
     activation = values.get("hidden_act", "quick_gelu")
@@ -211,7 +211,7 @@ def read_text_encoder(values: Mapping[str, Any], place: str) -> TextEncoderConfi
 
 
 def read_schedule(values: Mapping[str, Any], place: str) -> ScheduleConfig:
-    """Read scheduler/scheduler_config.json; which sampler it names plays no part."""
+    """Read scheduler/scheduler_config.json; the sampler that it names is ignored."""
     fields = Fields(place, values)
     fields.only(SCHEDULE_FIXED)
     return ScheduleConfig(

@@ -1,8 +1,9 @@
-r"""Write a model's numbers as the configuration files of a diffusers folder.
+r"""Write a model's configuration as the files of a diffusers folder.
 
-Maps       ModelConfig -> what goes into each config.json
-Reference  diffusers UNet2DConditionModel, AutoencoderKL, DDIMScheduler; transformers CLIPTextConfig
-Tests      tests/checkpoint/test_configs.py
+Maps       ModelConfig -> the content of each config.json
+Reference  diffusers UNet2DConditionModel, AutoencoderKL, DDIMScheduler; transformers
+           CLIPTextConfig
+Tests      tests/checkpoint/layouts/test_configs.py
 """
 
 from typing import Any
@@ -15,7 +16,7 @@ Json = dict[str, Any]
 
 
 def write_index() -> Json:
-    """Write model_index.json: which class reads which folder."""
+    """Write model_index.json: the class for each folder."""
     return {
         "_class_name": "StableDiffusionPipeline",
         "_diffusers_version": "0.30.0",
@@ -98,8 +99,8 @@ def write_text_encoder(config: ModelConfig) -> Json:
 def write_schedule(config: ModelConfig) -> Json:
     """Write scheduler/scheduler_config.json for the sampler that both packages have.
 
-    SD v1 folders name PNDM. With DDIM a pipeline draws what our DDIM(spacing="uniform") draws,
-    and its numbers serve every other scheduler just as well.
+    SD v1 folders name PNDM. With DDIM a pipeline generates what our DDIM(spacing="uniform")
+    does, and every other scheduler can be made from the same numbers.
     """
     return {
         "_class_name": "DDIMScheduler",
@@ -117,9 +118,9 @@ def write_schedule(config: ModelConfig) -> Json:
 
 
 def _check_first(network: str, multipliers: tuple[int, ...]) -> None:
-    """The first convolution is as wide as level 0 in diffusers, and of the base width in CompVis."""
+    """The first convolution has level 0's width in diffusers, else the base width."""
     if multipliers[0] != 1:
         raise CheckpointError(
             f"{network}: its first channel multiplier is {multipliers[0]}, "
-            "and the diffusers layout can only say 1; save it with layout='compvis'"
+            "and the diffusers layout allows only 1; save it with layout='compvis'"
         )

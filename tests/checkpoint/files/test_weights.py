@@ -25,5 +25,5 @@ def test_shards_are_seen_as_one_file(listed, tmp_path):
 
 
 def test_a_tensor_in_two_shards_is_refused(listed, tmp_path):
-    with pytest.raises(CheckpointError, match="two shards both hold a"):
+    with pytest.raises(CheckpointError, match="two shards both contain a"):
         join_shards(tmp_path, [listed(a=(1,)), listed(a=(1,))])

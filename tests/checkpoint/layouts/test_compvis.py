@@ -51,5 +51,5 @@ def test_what_is_no_weight_is_listed():
 
 def test_one_weight_under_two_names_is_refused():
     prefix = "cond_stage_model.transformer."
-    with pytest.raises(CheckpointError, match=r"hold the weight encoder.x"):
+    with pytest.raises(CheckpointError, match=r"are the weight encoder\.x"):
         find_names([f"{prefix}encoder.x", f"{prefix}text_model.encoder.x"])

@@ -1,6 +1,6 @@
-r"""A model on disk, opened and sorted into parts, before a number of it is read.
+r"""A model on disk, opened and sorted into parts, before its numbers are read.
 
-Maps       nothing; a frozen dataclass, and the refusal of kinds that are no model
+Maps       nothing; a frozen dataclass, and the error for kinds that cannot be loaded
 Tests      tests/checkpoint/test_load.py
 """
 
@@ -17,8 +17,8 @@ from labml_sd.errors import CheckpointError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opened:
-    """`found` is {part: {our name: tensor}}; `tokenizer` a folder, JSON text, or None when there is none."""
+class OpenedCheckpoint:
+    """`found` is {part: {our name: tensor}}; `tokenizer` is a folder, a JSON text, or None."""
 
     path: Path
     layout: str
@@ -30,7 +30,7 @@ class Opened:
     tokenizer: Path | str | None
 
     def report(self, needed: Shapes | None = None) -> LoadReport:
-        """Hold what was found against what the networks need: those there are, else those of the numbers."""
+        """Compare the tensors with `needed`, by default the weights that `config` needs."""
         needed = wanted_shapes(self.config) if needed is None else needed
         parts = tuple(
             compare(part, wanted, self.found[part]) for part, wanted in needed.items()
@@ -46,6 +46,6 @@ class Opened:
 
 
 def refuse_kind(path: Path, kind: Kind) -> None:
-    """Raise CheckpointError for a file that is no model, or a model that is not supported yet."""
+    """Raise CheckpointError for a file that is not a model, or not a supported one."""
     if not kind.loadable:
         raise CheckpointError(f"{path}: {kind.sentence}")

@@ -1,8 +1,8 @@
-r"""Open a single-file checkpoint, as CompVis, A1111 and ComfyUI keep them.
+r"""Open a single-file checkpoint, as CompVis, A1111 and ComfyUI use them.
 
-Maps       a .safetensors or .ckpt file -> Opened
+Maps       a .safetensors or .ckpt file -> OpenedCheckpoint
 Reference  CompVis scripts/txt2img.py: a state dict with one prefix for each network
-Tests      tests/checkpoint/layouts/test_open_single.py
+Tests      tests/checkpoint/layouts/test_single_file.py
 """
 
 import json
@@ -13,22 +13,22 @@ from labml_sd.checkpoint.files.weights import Stored, Weights
 from labml_sd.checkpoint.kind import recognise
 from labml_sd.checkpoint.layouts.compvis import ema_name, find_names
 from labml_sd.checkpoint.networks import wanted_shapes
-from labml_sd.checkpoint.opened import Opened, refuse_kind
+from labml_sd.checkpoint.opened_checkpoint import OpenedCheckpoint, refuse_kind
 from labml_sd.config import ModelConfig, sd_v1
 from labml_sd.errors import CheckpointError
 
-CONFIG = (
-    "labml_sd.config"  # metadata of the files that this package writes: the model's numbers
-)
-TOKENIZER = "labml_sd.tokenizer"  # and its tokenizer, unless it is the one of SD v1
+CONFIG = "labml_sd.config"  # in the metadata of files of this package: the configuration
+TOKENIZER = "labml_sd.tokenizer"  # and the tokenizer, unless it is that of SD v1
 
 
-def open_single(path: Path, *, ema: bool = False, config: ModelConfig | None = None) -> Opened:
-    """Open a file. Without a `config`, and without one inside the file, it is taken for SD v1.
+def open_single(
+    path: Path, *, ema: bool = False, config: ModelConfig | None = None
+) -> OpenedCheckpoint:
+    """Open a file. Without a `config`, here or inside the file, it is taken for SD v1.
 
     `ema` takes the U-Net's running averages instead of the plain weights; only training
-    checkpoints hold both. Raises CheckpointError when the file is no model, or of a kind that
-    is not supported yet.
+    checkpoints contain both. Raises CheckpointError when the file is not a model, or not a
+    supported one.
     """
     weights = open_weights(path)
     kind = recognise(weights)
@@ -42,7 +42,7 @@ def open_single(path: Path, *, ema: bool = False, config: ModelConfig | None = N
         names["unet"] = _averages(path, weights, config)
         used = {name for part in names.values() for name in part.values()}
         rest = [name for name in weights.tensors if name not in used]
-    return Opened(
+    return OpenedCheckpoint(
         path=path,
         layout="CompVis",
         kind=kind,
@@ -63,18 +63,21 @@ def _averages(path: Path, weights: Weights, config: ModelConfig) -> dict[str, st
     found = {key: name for key, name in names.items() if name in weights.tensors}
     if not found:
         raise CheckpointError(
-            f"{path}: holds no averaged (EMA) weights; load it without ema=True"
+            f"{path}: contains no averaged (EMA) weights; load it without ema=True"
         )
     return found
 
 
 def _config_inside(weights: Weights) -> ModelConfig | None:
-    """Read the numbers that this package wrote into the file."""
+    """Read the configuration that this package wrote into the file."""
     if CONFIG not in weights.metadata:
         return None
     try:
-        return ModelConfig.from_dict(json.loads(weights.metadata[CONFIG]))
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        values = json.loads(weights.metadata[CONFIG])
+        if not isinstance(values, dict):
+            raise ValueError("not a JSON object")
+        return ModelConfig.from_dict(values)
+    except (ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{weights.path}: its {CONFIG} is damaged ({error}); give config=..."
         ) from error

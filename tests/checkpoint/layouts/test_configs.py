@@ -1,6 +1,6 @@
 import pytest
 
-from labml_sd.checkpoint import read_configs, write_configs
+from labml_sd.checkpoint.layouts import read_configs, write_configs
 from labml_sd.config import AutoencoderConfig, ModelConfig, UNetConfig, sd_v1, tiny
 from labml_sd.errors import CheckpointError
 

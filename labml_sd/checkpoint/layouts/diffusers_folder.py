@@ -1,8 +1,8 @@
-r"""Open a diffusers folder: settings in JSON, and a weights file or a set of shards for each network.
+r"""Open a diffusers folder: settings in JSON, a weights file or shards for each network.
 
-Maps       a folder -> Opened
-Reference  the folder layout of diffusers' StableDiffusionPipeline, of every age
-Tests      tests/checkpoint/layouts/test_open_folder.py
+Maps       a folder -> OpenedCheckpoint
+Reference  the folder layout of diffusers' StableDiffusionPipeline, of every version
+Tests      tests/checkpoint/layouts/test_diffusers_folder.py
 """
 
 import json
@@ -23,7 +23,7 @@ from labml_sd.checkpoint.layouts.read_configs import (
     read_unet,
 )
 from labml_sd.checkpoint.networks import wanted_shapes
-from labml_sd.checkpoint.opened import Opened, refuse_kind
+from labml_sd.checkpoint.opened_checkpoint import OpenedCheckpoint, refuse_kind
 from labml_sd.config import ModelConfig, sd_v1
 from labml_sd.errors import CheckpointError
 
@@ -34,7 +34,7 @@ STEMS = {
     "unet": DIFFUSERS_STEM,
     "autoencoder": DIFFUSERS_STEM,
 }
-OWN_SETTINGS = "labml_sd.json"  # the two numbers of ModelConfig that diffusers has no place for
+OWN_SETTINGS = "labml_sd.json"  # the two fields of ModelConfig that diffusers does not have
 
 # In order of preference; full precision before half, safetensors before pickles.
 ENDINGS = (
@@ -51,15 +51,15 @@ ENDINGS = (
 
 
 def find_weights(folder: Path, part: str) -> Path | None:
-    """The file (or the index of shards) that holds a part's weights; None when there is none."""
+    """The file, or the index of shards, with a part's weights; None if there is none."""
     places = [
         folder / FOLDERS[part] / f"{stem}{ending}" for ending in ENDINGS for stem in STEMS[part]
     ]
     return next((path for path in places if path.is_file()), None)
 
 
-def open_folder(folder: Path, config: ModelConfig | None = None) -> Opened:
-    """Open a model folder. Raises CheckpointError when a part is missing or is not supported."""
+def open_folder(folder: Path, config: ModelConfig | None = None) -> OpenedCheckpoint:
+    """Open a model folder. CheckpointError when a part is missing or not supported."""
     if not (folder / "model_index.json").is_file():
         singles = sorted(
             p.name for pattern in ("*.safetensors", "*.ckpt") for p in folder.glob(pattern)
@@ -70,7 +70,7 @@ def open_folder(folder: Path, config: ModelConfig | None = None) -> Opened:
             else "give one that has it"
         )
         raise CheckpointError(
-            f"{folder}: no model_index.json, so this is no diffusers folder; {advice}"
+            f"{folder}: no model_index.json, so this is not a diffusers folder; {advice}"
         )
     weights = {part: _open_part(folder, part) for part in FOLDERS}
     kind = recognise_unet(weights["unet"].tensors)
@@ -88,11 +88,12 @@ def open_folder(folder: Path, config: ModelConfig | None = None) -> Opened:
                 ignored.append(f"{FOLDERS[part]}: {name}")
             elif key in found[part]:
                 raise CheckpointError(
-                    f"{weights[part].path}: two names for one weight, {name}; get the file again"
+                    f"{weights[part].path}: two names for one weight, {name}; "
+                    "get the file again"
                 )
             else:
                 found[part][key] = Stored(weights[part], name)
-    return Opened(
+    return OpenedCheckpoint(
         path=folder,
         layout="diffusers",
         kind=kind,
@@ -105,7 +106,7 @@ def open_folder(folder: Path, config: ModelConfig | None = None) -> Opened:
 
 
 def read_config(folder: Path) -> ModelConfig:
-    """Read every number of the model from the folder's settings."""
+    """Read the configuration of the model from the folder's settings."""
     unet_file, vae_file = folder / "unet/config.json", folder / "vae/config.json"
     unet_values, vae_values = read_json(unet_file), read_json(vae_file)
     text_file, schedule_file = (
@@ -131,14 +132,14 @@ def read_config(folder: Path) -> ModelConfig:
         )
     except ValueError as error:
         raise CheckpointError(
-            f"{folder}: its settings do not fit one another ({error}); get the folder again"
+            f"{folder}: its settings contradict each other ({error}); get the folder again"
         ) from error
     known = "name" in own or config == sd_v1()
     return config if known else replace(config, name=folder.name)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a settings file. Raises CheckpointError when it is missing or is no JSON object."""
+    """Read a settings file. CheckpointError when it is missing or not a JSON object."""
     try:
         values = json.loads(path.read_bytes())
     except OSError as error:
@@ -146,7 +147,7 @@ def read_json(path: Path) -> dict[str, Any]:
             f"{path}: cannot be read ({error.strerror}); get the folder again"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: no JSON ({error}); get the file again") from error
+        raise CheckpointError(f"{path}: not JSON ({error}); get the file again") from error
     if not isinstance(values, dict):
         raise CheckpointError(
             f"{path}: expected a JSON object, found {type(values).__name__}; get the file again"

@@ -110,10 +110,10 @@ def test_a_folder_with_a_part_missing_is_refused(folder, gone, message):
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("unet/config.json", "{", "no JSON"),
+        ("unet/config.json", "{", "not JSON"),
         ("unet/config.json", "[]", "expected a JSON object"),
         ("unet/config.json", '{"use_linear_projection": true}', "use_linear_projection"),
-        ("text_encoder/config.json", '{"hidden_size": 32}', "do not fit one another"),
+        ("text_encoder/config.json", '{"hidden_size": 32}', "contradict each other"),
         (
             "scheduler/scheduler_config.json",
             '{"prediction_type": "v_prediction"}',
