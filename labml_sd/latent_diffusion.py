@@ -24,7 +24,7 @@ class LatentDiffusion(nn.Module):
 
     The diffusion runs on the autoencoder's latents, which have 48 times fewer numbers than the
     pixels. `source` is the path or hub id that the weights were loaded from, empty if there is
-    none. If `fast` is set, the pipelines use `acceleration.accelerated(model)`; the methods
+    none. If `fast` is set, the pipelines use `acceleration.accelerate(model)`; the methods
     below always use these networks.
     """
 

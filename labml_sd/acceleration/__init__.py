@@ -20,6 +20,6 @@ compiled.py      the U-Net through torch.compile, and as a CUDA graph
 To learn how the networks work, read `text_encoder/`, `unet/` and `autoencoder/`.
 """
 
-from labml_sd.acceleration.accelerate import accelerate, accelerated
+from labml_sd.acceleration.accelerate import accelerate
 
-__all__ = ["accelerate", "accelerated"]
+__all__ = ["accelerate"]

@@ -95,6 +95,3 @@ def _exchanged(module: nn.Module, done: dict[int, nn.Module]) -> nn.Module:
     new = copy.copy(module)  # shares parameters, attributes and hooks
     new._modules = children
     return new
-
-
-accelerated = accelerate

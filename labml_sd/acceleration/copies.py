@@ -10,6 +10,7 @@ Tests      tests/acceleration/test_copies.py
 
 from collections.abc import Callable, Hashable, Iterable, MutableMapping
 from dataclasses import dataclass
+from functools import cached_property
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -54,8 +55,9 @@ class Weights:
         """Of all parts."""
         return self.parts[0].dtype
 
+    @cached_property
     def joined(self) -> Float[Tensor, "d2 *rest"]:
-        """One tensor. Several parts are joined once, in a copy."""
+        """One tensor; several parts are joined in a copy."""
         if len(self.parts) == 1:
             return self.parts[0].detach()
         return self.copy("joined", lambda weight: weight)

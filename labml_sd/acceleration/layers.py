@@ -27,8 +27,11 @@ _ops = torch.ops.mkldnn
 
 
 def channels_last(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-    """The same map with the channels of a position side by side; x itself where they are."""
-    return x.contiguous(memory_format=torch.channels_last)
+    """On a CPU, the map with the channels of a position side by side, as oneDNN needs it.
+
+    x itself if it is in that order, and on other devices, where any order will do.
+    """
+    return x.contiguous(memory_format=torch.channels_last) if x.is_cpu else x
 
 
 def packs(x: Tensor) -> bool:
@@ -99,7 +102,7 @@ class PackedConv:
         self, x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c2 h2 w2"]
     ) -> Float[Tensor, "b c2 h2 w2"]:
         """`y + conv(x)`, in a new tensor."""
-        return self.onto(x, y.clone()) if packs_half(x) else self(x).add_(y)
+        return self.onto(x, y.clone()) if packs_half(x) else y + self(x)
 
     def onto(
         self, x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c2 h2 w2"]
@@ -155,7 +158,7 @@ class PackedLinear:
         """Project every row; with an exact GELU after it if asked for."""
         rows, half = x.shape[0] * x.shape[1], x.element_size() == 2
         if not packs(x) or (rows >= WIDE_ROWS and not half):
-            y = F.linear(x, self.weights.joined(), self.bias)
+            y = F.linear(x, self.weights.joined, self.bias)
             return F.gelu(y) if gelu else y
         if self.packed is None:
             self.packed = self.weights.copy(
@@ -171,7 +174,7 @@ class PackedLinear:
         self, x: Float[Tensor, "b n d"], y: Float[Tensor, "b n d2"]
     ) -> Float[Tensor, "b n d2"]:
         """`y + x W^T + b`, in a new tensor."""
-        return self.onto(x, y.clone()) if packs_half(x) else self(x).add_(y)
+        return self.onto(x, y.clone()) if packs_half(x) else y + self(x)
 
     def onto(
         self, x: Float[Tensor, "b n d"], y: Float[Tensor, "b n d2"]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from labml_sd.acceleration import accelerated
+from labml_sd.acceleration import accelerate
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline.conditioning import Conditioning
 from labml_sd.pipeline.denoiser import Denoiser
@@ -20,7 +20,7 @@ from labml_sd.pipeline.request import Request
 
 def network_for(model: LatentDiffusion) -> LatentDiffusion:
     """The networks of one call: `model` itself, or with `fast` its accelerated form."""
-    return accelerated(model) if model.fast else model
+    return accelerate(model) if model.fast else model
 
 
 def denoiser_for(network: LatentDiffusion, request: Request) -> Denoiser:

@@ -68,8 +68,8 @@ def test_of_several_weights_a_change_of_any_is_noticed(weight, made, pack):
 
 
 def test_several_weights_are_joined_and_one_is_itself(weight):
-    assert Weights(weight).joined().data_ptr() == weight.data_ptr()
-    joined = Weights(weight, weight + 1).joined()
+    assert Weights(weight).joined.data_ptr() == weight.data_ptr()
+    joined = Weights(weight, weight + 1).joined
     assert torch.equal(joined, torch.cat([weight, weight + 1]))
 
 

@@ -220,10 +220,6 @@ def reparametrised(block):
     nn.utils.parametrizations.weight_norm(block.in_layers[2])
 
 
-def compiled(block):
-    block.compile(backend="eager")
-
-
 CHANGES = {
     "a layer replaced": replaced("in_layers.2", LoudConv(4, 8, 3, padding=1).double()),
     "the activation replaced": replaced("in_layers.1", nn.ReLU()),
@@ -232,7 +228,7 @@ CHANGES = {
         change.__name__: change
         for change in (
             *(own_forward, own_forward_inside, circular, another_padding, dropout, two_types),
-            *(a_layer_more, without_bias, weight_of_a_subclass, reparametrised, compiled),
+            *(a_layer_more, without_bias, weight_of_a_subclass, reparametrised),
         )
     },
 }
