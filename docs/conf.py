@@ -29,6 +29,7 @@ extensions = [
     "annotated_source",  # docs/_ext
     "languages",
     "menu",
+    "settings_table",
 ]
 exclude_patterns = ["_build", "speed_table*.md"]  # parts of speed.md
 

@@ -3,12 +3,14 @@
 import importlib
 import json
 import re
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 import labml_sd
+from labml_sd.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -139,3 +141,12 @@ def test_every_name_of_the_notation_table_is_in_the_package(name):
     assert any(
         re.search(rf"\b{name}\b", module.read_text(encoding="utf-8")) for module in modules
     )
+
+
+def test_the_table_of_settings_has_every_setting(monkeypatch):
+    monkeypatch.syspath_prepend(DOCS / "_ext")
+    rows = importlib.import_module("settings_table").settings()
+    flags = [flag for flag, *_ in rows]
+    names = [field.name for field in fields(Settings)]
+    assert flags == [f"`--{name.replace('_', '-')}`" for name in names]
+    assert all(default and meaning for _, _, default, meaning in rows)
