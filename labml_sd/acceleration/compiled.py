@@ -21,7 +21,8 @@ from jaxtyping import Float, Num
 from torch import Tensor, nn
 
 from labml_sd.acceleration.layers import channels_last
-from labml_sd.acceleration.packed import Packed, is_alike, new
+from labml_sd.acceleration.packed import Packed, is_ordinary, new
+from labml_sd.acceleration.transformer import is_flash
 from labml_sd.unet import NO_RESIDUALS, UNet, UNetResiduals
 from labml_sd.unet.blocks import ResBlock
 from labml_sd.unet.spatial_transformer import BasicTransformerBlock
@@ -69,6 +70,11 @@ def record(run: Callable[[], Tensor]) -> tuple[torch.cuda.CUDAGraph, Tensor]:
     return graph, out
 
 
+def is_unchanged(unet: UNet) -> bool:
+    """Whether weights alone tell it from a new one; compiled or not, hooked or not."""
+    return is_flash() and is_ordinary(unet, new(UNet, unet.config), but=MAY_DIFFER)
+
+
 @dataclass
 class Graphs:
     """The graphs of a U-Net, one for each shape of its inputs, and where its weights were."""
@@ -97,10 +103,9 @@ class GraphedUNet(Packed, UNet):
 
     @classmethod
     def fits(cls, plain: UNet) -> bool:
-        """On CUDA, and compiled, with nothing else that tells it from a new one."""
+        """On CUDA, compiled, and otherwise like a new one: a graph repeats what it recorded."""
         on_cuda = next(plain.parameters()).is_cuda
-        template = new(UNet, plain.config)
-        return on_cuda and is_compiled(plain) and is_alike(plain, template, but=MAY_DIFFER)
+        return on_cuda and is_compiled(plain) and is_unchanged(plain)
 
     def forward(
         self,

@@ -89,22 +89,22 @@ def new(kind: type[nn.Module], *args: Any, **named: Any) -> nn.Module:
         return kind(*args, **named)
 
 
-def is_ordinary(layer: nn.Module, template: nn.Module) -> bool:
-    """Whether weights and sizes alone tell a layer, and all inside it, from a new one.
+def is_ordinary(layer: nn.Module, template: nn.Module, but: frozenset[str] = SIZES) -> bool:
+    """Whether a layer, inside too, is as its class builds it, but for weights and `but`.
 
     Then its packed form computes the same. Hooks do not count: `Packed` looks at them at every
     call.
     """
     weights = list(layer.parameters())
     return (
-        is_alike(layer, template)
+        is_alike(layer, template, but)
         and all(type(weight) is nn.Parameter for weight in weights)
         and len({(weight.dtype, weight.device) for weight in weights}) == 1
         and all(has_own_methods(kind) for kind in {type(module) for module in layer.modules()})
     )
 
 
-def is_alike(layer: nn.Module, template: nn.Module, but: frozenset[str] = SIZES) -> bool:
+def is_alike(layer: nn.Module, template: nn.Module, but: frozenset[str]) -> bool:
     """Whether classes, names, and attributes other than `but` are equal, at every depth."""
     return (
         type(layer) is type(template)

@@ -47,6 +47,11 @@ def heads(x: Float[Tensor, "b n d"], n_heads: int) -> Float[Tensor, "b heads n d
     return x.view(*x.shape[:2], n_heads, -1).transpose(1, 2)
 
 
+def is_flash() -> bool:
+    """Whether "flash" in the table of attentions is the one that was written there."""
+    return is_written(ATTENTION["flash"], CrossAttention.__module__, "flash_attention")
+
+
 class PackedAttention:
     """`CrossAttention`, and the sum after it."""
 
@@ -143,11 +148,10 @@ class PackedSpatialTransformer(Packed, SpatialTransformer):
 
     @classmethod
     def fits(cls, plain: SpatialTransformer) -> bool:
-        """Any width and number of blocks, if "flash" is what the table of attentions had."""
+        """Any width and number of blocks."""
         n_layers = len(plain.transformer_blocks)
         template = new(SpatialTransformer, 1, 1, n_heads=1, n_layers=n_layers, norm_groups=1)
-        flash = is_written(ATTENTION["flash"], CrossAttention.__module__, "flash_attention")
-        return flash and is_ordinary(plain, template)
+        return is_flash() and is_ordinary(plain, template)
 
     def keys_and_values(self, cond: Float[Tensor, "rows m d_cond"]) -> list[KeysAndValues]:
         """Of each block. Computed again if the same tensor comes with other contents."""

@@ -214,6 +214,17 @@ def test_changed_weights_are_noticed_at_the_next_call(model, randn, assert_close
         assert is_same or float((old - new).abs().max()) > 1e-3 * float(new.abs().max())
 
 
+def test_copies_made_in_inference_mode_are_used_outside_and_the_other_way_round(
+    model, randn, assert_close
+):
+    wanted = answers(model, randn)
+    for first, second in ((True, False), (False, True)):
+        copies._copies.clear()
+        for mode in (first, second):
+            with torch.inference_mode(mode):
+                all_equal(answers(accelerate(model), randn), wanted, 1e-5, assert_close)
+
+
 def test_a_deep_copy_has_weights_of_its_own(model, randn, assert_close):
     before = answers(accelerate(model), randn)
     other = copy.deepcopy(model)

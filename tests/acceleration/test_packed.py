@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.modules import module as torch_module
 
-from labml_sd.acceleration.packed import has_own_methods, is_alike, is_ordinary, new
+from labml_sd.acceleration.packed import SIZES, has_own_methods, is_alike, is_ordinary, new
 from labml_sd.acceleration.transformer import PackedSpatialTransformer
 from labml_sd.acceleration.unet_blocks import PackedResBlock
 from labml_sd.unet.attention import CrossAttention
@@ -271,6 +271,7 @@ def test_a_replaced_method_of_attention_is_noticed(randomise, monkeypatch, name)
 
 def test_alike_is_about_structure_at_every_depth():
     like = new(ResBlock, 1, 2, 1, norm_groups=1)
-    assert is_alike(ResBlock(4, 8, 6, norm_groups=2), like)
-    assert not is_alike(ResBlock(4, 4, 6, norm_groups=2), like)
+    assert is_alike(ResBlock(4, 8, 6, norm_groups=2), like, SIZES)
+    assert not is_alike(ResBlock(4, 8, 6, norm_groups=2), like, frozenset())
+    assert not is_alike(ResBlock(4, 4, 6, norm_groups=2), like, SIZES)
     assert not is_ordinary(nn.Sequential(ResBlock(4, 8, 6, norm_groups=2)), like)
