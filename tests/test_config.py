@@ -85,7 +85,7 @@ def test_a_configuration_cannot_be_changed(cls):
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
-def test_a_configuration_is_written_with_names(cls):
+def test_a_configuration_takes_keywords_only(cls):
     with pytest.raises(TypeError, match="positional"):
         cls(1)
 

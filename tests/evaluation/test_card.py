@@ -90,7 +90,7 @@ def test_the_sections_of_the_report_stand_one_level_down(folder, run, small_reci
     assert sum(line.startswith("# ") for line in headings) == 1
 
 
-def test_time_that_was_not_recorded_is_said_to_be_so(folder, run, small_recipe):
+def test_missing_times_are_shown_as_not_recorded(folder, run, small_recipe):
     torch.save({"format": 1, "step": 5, "curve": []}, run / "clip.pt")
     text = card(folder, small_recipe, run)
     assert "| clip | 5 | not recorded |" in text and "hours in total" not in text
@@ -117,7 +117,7 @@ def test_the_card_lies_in_the_folder_of_the_model(folder, run, small_recipe):
     assert write_card(str(folder), small_recipe, run) == folder / CARD
 
 
-def test_notes_of_the_run_are_put_in_and_need_not_be_there(folder, run, small_recipe):
+def test_the_notes_of_a_run_are_optional(folder, run, small_recipe):
     without = card(folder, small_recipe, run)
     (run / "notes.md").write_text("The dog ate step 7.\n", encoding="utf-8")
     assert card(folder, small_recipe, run).replace("\nThe dog ate step 7.\n", "") == without

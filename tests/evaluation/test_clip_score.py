@@ -44,7 +44,7 @@ def test_the_scores_are_mean_cosines_of_own_and_next_caption():
     )
 
 
-def test_pictures_that_are_their_captions_score_one():
+def test_equal_embeddings_of_picture_and_caption_score_one():
     captions = torch.eye(3, dtype=torch.float64)
     assert clip_scores(captions, captions) == {"own": 1.0, "other": 0.0, "error": 0.0}
     assert clip_scores(captions[:1], captions[:1])["error"] == 0.0

@@ -52,7 +52,7 @@ def test_the_interval_of_all_right_mirrors_that_of_none_right():
 
 @pytest.mark.parametrize("split", ["train", "held_out"])
 @pytest.mark.parametrize("n_objects", [1, 2])
-def test_a_reading_that_is_the_scene_itself_is_right_in_every_row(split, n_objects):
+def test_the_scene_itself_is_right_in_every_row(split, n_objects):
     scenes = [Scene.sample(5, index, split, n_objects) for index in range(60)]
     assert {share.mean for share in tally(scenes, scenes).values()} == {1.0}
 
@@ -75,16 +75,16 @@ def test_one_wrong_attribute_is_the_only_wrong_row(seen, expected):
     assert compare_attributes(ONE, seen)["whole"] == 0.0
 
 
-def test_another_kind_at_the_place_asked_for_lends_its_colour_and_size():
+def test_another_kind_at_the_requested_place_counts_for_colour_and_size():
     assert wrong(ONE, replace(ONE, objects=(replace(HOUSE, kind="car"),))) == {"kind"}
 
 
-def test_another_kind_at_another_place_lends_nothing():
+def test_another_kind_at_another_place_counts_for_nothing():
     seen = replace(ONE, objects=(replace(HOUSE, kind="car", place="right"),))
     assert wrong(ONE, seen) == {"kind", "colour", "place", "size"}
 
 
-def test_nothing_seen_is_no_object_right():
+def test_an_empty_scene_has_no_object_right():
     assert wrong(ONE, replace(ONE, objects=())) == {"count", "kind", "colour", "place", "size"}
 
 
@@ -94,13 +94,13 @@ def test_the_kind_decides_before_the_place():
     assert match_objects(ONE, seen) == (house,)
 
 
-def test_of_two_of_the_kind_the_one_at_the_place_counts():
+def test_of_two_objects_of_the_kind_the_one_at_the_place_counts():
     other = replace(HOUSE, place="right")
     at_place = replace(HOUSE, colour="green")
     assert match_objects(ONE, replace(ONE, objects=(other, at_place))) == (at_place,)
 
 
-def test_swapped_colours_lose_the_binding_and_no_kind():
+def test_swapped_colours_fail_colour_and_binding_but_not_kind():
     swapped = (replace(HOUSE, colour="blue"), replace(CAT, colour="red"))
     right = compare_attributes(TWO, replace(TWO, objects=swapped))
     assert (right["kind"], right["colour"], right["binding"]) == (1.0, 0.0, 0.0)
@@ -125,7 +125,7 @@ def test_one_of_two_objects_missing_is_half_right():
     assert right["binding"] == 0.0
 
 
-def test_one_thing_seen_cannot_stand_for_two():
+def test_one_object_does_not_count_twice():
     twins = replace(TWO, objects=(HOUSE, replace(HOUSE, place="right")))
     assert compare_attributes(twins, replace(TWO, objects=(HOUSE,)))["kind"] == 0.5
 
@@ -133,11 +133,11 @@ def test_one_thing_seen_cannot_stand_for_two():
 @pytest.mark.parametrize(
     "second", [replace(HOUSE, place="right", colour="blue"), replace(CAT, colour="red")]
 )
-def test_binding_is_judged_only_where_kinds_and_colours_differ(second):
+def test_binding_is_measured_only_if_kinds_and_colours_differ(second):
     assert "binding" not in compare_attributes(*[replace(TWO, objects=(HOUSE, second))] * 2)
 
 
-def test_a_tally_is_the_mean_over_the_pictures_a_row_was_judged_on():
+def test_a_tally_is_the_mean_over_the_pictures_a_row_applies_to():
     shares = tally(
         [TWO, TWO, ONE], [TWO, replace(TWO, objects=(CAT,)), replace(ONE, sky="day")]
     )

@@ -26,13 +26,13 @@ def test_the_psnr_is_its_equation_on_any_two_pictures():
     )
 
 
-def test_a_narrow_copy_leaves_the_model_as_it_is(model):
+def test_a_half_precision_copy_leaves_the_model_unchanged(model):
     narrow = in_dtype(model, torch.bfloat16)
     assert narrow.dtype == torch.bfloat16 and model.dtype == torch.float32
     assert in_dtype(model, torch.float32) is model
 
 
-def test_narrow_types_draw_nearly_the_same_picture(model):
+def test_half_precision_draws_nearly_the_same_picture(model):
     rows = dtypes(model, SamplingSettings(steps=2), 2, progress=False)["rows"]
     assert list(rows) == ["float16", "bfloat16"]
     for row in rows.values():

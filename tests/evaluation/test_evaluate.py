@@ -41,7 +41,7 @@ def measured(model, probe, axes):
     return evaluate(model, probe, axes, SETTINGS, n_prompts=4, progress=False)
 
 
-def test_every_group_is_judged_on_every_attribute(measured):
+def test_every_group_is_measured_on_every_attribute(measured):
     assert list(measured["groups"]) == ["one object", "two objects", "held-out pair"]
     for shares in measured["groups"].values():
         assert {*ATTRIBUTES, "mean", "whole"} <= set(shares)
@@ -49,7 +49,7 @@ def test_every_group_is_judged_on_every_attribute(measured):
         assert {share["n"] for name, share in shares.items() if name != "binding"} == {4}
 
 
-def test_a_model_that_knows_nothing_is_seldom_right(measured):
+def test_an_untrained_model_is_seldom_right(measured):
     assert all(shares["whole"]["mean"] < 0.5 for shares in measured["groups"].values())
     assert measured["autoencoder"]["psnr"] < 20.0
     assert measured["frechet"]["distance"] > measured["frechet"]["floor"] >= 0.0

@@ -8,11 +8,11 @@ def rows(n: int, d: int, seed: int) -> torch.Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_a_set_is_no_distance_from_itself():
+def test_the_distance_of_a_set_from_itself_is_zero():
     assert frechet_distance(rows(50, 6, 0), rows(50, 6, 0)) == pytest.approx(0.0, abs=1e-9)
 
 
-def test_a_shift_is_its_squared_length():
+def test_the_distance_of_a_shift_is_its_squared_length():
     x = rows(50, 6, 0)
     assert frechet_distance(x, x + 2.0) == pytest.approx(6 * 4.0, abs=1e-9)
 
@@ -56,7 +56,7 @@ def test_axes_without_variance_are_left_out():
     assert principal_axes(flat, 5).directions.shape == (5, 2)
 
 
-def test_on_a_few_axes_two_samples_of_one_world_are_close():
+def test_on_a_few_axes_two_samples_of_one_distribution_are_close():
     world = rows(256, 256, 10)
     first, second, reference = (rows(500, 256, seed) @ world for seed in (11, 12, 13))
     axes = principal_axes(reference, 16)

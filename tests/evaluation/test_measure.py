@@ -42,7 +42,7 @@ def small(model, monkeypatch):
     )
 
 
-def test_the_whole_evaluation_leaves_a_file_for_machines_and_one_for_people(small, tmp_path):
+def test_the_evaluation_writes_json_and_markdown(small, tmp_path):
     text = measure.measure(small, list(PARTS), tmp_path)
     assert (tmp_path / "evaluation.md").read_text(encoding="utf-8") == text
     results = json.loads((tmp_path / FILE).read_text(encoding="utf-8"))
@@ -64,7 +64,7 @@ def test_a_part_alone_leaves_the_others_as_they_are(small, tmp_path, monkeypatch
     assert measure.measure(small, ["edits"], tmp_path) == "precision, edits"
 
 
-def test_an_interrupted_part_loses_itself_and_no_other(small, tmp_path, monkeypatch):
+def test_an_interruption_loses_only_the_part_that_was_running(small, tmp_path, monkeypatch):
     def interrupted(m):
         raise KeyboardInterrupt
 
@@ -82,7 +82,7 @@ def test_an_interrupted_part_loses_itself_and_no_other(small, tmp_path, monkeypa
     ("fast", "full", "dtype"),
     [(True, False, torch.bfloat16), (True, True, torch.float32), (False, False, torch.float32)],
 )
-def test_sweeps_and_edits_are_narrow_only_where_that_is_fast_and_allowed(
+def test_sweeps_and_edits_run_in_bfloat16_only_if_it_is_fast_and_allowed(
     fast, full, dtype, model, monkeypatch
 ):
     monkeypatch.setattr(measure, "fast_bfloat16", lambda device: fast)

@@ -47,7 +47,7 @@ def sure(scenes: list[Scene]) -> torch.Tensor:
     return torch.stack(rows)
 
 
-def test_answers_say_all_that_a_scene_is():
+def test_encoded_answers_decode_to_the_scene():
     for index in range(200):
         for scene in (
             Scene.sample(3, index),
@@ -57,11 +57,11 @@ def test_answers_say_all_that_a_scene_is():
             assert decode(encode(scene)) == in_order(scene)
 
 
-def test_nothing_has_neither_colour_nor_size():
+def test_an_empty_place_has_neither_colour_nor_size():
     assert encode(Scene("day", "sea", None, ()))[3:] == [0, NO_ANSWER, NO_ANSWER] * 3
 
 
-def test_logits_that_are_sure_of_the_scene_are_read_as_it_and_cost_nothing():
+def test_certain_logits_decode_to_the_scene_at_no_loss():
     scenes = [free_scene(0, index) for index in range(30)]
     logits = sure(scenes)
     assert [decode(row) for row in best_answers(logits).tolist()] == [
@@ -71,7 +71,7 @@ def test_logits_that_are_sure_of_the_scene_are_read_as_it_and_cost_nothing():
     assert probe_loss(logits, truth).item() == pytest.approx(0.0, abs=1e-6)
 
 
-def test_no_idea_costs_the_logarithm_of_the_answers_to_every_question_asked():
+def test_uniform_logits_cost_the_logarithm_of_the_number_of_answers():
     truth = torch.tensor(
         [encode(Scene("day", "sea", None, ())), encode(Scene.sample(0, 0, n_objects=1))]
     )

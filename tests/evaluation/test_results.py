@@ -25,7 +25,7 @@ def test_the_fingerprint_tells_weights_apart(model):
     assert fingerprint(other) != fingerprint(model)
 
 
-def test_what_was_measured_of_the_same_model_is_kept_and_of_another_forgotten(model, tmp_path):
+def test_results_of_the_same_model_are_kept_and_of_another_dropped(model, tmp_path):
     new = results_of(tmp_path, model)
     assert new["parts"] == {} and new["model"] == {
         "name": "small",
@@ -39,7 +39,7 @@ def test_what_was_measured_of_the_same_model_is_kept_and_of_another_forgotten(mo
     assert results_of(tmp_path, model)["parts"] == {}
 
 
-def test_a_file_that_was_not_finished_leaves_the_old_one(tmp_path, monkeypatch):
+def test_an_unfinished_file_leaves_the_old_one(tmp_path, monkeypatch):
     write_results(tmp_path, {"format": 1, "old": True})
 
     def interrupted(self, *args, **kwargs):
@@ -69,7 +69,7 @@ def test_the_machine_is_named_with_its_cores_and_torch():
     assert "cores" in words and f"torch {torch.__version__.split('+')[0]}" in words
 
 
-def test_a_row_is_in_the_file_as_soon_as_it_is_made_and_is_not_made_again(model, tmp_path):
+def test_each_row_is_written_at_once_and_computed_once(model, tmp_path):
     results, made = results_of(tmp_path, model), []
 
     def make():

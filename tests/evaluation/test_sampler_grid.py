@@ -25,7 +25,7 @@ def test_every_sampler_is_measured_at_every_count():
     assert len(settings) == 4 * len(SAMPLERS)
 
 
-def test_both_passes_run_at_a_scale_that_guides_as_little_as_1(model):
+def test_the_scale_that_runs_both_passes_guides_as_scale_1(model):
     one, both = (guidance_settings()[name] for name in ("1", "1, both passes"))
     counted = {}
     for s in (one, both):

@@ -11,7 +11,7 @@ def test_a_share_is_in_percent_with_its_interval():
     assert percent(None) == "-"
 
 
-def test_sections_stand_in_the_order_of_their_makers_and_only_where_something_was_measured():
+def test_sections_follow_the_order_of_their_makers_and_need_results():
     makers = {
         "a": lambda part: [f"a {part}"],
         "b": lambda part: [f"b {part}", "."],

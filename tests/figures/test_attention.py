@@ -51,7 +51,7 @@ def test_a_map_without_differences_is_grey_all_over():
     assert (picture.max(axis=-1) == picture.min(axis=-1)).all()
 
 
-def test_the_asking_cell_is_framed_in_its_own_map_alone():
+def test_the_query_cell_is_framed_in_its_own_map_alone():
     picture = attention_overlay(GREY, torch.zeros(2, 4, 8), marked=[(1, 2), (3, 7)], alt="")
     first, second = cell(picture, 1), cell(picture, 2)
     assert (first[8, 16:24] == 255).all() and not (first[24, 56:64] == 255).all()

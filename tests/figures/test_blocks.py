@@ -65,7 +65,7 @@ def test_dot_and_line_stand_half_a_cell_apart():
         assert dot - line == pytest.approx(apart, abs=1)
 
 
-def test_layers_stand_in_their_order_and_the_way_around_ends_at_the_sum(monkeypatch):
+def test_layers_stand_in_their_order_and_the_skip_connection_ends_at_the_sum(monkeypatch):
     figures = []
     original = module.from_figure
     monkeypatch.setattr(

@@ -31,7 +31,7 @@ def test_each_position_is_a_square_on_the_channels_own_scale():
     assert count(shown, DARKEST) == 2 * 3 * 20 * 20
 
 
-def test_the_liveliest_channels_are_shown():
+def test_the_channels_of_greatest_variance_are_shown():
     features = torch.zeros(5, 2, 2)
     features[3, 0, 0] = 1.0
     shown = pixels(feature_maps({"a": features}, n_channels=1, cell=40, alt=""))

@@ -1,4 +1,4 @@
-"""The cells that nbval leaves out run where there is a GPU: at full size, from a file of random weights."""
+"""The cells that nbval skips run on a GPU, at full size, with a file of random weights."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parents[2] / "notebooks"
 
 @pytest.fixture(scope="module")
 def checkpoint(tokenizer, randomise, tmp_path_factory):
-    """A file of SD v1's shapes in float16, with a small vocabulary inside; what it draws is noise."""
+    """A file of SD v1's shapes in float16 with random weights and a small vocabulary."""
     v1, n = sd_v1(), len(tokenizer)
     text_encoder = replace(v1.text_encoder, vocab_size=n, bos_id=n - 2, eos_id=n - 1)
     config = replace(v1, text_encoder=text_encoder)

@@ -1,4 +1,4 @@
-"""What every notebook must be; nbval runs them, this reads them."""
+"""What holds for every notebook. nbval runs them; here they are read."""
 
 import re
 import statistics
@@ -13,8 +13,8 @@ FOLDER = ROOT / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
 NAMES = (
     "00_tour 01_noise 02_posterior 03_autoencoder_blocks 04_autoencoder 05_text 06_attention "
-    "07_spatial_transformer 08_unet 09_guidance 10_ddpm_and_ddim 11_samplers 12_txt2img 13_img2img "
-    "14_inpainting 15_training 16_real_checkpoint"
+    "07_spatial_transformer 08_unet 09_guidance 10_ddpm_and_ddim 11_samplers 12_txt2img "
+    "13_img2img 14_inpainting 15_training 16_real_checkpoint"
 ).split()
 BUILD = NAMES[1:12]
 INSTALL = """\
@@ -128,7 +128,7 @@ def test_the_header_says_what_is_built_what_it_needs_and_how_long_it_takes(name)
 
 
 @each()
-def test_a_beat_has_a_picture_a_check_and_a_number(name):
+def test_every_notebook_has_pictures_checks_and_numbers(name):
     cells = run(name)
     assert sum(map(has_picture, cells)) >= 5
     assert (
@@ -139,7 +139,7 @@ def test_a_beat_has_a_picture_a_check_and_a_number(name):
 
 
 @each()
-def test_every_picture_has_a_text_for_those_who_cannot_see_it(name):
+def test_every_picture_has_an_alternative_text(name):
     for cell in filter(has_picture, code(name)):
         alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
         assert len(alt) > 20, cell.source

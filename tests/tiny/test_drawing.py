@@ -39,7 +39,7 @@ def test_drawing_twice_gives_the_same_pixels():
     assert np.array_equal(first, picture(scene))
 
 
-def test_jitter_moves_what_has_no_name():
+def test_jitter_moves_what_no_caption_names():
     light = Scene("day", "grass", "sun", (), jitter=1)
     assert not np.array_equal(
         picture(light), picture(Scene("day", "grass", "sun", (), jitter=2))

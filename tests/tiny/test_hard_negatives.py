@@ -47,7 +47,7 @@ def test_light_and_swaps_come_up_often():
     assert swaps > 0.1 * len(misses)
 
 
-def test_the_draw_alone_decides():
+def test_the_same_random_state_gives_the_same_negatives():
     scene = SCENES[0]
     assert hard_negatives(scene, 3, random.Random(5)) == hard_negatives(
         scene, 3, random.Random(5)

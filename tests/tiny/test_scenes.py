@@ -57,7 +57,7 @@ def test_a_held_out_scene_always_shows_a_held_out_pair(n_objects):
     )
 
 
-def test_every_held_out_pair_is_met():
+def test_every_held_out_pair_occurs():
     assert set().union(*map(pairs, HIDDEN)) >= set(HELD_OUT)
 
 

@@ -15,7 +15,7 @@ def test_scale_factor_counts_the_spread_of_a_draw_too():
     )  # variance of the means 1, of a draw 4
 
 
-def test_fingerprint_knows_weights_seed_and_number():
+def test_the_fingerprint_depends_on_weights_seed_and_number():
     torch.manual_seed(0)
     small = AutoencoderConfig(
         channels=8, channel_multipliers=(1, 2), n_res_blocks=1, norm_groups=8
@@ -35,7 +35,7 @@ def test_fingerprint_knows_weights_seed_and_number():
     )
 
 
-def test_fingerprint_does_not_ask_the_decoder():
+def test_the_fingerprint_does_not_depend_on_the_decoder():
     small = AutoencoderConfig(
         channels=8, channel_multipliers=(1, 2), n_res_blocks=1, norm_groups=8
     )

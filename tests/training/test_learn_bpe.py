@@ -23,7 +23,7 @@ def tokenizer(tmp_path_factory):
 
 
 def greedy(word: str, merges: list[tuple[str, str]]) -> list[str]:
-    """BPE as its paper applies it: merge after merge, in the order in which they were learnt."""
+    """BPE as its paper applies it: all merges, in the order in which they were learnt."""
     symbols = [*word[:-1], word[-1] + END_OF_WORD]
     for left, right in merges:
         i = 0

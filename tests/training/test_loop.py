@@ -167,7 +167,7 @@ def test_the_average_follows_the_weights_by_its_formula():
     assert average.weight.item() == pytest.approx(1.5)
 
 
-def test_learning_rate_starts_anew_at_a_restart():
+def test_the_learning_rate_starts_again_at_a_restart():
     once = StageRecipe(n_steps=400, batch_size=1, learning_rate=2.0, warmup=10)
     twice = StageRecipe(
         n_steps=1000, batch_size=1, learning_rate=2.0, warmup=10, restarts=(400,)

@@ -30,8 +30,8 @@ precision.fast_bfloat16 = lambda device: False
 recipe, folder, stages = pickle.loads(Path(sys.argv[1]).read_bytes())
 with join_processes() as processes:
     for stage in stages:
-        train_stage(stage, recipe, folder / stage, Budget(n_steps=6), seed=0, device=torch.device("cpu"),
-                    progress=False, processes=processes)
+        train_stage(stage, recipe, folder / stage, Budget(n_steps=6), seed=0,
+                    device=torch.device("cpu"), progress=False, processes=processes)
 """
 
 
@@ -40,14 +40,14 @@ def test_parts_of_a_batch_lie_one_after_the_other():
     assert parts == [[0, 1], [2, 3], [4, 5]]
 
 
-def test_noise_is_drawn_for_all_and_then_cut():
+def test_noise_is_drawn_for_the_whole_batch_and_then_split():
     whole = torch.randn(6, 2, 5, generator=torch.Generator().manual_seed(7))
     for rank in range(3):
         part = Processes(rank, 3).randn((2, 2, 5), torch.Generator().manual_seed(7))
         assert torch.equal(part, whole[2 * rank : 2 * rank + 2])
 
 
-def test_one_process_gets_back_what_it_gave():
+def test_one_process_gets_its_input_back():
     x = torch.ones(2, 3)
     assert ALONE.share(x).data_ptr() == x.data_ptr()
     assert ALONE.gather(x) is x and ALONE.mean([x])[0] is x
@@ -56,7 +56,7 @@ def test_one_process_gets_back_what_it_gave():
 
 @pytest.fixture(scope="module")
 def curves(small_recipe, tmp_path_factory):
-    """The losses of one process with a doubled batch, and of two that `accelerate launch` starts."""
+    """The losses of one process with twice the batch, and of two by `accelerate launch`."""
     folder = tmp_path_factory.mktemp("processes")
     quick = {
         "warmup": 1,
@@ -69,9 +69,7 @@ def curves(small_recipe, tmp_path_factory):
         clip=replace(small_recipe.clip, **quick),
         diffusion=replace(small_recipe.diffusion, **quick),
     )
-    with (
-        pytest.MonkeyPatch.context() as patch
-    ):  # in bfloat16 a batch of another size is rounded otherwise
+    with pytest.MonkeyPatch.context() as patch:  # bfloat16 rounds by the size of the batch
         patch.setattr(precision, "fast_bfloat16", lambda device: False)
         for stage in ("autoencoder", "decoder", "clip", "diffusion"):
             train(stage, doubled(one), folder / "one")
@@ -141,5 +139,5 @@ def test_two_processes_learn_what_one_learns_from_twice_the_batch(stage, curves)
 
 
 @pytest.mark.slow
-def test_two_processes_say_what_they_ran_on(curves):
+def test_two_processes_record_their_devices(curves):
     assert curves["clip"][1]["machines"][0].startswith("2 x ")

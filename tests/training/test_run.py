@@ -45,7 +45,7 @@ def test_seconds_are_summed_over_calls(tmp_path, monkeypatch):
     assert read_state(tmp_path / "still.pt")["seconds"] == 10.0
 
 
-def test_every_machine_is_named_once(tmp_path, monkeypatch):
+def test_every_device_is_recorded_once(tmp_path, monkeypatch):
     for name in ("one", "two", "two", "one"):
         monkeypatch.setattr(run_module, "device_name", lambda device, count, name=name: name)
         run = new_run(tmp_path)
@@ -54,7 +54,7 @@ def test_every_machine_is_named_once(tmp_path, monkeypatch):
     assert read_state(tmp_path / "still.pt")["machines"] == ["one", "two"]
 
 
-def test_a_machine_has_a_name():
+def test_a_device_has_a_name():
     name = device_name(torch.device("cpu"), 1)
     assert platform.machine() in name and "threads" in name
     assert device_name(torch.device("cpu"), 3) == f"3 x {name}"

@@ -33,7 +33,7 @@ def test_a_dtype_is_taken_by_name_or_as_it_is(dtype):
     assert pick_dtype(dtype) == torch.bfloat16
 
 
-def test_auto_is_no_dtype_yet():
+def test_auto_is_resolved_later():
     assert pick_dtype("auto") is None
 
 

@@ -5,7 +5,7 @@ import threading
 from labml_sd.utilities.interrupt import Interrupt
 
 
-def test_ctrl_c_waits_while_it_is_entered_and_means_the_same_afterwards(ctrl_c):
+def test_ctrl_c_is_delayed_inside_and_restored_afterwards(ctrl_c):
     before = signal.getsignal(signal.SIGINT)
     with Interrupt() as interrupt:
         assert not interrupt.asked
@@ -24,7 +24,7 @@ def test_a_run_in_the_background_goes_on_ignoring_ctrl_c():
         signal.signal(signal.SIGINT, before)
 
 
-def test_in_another_thread_there_is_nothing_to_hold():
+def test_in_another_thread_nothing_is_delayed():
     held = []
 
     def enter() -> None:

@@ -34,7 +34,7 @@ def test_nothing_is_initialised(monkeypatch):
     assert asked == [1]
 
 
-def test_afterwards_layers_have_numbers_again():
+def test_afterwards_layers_are_initialised_again():
     with pytest.raises(ZeroDivisionError), shapes_only():
         1 / 0  # noqa: B018
     layer = nn.Linear(2, 2)

@@ -42,7 +42,7 @@ def test_hard_captions_are_the_true_one_and_its_hard_negatives_in_one_wording(ta
         assert len({true, *wrong}) == n
 
 
-def test_padding_left_off_changes_nothing(task):
+def test_padding_that_is_cut_off_changes_nothing(task):
     ids, _ = task.batch(0, 0, 4)
     padded = F.pad(ids, (0, 77 - ids.shape[1]), value=599)
     with torch.no_grad():

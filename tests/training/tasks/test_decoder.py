@@ -21,6 +21,6 @@ def test_the_decoder_alone_moves_and_starts_from_the_average(small_recipe, tmp_p
     assert moved == {"decoder", "post_quant_conv"}
 
 
-def test_it_wants_the_stage_before(small_recipe, tmp_path):
+def test_it_needs_the_stage_before(small_recipe, tmp_path):
     with pytest.raises(CheckpointError, match="train the stage 'autoencoder' first"):
         DecoderTask(small_recipe, tmp_path, 0, CPU)

@@ -43,7 +43,7 @@ def test_the_loss_is_its_equation_on_any_answer():
     torch.testing.assert_close(diffusion_loss(eps, noise, alpha_bar, 5.0), expected)
 
 
-def test_gamma_zero_weighs_all_alike():
+def test_gamma_zero_weighs_all_equally():
     assert min_snr_weight(torch.tensor([0.9, 0.1]), 0.0).tolist() == [1.0, 1.0]
 
 
@@ -52,7 +52,7 @@ def test_times_are_spread_over_the_whole_schedule():
     assert (t // 100).tolist() == list(range(10))
 
 
-def test_a_fresh_unet_answers_no_noise_and_its_blocks_are_identities():
+def test_a_new_unet_predicts_zero_and_its_blocks_are_identities():
     torch.manual_seed(0)
     unet = UNet(tiny().unet)
     zero_outputs(unet)
