@@ -48,10 +48,11 @@ def load_model(
     CPU; small models are float32 on every CPU. `tokenizer` is a folder with vocab.json and
     merges.txt. A single file of SD v1 contains none; without this the hub's copy of CLIP's is
     used. `ema` takes a training checkpoint's averaged weights. `config` is needed for a single
-    file that is not of SD v1's size and was not written by `save_model`. `fast` lets the
-    pipelines take the room `fast` (None: for large models). `compile` has torch.compile
-    translate the U-Net's blocks, on CUDA also into one graph of all its work: a minute at the
-    first picture, for less time at each later one of that size.
+    file that is not of SD v1's size and was not written by `save_model`. With `fast` the
+    pipelines use accelerated layers (None: for large models and compiled ones). `compile` has
+    torch.compile compile the U-Net's blocks; on CUDA, with `fast`, the whole U-Net is replayed
+    as one graph. That takes a minute at the first picture, and less time at each later one of
+    that size.
 
     Raises CheckpointError when the file is no model, is damaged, or does not fit;
     GenerationError for a device or dtype that is not there.
@@ -79,7 +80,7 @@ def load_model(
         number = given or auto_dtype(where, large=large)
         for part, network in networks(model).items():
             fill(network, opened.found[part], where, number, mapped=large)
-    model.fast = large if fast is None else fast
+    model.fast = large or compile if fast is None else fast
     if compile:
         compile_unet(model.unet)
     return model.eval()
