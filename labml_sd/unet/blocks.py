@@ -53,7 +53,7 @@ class ResBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "b c h w"], t_emb: Float[Tensor, "times d"]
     ) -> Float[Tensor, "b c2 h w"]:
-        """Keep the size, change the width. t_emb has one row for all of x, or one per latent."""
+        """Keep the size, change the width. t_emb: one row for all of x, or one per latent."""
         time = self.emb_layers(t_emb)[:, :, None, None]  # [times c2 1 1]: a number per channel
         if len(time) > 1:
             time = repeat_rows(time, len(x))  # [b c2 1 1]
