@@ -38,7 +38,8 @@ PARTS = {
     "pipeline": f"config errors utilities {NETWORKS} sampler settings adapters"
     " latent_diffusion acceleration images checkpoint",
     "tiny": "config",
-    "training": f"config errors utilities {NETWORKS} sampler latent_diffusion pipeline tiny",
+    "training": f"config errors utilities {NETWORKS} sampler latent_diffusion images pipeline"
+    " tiny",
     "evaluation": "config errors utilities text_encoder sampler latent_diffusion images"
     " checkpoint pipeline tiny training",
     "figures": "sampler images training",

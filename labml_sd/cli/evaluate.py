@@ -8,13 +8,12 @@ import argparse
 
 from labml_sd.checkpoint import load_model
 from labml_sd.errors import GenerationError
-from labml_sd.evaluation.card import write_card
+from labml_sd.evaluation.card import PAGE_PARTS, write_card, write_page
 from labml_sd.evaluation.clip_score import load_clip
-from labml_sd.evaluation.draw_and_read import SamplingSettings
-from labml_sd.evaluation.measure import PARTS, Measurement, measure
+from labml_sd.evaluation.draw_and_read import Measurement, SamplingSettings
+from labml_sd.evaluation.measure import PARTS, measure
 from labml_sd.evaluation.probe import train_probe
 from labml_sd.evaluation.results import read_results
-from labml_sd.evaluation.sampler_page import SAMPLER_PARTS, write_page
 from labml_sd.sampler import get_sampler
 from labml_sd.tiny.recipe import RECIPES
 from labml_sd.utilities.device import pick_device
@@ -95,7 +94,7 @@ def run_card(args: argparse.Namespace) -> None:
     They are those that `args.outdir` holds measurements for.
     """
     parts = read_results(args.outdir)["parts"]
-    of_samplers = not SAMPLER_PARTS.isdisjoint(parts)
+    of_samplers = any(name in parts for name in PAGE_PARTS)
     if "accuracy" in parts or not of_samplers:
         print(f"card: {write_card(args.model, RECIPES[args.recipe], args.outdir)}")
     if of_samplers:

@@ -7,13 +7,14 @@ clip_score.py          captions, pictures -> mean cosines of a trained CLIP
 frechet.py             two sets of features -> Frechet distance
 diversity.py           pictures of one prompt -> how much they differ
 evaluate.py            all of the above for one model
-sweeps.py              the same for several guidance scales, steps and samplers
+settings_rows.py       one row of numbers for each of several settings
+sweeps.py              rows for several guidance scales, steps and samplers
+sampler_grid.py        rows for every sampler at several step counts; variants of guidance
 edits.py               negative prompts and image to image
 repainting.py          in-painting
 dtypes.py              float16 and bfloat16 against float32
 convergence.py         samplers against the exact solution; convergence_plot.py plots it
-sampler_grid.py        every sampler at several step counts; variants of guidance
 measure.py             runs these parts; results.py stores what each returns
-report.py              results -> Markdown, with report_texts.py, tables.py, sampler_page.py
-card.py                results -> the model card
+report.py              results -> Markdown, by templates/
+card.py                results -> the model card and the page of samplers
 """

@@ -1,42 +1,52 @@
-r"""The model card: a template filled with the numbers of a training run and its evaluation.
+r"""The pages in a model's folder: the model card, and the page of samplers.
 
-Maps       a model, the folder of its run  ->  MODEL_CARD.md
+Maps       a model, the folder of its run  ->  MODEL_CARD.md, SAMPLERS.md
 Tests      tests/evaluation/test_card.py
 """
 
+import re
 from pathlib import Path
-from string import Template
+from statistics import fmean
 from typing import Any
 
-from torch import nn
-
+from labml_sd.checkpoint import load_model
+from labml_sd.checkpoint.sources import locate
+from labml_sd.config import AutoencoderConfig, UNetConfig
 from labml_sd.errors import CheckpointError
-from labml_sd.evaluation.report import body
-from labml_sd.evaluation.results import FILE, fingerprint, measured_folder, write_text
-from labml_sd.evaluation.sampler_page import SAMPLER_PARTS
-from labml_sd.evaluation.tables import table
+from labml_sd.evaluation.report import filled, markdown, sections, table
+from labml_sd.evaluation.results import FILE, fingerprint, read_results, write_text
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.tiny.recipe import Recipe
 from labml_sd.tiny.scenes import COLOURS, GROUNDS, HELD_OUT, KINDS, PLACES, SIZES, SKIES
 from labml_sd.training.run import read_state
 from labml_sd.training.stages import CONFIG, STAGES, assemble
 
-CARD = "MODEL_CARD.md"
+CARD, PAGE = "MODEL_CARD.md", "SAMPLERS.md"
+CARD_PARTS = ("accuracy", "sweeps", "edits", "precision")
+PAGE_PARTS = ("convergence", "samplers")
 NOTES = "notes.md"  # in the run's folder: remarks on the run, written by hand
-TEMPLATE = Path(__file__).with_name("model_card.md")
 N_LAST = 10  # last entries of a curve, which are averaged for "at the end"
 WEAK = 0.9  # attributes that are right less often are listed
 
 
+def write_page(source: str, run: Path) -> Path:
+    """Write the page of samplers into a model's folder.
+
+    Raises CheckpointError if the run has no results, or measured another model.
+    """
+    folder, _, results = measured_folder(source, run, "the page of samplers")
+    write_text(folder / PAGE, markdown(results, "Samplers on", PAGE_PARTS))
+    return folder / PAGE
+
+
 def write_card(source: str, recipe: Recipe, run: Path) -> Path:
-    """Write the card into a model's folder.
+    """Write the model card into a model's folder.
 
     Raises CheckpointError if the run has no results, or made another model.
     """
     folder, model, results = measured_folder(source, run, "a model card")
-    if (run / CONFIG).exists() and fingerprint(assemble(recipe, run).half()) != results[
-        "model"
-    ]["weights"]:
+    weights = results["model"]["weights"]
+    if (run / CONFIG).exists() and fingerprint(assemble(recipe, run).half()) != weights:
         raise CheckpointError(
             f"{run}: its checkpoints make other weights than {folder}; give its own run"
         )
@@ -44,8 +54,30 @@ def write_card(source: str, recipe: Recipe, run: Path) -> Path:
         raise CheckpointError(
             f"{run / FILE}: has no accuracy; run labml-sd train evaluate --part accuracy"
         )
-    write_text(folder / CARD, card_text(model, folder, recipe, run, results))
+    write_text(folder / CARD, card_text(model, folder, recipe, run, results) + "\n")
     return folder / CARD
+
+
+def measured_folder(
+    source: str, run: Path, what: str
+) -> tuple[Path, LatentDiffusion, dict[str, Any]]:
+    """The folder of a saved model, the model, and the results that a run measured of it.
+
+    `what` will be written into that folder. Raises CheckpointError if there is no folder or the
+    results are of other weights.
+    """
+    folder = locate(source)
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"{folder}: not a folder; {what} needs the folder of a saved model"
+        )
+    results, model = read_results(run), load_model(source, device="cpu", dtype="float32")
+    if results["model"]["weights"] != fingerprint(model):
+        raise CheckpointError(
+            f"{run / FILE}: measured on other weights than those of {folder}; run "
+            f"labml-sd train evaluate --model {source} --outdir {run}"
+        )
+    return folder, model, results
 
 
 def card_text(
@@ -55,7 +87,10 @@ def card_text(
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and p.suffix != ".md")
     paths = {stage: run / f"{stage}.pt" for stage in STAGES}
     states = {stage: read_state(path) for stage, path in paths.items() if path.exists()}
-    facts = {
+    notes = (run / NOTES).read_text(encoding="utf-8") if (run / NOTES).exists() else ""
+    body = "\n\n".join(sections(results, CARD_PARTS))
+    measured = {k: part for k, part in results["parts"].items() if k not in PAGE_PARTS}
+    return filled("model_card", {
         "name": model.config.name,
         "size": model.config.image_size,
         "megabytes": f"{size / 1e6:.1f}",
@@ -63,58 +98,50 @@ def card_text(
         "scale": model.config.autoencoder.scale_factor,
         "parts": _parts(model),
         "stages": _stages(states),
-        "notes": _notes(run),
+        "notes": f"\n{notes.strip()}\n" if notes else "",
         "training": _training(recipe, states),
-        "evaluation": _evaluation(results),
-        "results": "\n\n".join(
-            f"#{text}" if text.startswith("#") else text for text in body(results)
+        "evaluation": table(
+            ["part", "measured on", "time"],
+            [[k, part["machine"], _duration(part["seconds"])] for k, part in measured.items()],
         ),
+        "results": re.sub("^#", "##", body, flags=re.MULTILINE),  # one level down
         "weak": _weak(results["parts"]["accuracy"]["groups"]),
         "held_out": ", ".join(f"{colour} {kind}" for kind, colour in HELD_OUT),
-    }
-    words = {
-        "skies": SKIES,
-        "grounds": GROUNDS,
-        "kinds": KINDS,
-        "colours": COLOURS,
-        "sizes": SIZES,
-        "places": PLACES,
-    }
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        facts, **{name: ", ".join(values) for name, values in words.items()}
-    )
+        "skies": ", ".join(SKIES),
+        "grounds": ", ".join(GROUNDS),
+        "kinds": ", ".join(KINDS),
+        "colours": ", ".join(COLOURS),
+        "sizes": ", ".join(SIZES),
+        "places": ", ".join(PLACES),
+    })  # fmt: skip
 
 
 def _parts(model: LatentDiffusion) -> str:
-    c = model.config
+    """Parameters and shapes of the three networks."""
+    c, text = model.config, model.config.text_encoder
     z, side = c.autoencoder.z_channels, c.image_size // c.autoencoder.downsampling_factor
-    text = c.text_encoder
-    rows = [
-        (
-            "autoencoder",
+
+    def levels(config: UNetConfig | AutoencoderConfig) -> str:
+        widths = [str(config.channels * m) for m in config.channel_multipliers]
+        return f"levels of {', '.join(widths)} channels"
+
+    named = {
+        "autoencoder": (
             model.autoencoder,
-            f"levels of {_widths(c.autoencoder)} channels; latent [{z} {side} {side}]",
+            f"{levels(c.autoencoder)}; latent [{z} {side} {side}]",
         ),
-        (
-            "text encoder",
+        "text encoder": (
             model.text_encoder,
             f"{text.n_layers} layers of width {text.d_model}, {text.vocab_size} tokens, "
             f"{text.n_positions} positions",
         ),
-        ("U-Net", model.unet, f"levels of {_widths(c.unet)} channels"),
+        "U-Net": (model.unet, levels(c.unet)),
+    }
+    rows = [
+        [name, f"{sum(p.numel() for p in network.parameters()):,}", shape]
+        for name, (network, shape) in named.items()
     ]
-    return table(
-        ["part", "parameters", "shape"],
-        [[name, f"{_count(net):,}", shape] for name, net, shape in rows],
-    )
-
-
-def _widths(config: Any) -> str:
-    return ", ".join(str(config.channels * m) for m in config.channel_multipliers)
-
-
-def _count(network: nn.Module) -> int:
-    return sum(p.numel() for p in network.parameters())
+    return table(["part", "parameters", "shape"], rows)
 
 
 def _stages(states: dict[str, dict[str, Any]]) -> str:
@@ -122,8 +149,8 @@ def _stages(states: dict[str, dict[str, Any]]) -> str:
     rows = []
     for stage, state in states.items():
         last = state["curve"][-N_LAST:]
-        names = [name for name in (last[0] if last else {}) if name != "step"]
-        ends = [f"{name} {sum(row[name] for row in last) / len(last):.4g}" for name in names]
+        means = {k: fmean(row[k] for row in last) for k in (last[0] if last else {})}
+        ends = [f"{name} {mean:.4g}" for name, mean in means.items() if name != "step"]
         rows.append(
             [stage, f"{state['step']:,}", _duration(state.get("seconds")), ", ".join(ends)]
         )
@@ -139,27 +166,14 @@ def _training(recipe: Recipe, states: dict[str, dict[str, Any]]) -> str:
     """The command, the devices and the hours, as far as the run recorded them."""
     seeds = {state["seed"] for state in states.values() if "seed" in state}
     seed = f" --seed {seeds.pop()}" if len(seeds) == 1 else ""
-    lines = [f"`labml-sd train --recipe {recipe.name}{seed}`"]
+    parts = [f"`labml-sd train --recipe {recipe.name}{seed}`"]
     devices = dict.fromkeys(d for state in states.values() for d in state.get("machines", []))
     if devices:
-        lines.append(f"on {'; '.join(devices)}")
+        parts.append(f"on {'; '.join(devices)}")
     seconds = [state["seconds"] for state in states.values() if "seconds" in state]
     if seconds and len(seconds) == len(states):
-        lines.append(f"{sum(seconds) / 3600:.1f} hours in total")
-    return ", ".join(lines) + "."
-
-
-def _notes(run: Path) -> str:
-    """The remarks on the run as a paragraph, or nothing."""
-    path = run / NOTES
-    return "\n" + path.read_text(encoding="utf-8").strip() + "\n" if path.exists() else ""
-
-
-def _evaluation(results: dict[str, Any]) -> str:
-    """The device and the time of each part of the evaluation."""
-    shown = {name: part for name, part in results["parts"].items() if name not in SAMPLER_PARTS}
-    rows = [[name, part["machine"], _duration(part["seconds"])] for name, part in shown.items()]
-    return table(["part", "measured on", "time"], rows)
+        parts.append(f"{sum(seconds) / 3600:.1f} hours in total")
+    return ", ".join(parts) + "."
 
 
 def _weak(groups: dict[str, Any]) -> str:
@@ -167,9 +181,9 @@ def _weak(groups: dict[str, Any]) -> str:
     lines = []
     for group, shares in groups.items():
         weak = [
-            f"{name} ({100 * s['mean']:.0f}%)"
-            for name, s in shares.items()
-            if s["mean"] < WEAK and name not in ("mean", "whole")
+            f"{name} ({100 * share['mean']:.0f}%)"
+            for name, share in shares.items()
+            if share["mean"] < WEAK and name not in ("mean", "whole")
         ]
         lines.append(f"- {group}: {', '.join(weak) or 'none'}")
     return "\n".join(lines)

@@ -8,38 +8,17 @@ Tests      tests/evaluation/test_compare_attributes.py
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import permutations
+from statistics import fmean
 
 from labml_sd.tiny.scenes import Scene, SceneObject
 
 ATTRIBUTES = ("sky", "ground", "light", "count", "kind", "colour", "place", "size")
 ROWS = (*ATTRIBUTES, "binding", "mean", "whole")
 
-
-@dataclass(frozen=True)
-class Share:
-    """The mean over `n` pictures of a number from 0 to 1."""
-
-    mean: float
-    n: int
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The 95% confidence interval.
-
-        It is conservative for numbers other than 0 and 1: their variance is smaller than that
-        of zeros and ones of the same mean.
-        """
-        return wilson(self.mean, self.n)
-
-    def as_data(self) -> dict[str, float]:
-        """As a dictionary for JSON."""
-        low, high = self.interval
-        return {"mean": self.mean, "low": low, "high": high, "n": self.n}
-
-
-Shares = dict[str, Share]  # by row; rows without any value are missing
+Matching = tuple[SceneObject | None, ...]
+Share = dict[str, float]
+"""`mean` over `n` pictures of a number from 0 to 1, and its 95% interval `low` to `high`."""
 
 
 def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
@@ -56,7 +35,7 @@ def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
     return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
-def match_objects(asked: Scene, seen: Scene) -> tuple[SceneObject | None, ...]:
+def match_objects(asked: Scene, seen: Scene) -> Matching:
     """For each object asked for, the object in `seen` that it is matched with, or None.
 
     Matched objects have the same kind or the same place, and each is matched once. Of all
@@ -64,18 +43,18 @@ def match_objects(asked: Scene, seen: Scene) -> tuple[SceneObject | None, ...]:
     """
     n = len(asked.objects)
 
-    def agreement(pairing: tuple[SceneObject | None, ...]) -> tuple[int, int, int]:
-        pairs = [(a, s) for a, s in zip(asked.objects, pairing, strict=True) if s is not None]
-        rest = sum((a.colour == s.colour) + (a.size == s.size) for a, s in pairs)
-        return (
-            sum(a.kind == s.kind for a, s in pairs),
-            sum(a.place == s.place for a, s in pairs),
-            rest,
-        )
+    def pairs(matching: Matching) -> list[tuple[SceneObject, SceneObject]]:
+        return [(a, s) for a, s in zip(asked.objects, matching, strict=True) if s is not None]
 
-    def allowed(pairing: tuple[SceneObject | None, ...]) -> bool:
-        pairs = zip(asked.objects, pairing, strict=True)
-        return all(s is None or s.kind == a.kind or s.place == a.place for a, s in pairs)
+    def allowed(matching: Matching) -> bool:
+        return all(s.kind == a.kind or s.place == a.place for a, s in pairs(matching))
+
+    def agreement(matching: Matching) -> tuple[int, int, int]:
+        return (
+            sum(a.kind == s.kind for a, s in pairs(matching)),
+            sum(a.place == s.place for a, s in pairs(matching)),
+            sum((a.colour == s.colour) + (a.size == s.size) for a, s in pairs(matching)),
+        )
 
     return max(filter(allowed, permutations([*seen.objects, *[None] * n], n)), key=agreement)
 
@@ -106,12 +85,18 @@ def compare_attributes(asked: Scene, seen: Scene) -> dict[str, float]:
 
 
 def share(values: Sequence[float | bool]) -> Share:
-    """The mean of numbers from 0 to 1, one for each picture."""
-    return Share(math.fsum(values) / len(values), len(values))
+    """The mean of numbers from 0 to 1, one for each picture.
+
+    The interval is conservative for numbers other than 0 and 1: their variance is smaller than
+    that of zeros and ones of the same mean.
+    """
+    mean = fmean(values)
+    low, high = wilson(mean, len(values))
+    return {"mean": mean, "low": low, "high": high, "n": len(values)}
 
 
-def tally(asked: list[Scene], seen: list[Scene]) -> Shares:
-    """The mean of each row over the pictures that have it."""
+def tally(asked: Sequence[Scene], seen: Sequence[Scene]) -> dict[str, Share]:
+    """The share of each row over the pictures that have it; rows without any are missing."""
     compared = [compare_attributes(a, s) for a, s in zip(asked, seen, strict=True)]
     values = {name: [right[name] for right in compared if name in right] for name in ROWS}
     return {name: share(v) for name, v in values.items() if v}

@@ -13,10 +13,8 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from labml_sd.evaluation.results import RowCache
-from labml_sd.evaluation.sweeps import mixed_scenes
+from labml_sd.evaluation.draw_and_read import Measurement, mixed_scenes
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline import Conditioning, Denoiser
 from labml_sd.sampler import (
@@ -70,8 +68,8 @@ class Solver:
         """Picture i has seed i. The latents are in float32 or float64."""
         config = model.config
         side = config.image_size // config.autoencoder.downsampling_factor
-        dtype = torch.promote_types(model.dtype, torch.float32)
         shape = (config.autoencoder.z_channels, side, side)
+        dtype = torch.promote_types(model.dtype, torch.float32)
         self.schedule = model.schedule
         self.x = NoiseSource(range(len(prompts)), shape, model.device, dtype).draw()
         cond, uncond = model.encode_prompt(list(prompts)), model.encode_prompt([""])
@@ -110,36 +108,25 @@ def rms(z: Float[Tensor, "b c h w"]) -> float:
     return float(z.double().square().mean().sqrt())
 
 
-def convergence(
-    model: LatentDiffusion,
-    scale: float,
-    rows: RowCache,
-    *,
-    n_prompts: int,
-    progress: bool = True,
-) -> dict[str, Any]:
+def convergence(m: Measurement) -> dict[str, Any]:
     r"""Distances to the run through every level, $\sqrt{\mathrm{mean}\,(z - z_{exact})^2}$.
 
-    With `n_prompts` prompts, in the model's own dtype: the errors would not fall below the
-    rounding errors of a narrow one. Rows that are in `rows` are not measured again.
+    In the model's own dtype: the errors would not fall below the rounding errors of a narrow
+    one. Rows that are in `m.rows` are not measured again.
     """
-    solve = Solver(
-        model, [scene.caption(full=True) for scene in mixed_scenes(n_prompts)], scale
-    )
-    with tqdm(
-        total=len(_settings()) + 2, desc="convergence", disable=not progress, dynamic_ncols=True
-    ) as bar:
-        exact, _ = solve(EXACT, "trailing", EXACT_STEPS)
-        bar.update()
-        check, _ = solve(CHECK, "trailing", EXACT_STEPS // 2)
-        bar.update()
-        measured = []
-        for key in _settings():
-            about = {"n_prompts": n_prompts, "scale": scale, "dtype": str(model.dtype)}
-            measured.append(
-                rows.row(json.dumps([*key, about]), partial(_distance, solve, exact, *key))
-            )
-            bar.update()
+    n_prompts, scale = m.share(156, 2), m.guidance_scale
+    captions = [scene.caption(full=True) for scene in mixed_scenes(n_prompts)]
+    solve = Solver(m.model, captions, scale)
+    about = {"n_prompts": n_prompts, "scale": scale, "dtype": str(m.model.dtype)}
+    m.bar.reset(total=len(_settings()) + 2)  # runs
+    exact, _ = solve(EXACT, "trailing", EXACT_STEPS)
+    check, _ = solve(CHECK, "trailing", EXACT_STEPS // 2)
+    m.bar.update(2)
+    measured = []
+    for key in _settings():
+        make = partial(_distance, solve, exact, *key)
+        measured.append(m.rows.row(json.dumps([*key, about]), make))
+        m.bar.update()
     return {
         "n_prompts": n_prompts,
         "exact": {"sampler": EXACT, "steps": EXACT_STEPS, "rms": rms(exact)},

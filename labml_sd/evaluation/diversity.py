@@ -7,7 +7,8 @@ Tests      tests/evaluation/test_diversity.py
 import math
 from collections import Counter
 from collections.abc import Sequence
-from itertools import count
+from itertools import count, islice
+from statistics import fmean
 
 import torch
 from jaxtyping import Float
@@ -38,22 +39,18 @@ def entropy(values: Sequence[str]) -> float:
 
     Biased downwards for few values: compare it only between sets of equal size.
     """
-    return math.fsum(
-        -n / len(values) * math.log2(n / len(values)) for n in Counter(values).values()
-    )
+    shares = [n / len(values) for n in Counter(values).values()]
+    return math.fsum(-p * math.log2(p) for p in shares)
 
 
 def open_scenes(n: int) -> list[Scene]:
     """For each open prompt, `n` scenes with that kind: the diversity of the training data."""
-    scenes: list[Scene] = []
-    for kind in KINDS:
-        fitting = (
-            s
-            for i in count()
-            if (s := Scene.sample(SEED, i, n_objects=1)).objects[0].kind == kind
-        )
-        scenes += [next(fitting) for _ in range(n)]
-    return scenes
+
+    def of_kind(kind: str) -> list[Scene]:
+        scenes = (Scene.sample(SEED, i, n_objects=1) for i in count())
+        return list(islice((s for s in scenes if s.objects[0].kind == kind), n))
+
+    return [scene for kind in KINDS for scene in of_kind(kind)]
 
 
 def diversity(seen: Readings, axes: Axes) -> dict[str, float]:
@@ -65,16 +62,12 @@ def diversity(seen: Readings, axes: Axes) -> dict[str, float]:
     n = len(seen.scenes) // len(OPEN_PROMPTS)
     points = torch.split(axes(seen.features), n)
     values = [open_attributes(scene, KINDS[i // n]) for i, scene in enumerate(seen.scenes)]
+    by_prompt = [values[first : first + n] for first in range(0, len(values), n)]
     bits = {
-        name: _mean(
-            [entropy([v[name] for v in values[i : i + n]]) for i in range(0, len(values), n)]
-        )
-        for name in OPEN
+        name: fmean(entropy([v[name] for v in prompt]) for prompt in by_prompt) for name in OPEN
     }
-    return {
-        "distance": _mean([pairwise_distance(p) for p in points]),
-        "entropy": _mean([*bits.values()]),
-    } | bits
+    distance = fmean(pairwise_distance(p) for p in points)
+    return {"distance": distance, "entropy": fmean(bits.values())} | bits
 
 
 def open_attributes(scene: Scene, kind: str) -> dict[str, str]:
@@ -82,7 +75,3 @@ def open_attributes(scene: Scene, kind: str) -> dict[str, str]:
     item = next((vars(o) for o in scene.objects if o.kind == kind), {})
     flat = {"sky": scene.sky, "ground": scene.ground, "light": scene.light or "none"}
     return flat | {name: item.get(name, "missing") for name in OPEN[3:]}
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)

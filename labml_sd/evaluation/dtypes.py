@@ -5,19 +5,18 @@ Tests      tests/evaluation/test_dtypes.py
 """
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from labml_sd.evaluation.draw_and_read import SamplingSettings, generate
-from labml_sd.evaluation.sweeps import mixed_scenes
+from labml_sd.evaluation.draw_and_read import Measurement, mixed_scenes
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.training.tasks.autoencoder import psnr as psnr_of_mse
 
-NARROW = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def psnr(x: Float[Tensor, "*b c h w"], y: Float[Tensor, "*b c h w"]) -> float:
@@ -35,24 +34,21 @@ def in_dtype(model: LatentDiffusion, dtype: torch.dtype) -> LatentDiffusion:
     return model if model.dtype == dtype else copy.deepcopy(model).to(dtype)
 
 
-def dtypes(
-    model: LatentDiffusion, settings: SamplingSettings, n: int, *, progress: bool = True
-) -> dict[str, Any]:
-    """PSNR of `n` pictures in each dtype, from the same noise: of all, and of the worst."""
+def precision(m: Measurement) -> dict[str, Any]:
+    """PSNR of pictures in each narrow dtype, from the same noise: of all, and of the worst."""
+    n = m.share(31)
     captions = [scene.caption(full=True) for scene in mixed_scenes(n)]
-    total = n * (1 + len(NARROW))
-    with tqdm(total=total, desc="precision", disable=not progress, dynamic_ncols=True) as bar:
-
-        def pictures(dtype: torch.dtype) -> Float[Tensor, "n 3 h w"]:
-            converted = in_dtype(model, dtype)
-            return torch.cat(
-                list(generate(converted, captions, settings, on_progress=bar.update))
-            )
-
-        exact = pictures(torch.float32)
-        rows = {}
-        for name, dtype in NARROW.items():
-            narrow = pictures(dtype)
-            worst = min(psnr(a, b) for a, b in zip(narrow, exact, strict=True))
-            rows[name] = {"psnr": psnr(narrow, exact), "worst": worst}
+    m.bar.reset(total=n * len(DTYPES))
+    pictures = {}
+    for name, dtype in DTYPES.items():
+        converted = replace(m, model=in_dtype(m.model, dtype))
+        pictures[name] = torch.cat(list(converted.generate(captions, m.settings)))
+    exact = pictures.pop("float32")
+    rows = {
+        name: {
+            "psnr": psnr(narrow, exact),
+            "worst": min(psnr(a, b) for a, b in zip(narrow, exact, strict=True)),
+        }
+        for name, narrow in pictures.items()
+    }
     return {"n_prompts": n, "rows": rows}

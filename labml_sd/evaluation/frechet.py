@@ -31,7 +31,7 @@ def principal_axes(features: Float[Tensor, "n d"], k: int) -> Axes:
     few leading axes, computed once from drawn scenes, hundreds are enough.
     """
     features = features.double()
-    values, vectors = torch.linalg.eigh(_covariance(features))  # in ascending order
+    values, vectors = torch.linalg.eigh(torch.cov(features.T))  # in ascending order
     k = min(k, int((values > 1e-9 * values[-1]).sum()))
     return Axes(features.mean(dim=0), vectors[:, -k:] / values[-k:].sqrt())
 
@@ -39,27 +39,16 @@ def principal_axes(features: Float[Tensor, "n d"], k: int) -> Axes:
 def frechet_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> float:
     r"""Squared distance of the Gaussians with the means and covariances of `x` and `y`.
 
-    $$ d^2 = |\mu_x - \mu_y|^2
-       + \mathrm{tr}\left(S_x + S_y - 2 (S_x^{1/2} S_y S_x^{1/2})^{1/2}\right) $$
+    $$ d^2 = |\mu_x - \mu_y|^2 + \mathrm{tr}\left(S_x + S_y - 2 (S_x S_y)^{1/2}\right) $$
 
     Computed in float64. It is biased upwards for few pictures: compare it only at equal n and
     m. Each set needs at least two rows.
     """
     x, y = x.double(), y.double()
-    cov_x, cov_y = _covariance(x), _covariance(y)
-    root = _root(cov_x)
-    # The eigenvalues of this product are not negative, except for rounding errors.
-    both = torch.linalg.eigvalsh(root @ cov_y @ root).clamp(min=0.0).sqrt().sum()
+    d = x.shape[1]
+    cov_x, cov_y = torch.cov(x.T).view(d, d), torch.cov(y.T).view(d, d)
+    # S_x S_y is similar to S_x^{1/2} S_y S_x^{1/2}: its eigenvalues are real and not negative,
+    # except for rounding errors, and the trace of its root is the sum of their roots.
+    roots = torch.linalg.eigvals(cov_x @ cov_y).real.clamp(min=0.0).sqrt()
     means = (x.mean(dim=0) - y.mean(dim=0)).square().sum()
-    return float(means + cov_x.trace() + cov_y.trace() - 2.0 * both)
-
-
-def _covariance(x: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
-    centred = x - x.mean(dim=0)
-    return centred.T @ centred / (len(x) - 1)
-
-
-def _root(matrix: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
-    """The symmetric square root of a covariance."""
-    values, vectors = torch.linalg.eigh(matrix)
-    return (vectors * values.clamp(min=0.0).sqrt()) @ vectors.T
+    return float(means + cov_x.trace() + cov_y.trace() - 2.0 * roots.sum())

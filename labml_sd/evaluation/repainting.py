@@ -9,23 +9,23 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import count, islice
+from statistics import fmean
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from PIL import Image, ImageChops
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from labml_sd.evaluation.compare_attributes import share
-from labml_sd.evaluation.draw_and_read import SEED, SamplingSettings, as_images, eight_bit
-from labml_sd.evaluation.probe import Probe, read_images
+from labml_sd.evaluation.draw_and_read import SEED, Measurement, as_images, eight_bit
+from labml_sd.evaluation.probe import read_images
 from labml_sd.images.tensors import mask_to_tensor
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline import inpaint
 from labml_sd.tiny.drawing import draw_scene
 from labml_sd.tiny.scenes import COLOURS, HELD_OUT, Kind, Scene
-from labml_sd.training.data import scene_image
+from labml_sd.training.data import image_batch
 
 ON_LAND: tuple[Kind, ...] = ("house", "tree", "car", "cat")
 """Kinds that can replace one another: a balloon is higher up, and only a boat is on the sea."""
@@ -80,49 +80,44 @@ def border_jump(image: Float[Tensor, "3 h w"], inside: Bool[Tensor, "h w"]) -> f
     return 127.5 * float(jumps.double().mean())
 
 
-def repainting(
-    model: LatentDiffusion,
-    probe: Probe,
-    settings: SamplingSettings,
-    n: int,
-    *,
-    progress: bool = True,
-) -> dict[str, Any]:
-    """The shares of `n` cases with the new kind and its colour, and the jump at the border.
+def repainting(m: Measurement) -> dict[str, Any]:
+    """The shares of cases with the new kind and its colour, and the jump at the border.
 
     `masked` is the share of the picture that is repainted; for `seam` see `seams`.
     """
-    size = model.config.image_size
-    measured = list(islice(cases(size), n))
+    measured = list(islice(cases(m.size), m.share(5)))
+    m.bar.reset(total=len(measured))
     pictures: list[Image.Image] = []
-    bar = tqdm(measured, desc="in-painting", disable=not progress, dynamic_ncols=True)
-    for seed, case in enumerate(bar):
-        prompt, image = case.target.caption(full=True), draw_scene(case.source, size)
+    for seed, case in enumerate(measured):
+        prompt, image = case.target.caption(full=True), draw_scene(case.source, m.size)
         pictures += inpaint(
-            model, prompt, image, case.mask, seed=seed, progress=False, **asdict(settings)
+            m.model, prompt, image, case.mask, seed=seed, progress=False, **asdict(m.settings)
         )
+        m.bar.update()
     images = as_images(pictures)
-    pairs = [
-        (target, next((o for o in scene.objects if o.place == target.place), None))
-        for case, scene in zip(measured, read_images(probe, images).scenes, strict=True)
-        for target in case.target.objects
-    ]
-    kind = [found is not None and found.kind == target.kind for target, found in pairs]
-    colour = [found is not None and found.colour == target.colour for target, found in pairs]
-    inside = [mask_to_tensor(case.mask)[0, 0] > 0 for case in measured]
+    right: dict[str, list[bool]] = {"kind": [], "colour": [], "both": []}
+    for case, scene in zip(measured, read_images(m.probe, images).scenes, strict=True):
+        (new,) = case.target.objects
+        seen = next((item for item in scene.objects if item.place == new.place), None)
+        kind, colour = (seen.kind, seen.colour) if seen else ("none", "none")
+        right["kind"].append(kind == new.kind)
+        right["colour"].append(colour == new.colour)
+        right["both"].append((kind, colour) == (new.kind, new.colour))
+    inside = torch.cat([mask_to_tensor(case.mask)[0] > 0 for case in measured])
     return {
-        "n_cases": n,
-        "kind": share(kind).as_data(),
-        "colour": share(colour).as_data(),
-        "both": share([k and c for k, c in zip(kind, colour, strict=True)]).as_data(),
-        "masked": float(torch.stack(inside).double().mean()),
-        "seam": seams(model, measured, images),
+        "n_cases": len(measured),
+        **{name: share(values) for name, values in right.items()},
+        "masked": float(inside.double().mean()),
+        "seam": seams(m.model, measured, inside, images),
     }
 
 
 @torch.inference_mode()
 def seams(
-    model: LatentDiffusion, measured: Sequence[Case], painted: Float[Tensor, "n 3 h w"]
+    model: LatentDiffusion,
+    measured: Sequence[Case],
+    inside: Bool[Tensor, "n h w"],
+    painted: Float[Tensor, "n 3 h w"],
 ) -> dict[str, float]:
     """The mean `border_jump` of the pictures, of the targets, and of their reconstructions.
 
@@ -130,9 +125,7 @@ def seams(
     inside the mask reconstructed by the autoencoder, which shows its share of the seam. Outside
     the mask all three equal the source.
     """
-    size = painted.shape[-1]
-    drawn = torch.stack([scene_image(case.target, size) for case in measured])
-    inside = torch.stack([mask_to_tensor(case.mask)[0, 0] > 0 for case in measured])
+    drawn = image_batch([case.target for case in measured], painted.shape[-1])
     decoded = [
         eight_bit(model.decode_latent(model.encode_image(image[None])).float().cpu())
         for image in drawn
@@ -140,7 +133,6 @@ def seams(
     pasted = torch.where(inside[:, None], torch.cat(decoded), drawn)
     sets = {"painted": painted, "round trip": pasted, "drawn by code": drawn}
     return {
-        name: sum(border_jump(x, m) for x, m in zip(images, inside, strict=True))
-        / len(measured)
+        name: fmean(border_jump(x, m) for x, m in zip(images, inside, strict=True))
         for name, images in sets.items()
     }

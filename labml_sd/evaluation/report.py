@@ -1,84 +1,106 @@
-r"""The results of an evaluation as Markdown.
+r"""The results of an evaluation as Markdown: the numbers, filled into templates/*.md.
 
 Maps       the dictionary of evaluation.json  ->  Markdown
 Tests      tests/evaluation/test_report.py
 """
 
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from string import Template
 from typing import Any
 
 from labml_sd.evaluation.compare_attributes import ROWS
+from labml_sd.evaluation.convergence import COMPARED_AT, CURVES
 from labml_sd.evaluation.draw_and_read import SEED
-from labml_sd.evaluation.report_texts import (
-    ACCURACY,
-    CLIP,
-    FRECHET,
-    INPAINT,
-    NEGATIVE,
-    NO_CLIP,
-    STRENGTH,
-    SWEEPS,
-)
-from labml_sd.evaluation.sampler_page import sampler_sections
-from labml_sd.evaluation.tables import percent, sections_of, table
 
 Json = dict[str, Any]
 
+SHOWN_AT = (5, 10, 20, 40, 100)  # evaluations
+CLIP = """\
+Mean cosine between picture and caption, by both towers of the CLIP of this training run (±
+1.96 standard errors). *another caption*: the caption of the next scene, as a baseline."""
+NO_CLIP = """\
+No CLIP score: it needs `clip.pt` of a training run in `--outdir`. A saved model has no image
+tower."""
 
-def markdown(results: Json) -> str:
-    """The whole report, a section for each part that was measured."""
+
+def markdown(results: Json, title: str = "Evaluation of", parts: Iterable[str] = ()) -> str:
+    """A page about the named parts, or all, with a section for each that was measured."""
     model = results["model"]
-    sections = [
-        f"# Evaluation of the {model['name']} model",
-        f"Weights {model['weights']}.",
-    ]
-    return "\n\n".join([*sections, *body(results), *sampler_sections(results)]) + "\n"
+    head = [f"# {title} the {model['name']} model", f"Weights {model['weights']}."]
+    return "\n\n".join([*head, *sections(results, parts)]) + "\n"
 
 
-def body(results: Json) -> list[str]:
-    """The sections that the model card contains too."""
-    makers = {"accuracy": accuracy, "sweeps": sweeps, "edits": edits, "precision": precision}
-    return sections_of(makers, results["parts"])
+def sections(results: Json, parts: Iterable[str] = ()) -> list[str]:
+    """The section of each part that was measured, of the named parts or all."""
+    measured = [name for name in tuple(parts) or SECTIONS if name in results["parts"]]
+    return [section(name, results["parts"][name]) for name in measured]
 
 
-def accuracy(part: Json) -> list[str]:
+def section(name: str, part: Json) -> str:
+    """The template of a part with its numbers."""
+    s = part["settings"]
+    usual = f"{s['steps']} steps of {s['sampler']}, guidance {s['guidance_scale']:g}"
+    return filled(name, part | {
+        "usual": usual,
+        "settings": f"{usual}, in {part['dtype']}",
+        "scale": f"{s['guidance_scale']:g}",
+    } | SECTIONS[name](part))  # fmt: skip
+
+
+def filled(name: str, values: Json) -> str:
+    """A template with its `$names` replaced by values. KeyError if one is missing."""
+    path = Path(__file__).parent / "templates" / f"{name}.md"
+    return Template(path.read_text(encoding="utf-8").strip()).substitute(values)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def percent(share: Json | None) -> str:
+    """A share and its interval in percent; a dash for None."""
+    if share is None:
+        return "-"
+    return f"{100 * share['mean']:.1f} ({100 * share['low']:.1f} to {100 * share['high']:.1f})"
+
+
+def _accuracy(part: Json) -> Json:
     """Attributes, autoencoder, Frechet distance, CLIP score."""
-    n, trip, frechet = part["n_prompts"], part["autoencoder"], part["frechet"]
+    trip, frechet = part["autoencoder"], part["frechet"]
     columns = part["groups"] | {
         name: trip[name] for name in ("drawn by code", "after the autoencoder")
     }
     rows = [
-        [name, *(percent(shares.get(name)) for shares in columns.values())] for name in ROWS
+        [name, *(percent(column.get(name)) for column in columns.values())] for name in ROWS
     ]
-    return [
-        "## Accuracy by attribute",
-        f"{n} prompts of each kind (scenes of seed {SEED}), {_settings(part)}.",
-        table(["", *columns], rows),
-        ACCURACY,
-        f"Autoencoder: PSNR {trip['psnr']:.2f} dB, the mean over {n} new scenes; "
-        f"{trip['psnr_pooled']:.2f} dB from their mean square error.",
-        f"Fréchet distance: {frechet['distance']:.3f}, for scenes drawn by code "
-        f"{frechet['floor']:.3f}. {FRECHET.format(**frechet)}",
-        *_clip(part["clip"]),
-    ]
+    return frechet | {
+        "seed": SEED,
+        "attributes": table(["", *columns], rows),
+        "psnr": f"{trip['psnr']:.2f}",
+        "psnr_pooled": f"{trip['psnr_pooled']:.2f}",
+        "distance": f"{frechet['distance']:.3f}",
+        "floor": f"{frechet['floor']:.3f}",
+        "clip": _clip(part["clip"]),
+    }
 
 
-def _clip(scores: Json | None) -> list[str]:
+def _clip(scores: Json | None) -> str:
     if scores is None:
-        return [NO_CLIP]
-    head = ["CLIP score", "own caption", "another caption"]
-    rows = []
-    for group, by in scores.items():
-        for source, name in (("model", group), ("code", f"{group}, drawn by code")):
-            s = by[source]
-            rows.append(
-                [name, f"{s['own']:.3f} ± {1.96 * s['error']:.3f}", f"{s['other']:.3f}"]
-            )
-    return [table(head, rows), CLIP]
+        return NO_CLIP
+    rows = [
+        [f"{group}{note}", f"{s['own']:.3f} ± {1.96 * s['error']:.3f}", f"{s['other']:.3f}"]
+        for group, by in scores.items()
+        for s, note in ((by["model"], ""), (by["code"], ", drawn by code"))
+    ]
+    return table(["CLIP score", "own caption", "another caption"], rows) + "\n\n" + CLIP
 
 
-def sweeps(part: Json) -> list[str]:
+def _sweeps(part: Json) -> Json:
     """A table for each setting that is varied."""
-    texts = ["## Guidance, steps and samplers"]
+    tables = {}
     varied = {"guidance": "guidance_scale", "steps": "steps", "sampler": "sampler"}
     for name, key in varied.items():
         head = [name, "mean", "whole"]
@@ -88,80 +110,137 @@ def sweeps(part: Json) -> list[str]:
         ]
         if name == "guidance":
             head += ["distance", "entropy, bits"]
-            rows = [
-                [*row, *_diversity(data)]
-                for row, data in zip(rows, part["rows"][name], strict=True)
-            ]
-            rows.append(["drawn by code", "-", "-", *_diversity(part["drawn by code"])])
-        texts.append(table(head, rows))
-    about = {name: part[name] for name in ("n_prompts", "n_open")}
-    return [*texts, SWEEPS.format(**about, settings=_settings(part))]
-
-
-def _diversity(row: Json) -> list[str]:
-    return [f"{row['distance']:.2f}", f"{row['entropy']:.2f}"]
+            rows.append(["drawn by code", "-", "-"])
+            for line, row in zip(
+                rows, [*part["rows"][name], part["drawn by code"]], strict=True
+            ):
+                line += [f"{row['distance']:.2f}", f"{row['entropy']:.2f}"]
+        tables[name] = table(head, rows)
+    return tables
 
 
 def _value(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def edits(part: Json) -> list[str]:
+def _edits(part: Json) -> Json:
     """Negative prompts, image to image, in-painting."""
-    return [
-        "## Edits",
-        f"With {_settings(part)}.",
-        *_negative(part["negative"]),
-        *_strength(part["strength"]),
-        *_inpaint(part["inpaint"]),
-    ]
-
-
-def _negative(data: Json) -> list[str]:
-    rows = [
+    negative, strength, inpaint = part["negative"], part["strength"], part["inpaint"]
+    falls = strength["setbacks"]
+    lights = [
         [f"the {light}", name, percent(row["shown"]), percent(row["others"])]
-        for light in data
+        for light in negative
         if light != "n_prompts"
-        for name in ("without", "with")
-        for row in [data[light][name]]
+        for name, row in negative[light].items()
     ]
-    head = ["negative prompt", "", "pictures that show it", "other attributes right"]
-    return ["### Negative prompt", table(head, rows), NEGATIVE.format(n=data["n_prompts"])]
-
-
-def _strength(data: Json) -> list[str]:
-    rows = [
+    strengths = [
         [f"{s['strength']:g}", percent(s["kept"]), percent(s["shown"]), f"{s['rms']:.1f}"]
-        for s in data["rows"]
+        for s in strength["rows"]
     ]
-    head = ["strength", "picture kept", "prompt shown", "change (RMS, grey levels)"]
-    points = {name: f"{100 * data['setbacks'][name]:.1f}" for name in ("kept", "shown")}
-    text = STRENGTH.format(n=data["n_pictures"], **points, rms=f"{data['setbacks']['rms']:.1f}")
-    return ["### Image to image", table(head, rows), text]
+    shares = [[name, percent(inpaint[name])] for name in ("kind", "colour", "both")]
+    seam = [[name, f"{jump:.2f}"] for name, jump in inpaint["seam"].items()]
+    shown = ["negative prompt", "", "pictures that show it", "other attributes right"]
+    kept = ["strength", "picture kept", "prompt shown", "change (RMS, grey levels)"]
+    return {
+        "negative": table(shown, lights),
+        "n_negative": negative["n_prompts"],
+        "strengths": table(kept, strengths),
+        "n_strength": strength["n_pictures"],
+        "kept": f"{100 * falls['kept']:.1f}",
+        "shown": f"{100 * falls['shown']:.1f}",
+        "rms": f"{falls['rms']:.1f}",
+        "inpaint": table(["right", "share"], shares),
+        "seam": table(["seam", "grey levels"], seam),
+        "n_inpaint": inpaint["n_cases"],
+        "masked": f"{100 * inpaint['masked']:.0f}",
+    }
 
 
-def _inpaint(data: Json) -> list[str]:
-    rows = [[name, percent(data[name])] for name in ("kind", "colour", "both")]
-    seam = [[name, f"{jump:.2f}"] for name, jump in data["seam"].items()]
-    tables = [table(["right", "share"], rows), table(["seam", "grey levels"], seam)]
-    text = INPAINT.format(n=data["n_cases"], masked=f"{100 * data['masked']:.0f}")
-    return ["### In-painting", *tables, text]
-
-
-def precision(part: Json) -> list[str]:
+def _precision(part: Json) -> Json:
     """PSNR of pictures in float16 and bfloat16."""
     rows = [
         [name, f"{row['psnr']:.1f}", f"{row['worst']:.1f}"]
         for name, row in part["rows"].items()
     ]
-    head = ["", "PSNR against float32, dB", "worst picture, dB"]
-    text = (
-        f"{part['n_prompts']} prompts, {_settings(part, in_dtype=False)}, with the same noise."
+    return {"psnr": table(["", "PSNR against float32, dB", "worst picture, dB"], rows)}
+
+
+def _convergence(part: Json) -> Json:
+    """Distances by number of evaluations, and by spacing at one number of evaluations."""
+    found = {(r["sampler"], r["spacing"], r["meant"]): r["rms"] for r in part["rows"]}
+    names, spacings = (
+        list(dict.fromkeys(r[k] for r in part["rows"])) for k in ("sampler", "spacing")
     )
-    return ["## Number formats", table(head, rows), text]
+    n = COMPARED_AT
+
+    def distances(head: Sequence[str], keys: Sequence[tuple[str, int]]) -> str:
+        rows = [[name, *(_rms(found.get((name, *key))) for key in keys)] for name in names]
+        return table(head, rows)
+
+    curves = [
+        distances(
+            [f"spacing {s}", *(f"{k} evaluations" for k in SHOWN_AT)],
+            [(s, k) for k in SHOWN_AT],
+        )
+        for s in CURVES
+    ]
+    ratios = {s: found["dpmpp_2m", s, n] / found["ddim", s, n] for s in spacings}
+    return {
+        "curves": "\n\n".join(curves),
+        "spacings": distances([f"at {n} evaluations", *spacings], [(s, n) for s in spacings]),
+        "ratios": ", ".join(f"{ratio:.2f} ({spacing})" for spacing, ratio in ratios.items()),
+        "n": n,
+        "exact": part["exact"]["sampler"],
+        "steps": part["exact"]["steps"],
+        "size": f"{part['exact']['rms']:.2f}",
+        "check": part["check"]["sampler"],
+        "check_steps": part["check"]["steps"],
+        "apart": _rms(part["check"]["rms"]),
+    }
 
 
-def _settings(part: Json, in_dtype: bool = True) -> str:
-    s = part["settings"]
-    text = f"{s['steps']} steps of {s['sampler']}, guidance {s['guidance_scale']:g}"
-    return f"{text}, in {part['dtype']}" if in_dtype else text
+def _rms(distance: float | None) -> str:
+    return "-" if distance is None else f"{distance:.2g}"
+
+
+def _samplers(part: Json) -> Json:
+    """Every sampler at every step count, and the variants of guidance."""
+    grid, guidance = part["rows"]["grid"], part["rows"]["guidance"]
+    counts = sorted({row["steps"] for row in grid})
+    names = list(dict.fromkeys(row["sampler"] for row in grid))
+    found = {(row["sampler"], row["steps"]): row for row in grid}
+
+    def shares(key: str, title: str) -> str:
+        rows = [[name, *(percent(found[name, n][key]) for n in counts)] for name in names]
+        return table([title, *(f"{n} steps" for n in counts)], rows)
+
+    variants = [
+        [name, percent(row["mean"]), percent(row["whole"]), *_diversity(row),
+         f"{row['passes']:g}", f"{1000 * row['seconds']:.0f}"]
+        for name, row in guidance.items()
+    ]  # fmt: skip
+    variants.append(["drawn by code", "-", "-", *_diversity(part["drawn by code"]), "-", "-"])
+    head = ["guidance", "mean", "whole", "entropy, bits", "contrast", "passes"]
+    low, high = next(filter(None, (row["guidance_interval"] for row in guidance.values())))
+    return {
+        "mean": shares("mean", "mean of the attributes"),
+        "whole": shares("whole", "all attributes right"),
+        "guidance": table([*head, "ms of processor time"], variants),
+        "low": f"{low:g}",
+        "high": f"{high:g}",
+    }
+
+
+def _diversity(row: Json) -> list[str]:
+    return [f"{row['entropy']:.2f}", f"{row['contrast']:.1f}"]
+
+
+SECTIONS: dict[str, Callable[[Json], Json]] = {
+    "accuracy": _accuracy,
+    "sweeps": _sweeps,
+    "edits": _edits,
+    "precision": _precision,
+    "convergence": _convergence,
+    "samplers": _samplers,
+}
+"""For each part of the evaluation, the values of its template."""

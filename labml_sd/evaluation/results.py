@@ -6,18 +6,12 @@ Tests      tests/evaluation/test_results.py
 
 import hashlib
 import json
-import os
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from labml_sd.checkpoint import load_model
 from labml_sd.checkpoint.files.replace import whole_file
-from labml_sd.checkpoint.sources import locate
 from labml_sd.errors import CheckpointError
 from labml_sd.latent_diffusion import LatentDiffusion
 
@@ -32,23 +26,6 @@ def fingerprint(model: LatentDiffusion) -> str:
         digest.update(name.encode())
         digest.update(weight.float().cpu().numpy().tobytes())
     return digest.hexdigest()[:10]
-
-
-def describe_device(device: torch.device) -> str:
-    """The device and the version of torch, in words."""
-    name = device.type
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-    if device.type == "cpu":
-        name = f"{_cpu_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
-    return f"{name}, torch {torch.__version__.split('+')[0]}"
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1] for line in lines if line.startswith("model name")]
-    return " ".join(names[0].split()) if names else platform.processor() or platform.machine()
 
 
 def read_results(folder: Path) -> dict[str, Any]:
@@ -117,25 +94,3 @@ def row_cache(folder: Path, results: dict[str, Any], part: str) -> RowCache:
         write_results(folder, results | {"unfinished": unfinished})
 
     return RowCache(rows, save)
-
-
-def measured_folder(
-    source: str, run: Path, what: str
-) -> tuple[Path, LatentDiffusion, dict[str, Any]]:
-    """The folder of a saved model, the model, and the results that a run measured of it.
-
-    `what` will be written into that folder. Raises CheckpointError if there is no folder or the
-    results are of other weights.
-    """
-    folder = locate(source)
-    if not folder.is_dir():
-        raise CheckpointError(
-            f"{folder}: not a folder; {what} needs the folder of a saved model"
-        )
-    results, model = read_results(run), load_model(source, device="cpu", dtype="float32")
-    if results["model"]["weights"] != fingerprint(model):
-        raise CheckpointError(
-            f"{run / FILE}: measured on other weights than those of {folder}; run "
-            f"labml-sd train evaluate --model {source} --outdir {run}"
-        )
-    return folder, model, results

@@ -5,12 +5,13 @@ Tests      tests/training/test_data.py
 """
 
 import hashlib
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from labml_sd.images.tensors import to_tensor
 from labml_sd.tiny.drawing import draw_scene
 from labml_sd.tiny.scenes import Scene
 
@@ -21,17 +22,11 @@ def generator(seed: int, step: int, stream: str) -> Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
 
 
-def scene_image(scene: Scene, size: int) -> Float[Tensor, "3 h w"]:
-    """The picture of a scene, in [-1, 1]."""
-    pixels = torch.from_numpy(np.array(draw_scene(scene, size)))
-    return pixels.permute(2, 0, 1).float() / 127.5 - 1.0
-
-
 def scene_batch(seed: int, step: int, batch_size: int) -> list[Scene]:
     """The scenes of one step: item k of step s is scene number s * batch_size + k."""
     return [Scene.sample(seed, step * batch_size + k) for k in range(batch_size)]
 
 
-def image_batch(scenes: list[Scene], size: int) -> Float[Tensor, "b 3 h w"]:
+def image_batch(scenes: Sequence[Scene], size: int) -> Float[Tensor, "b 3 h w"]:
     """The pictures of scenes, in [-1, 1]."""
-    return torch.stack([scene_image(scene, size) for scene in scenes])
+    return torch.stack([to_tensor(draw_scene(scene, size))[0] for scene in scenes])

@@ -7,7 +7,6 @@ Tests      tests/training/test_run.py
 
 import copy
 import os
-import platform
 import shutil
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ from labml_sd.errors import CheckpointError
 from labml_sd.tiny.recipe import StageRecipe
 from labml_sd.training.curve import draw_curve, write_curve
 from labml_sd.training.processes import Processes
+from labml_sd.utilities.device import describe_device
 
 FORMAT = 1
 
@@ -73,7 +73,8 @@ class Run:
         )
         self.average = copy.deepcopy(task.networks) if task.recipe.ema_decay else task.networks
         self.curve: list[dict[str, float]] = []
-        self.devices = [device_name(weights[0].device, processes.count)]
+        device = describe_device(weights[0].device)
+        self.devices = [device if processes.count == 1 else f"{processes.count} x {device}"]
         self._spent, self._since = 0.0, time.monotonic()
 
     @property
@@ -130,14 +131,6 @@ class Run:
         samples.mkdir(exist_ok=True)
         shutil.copyfile(self.folder / f"{name}.png", samples / f"{name}-{self.step:06d}.png")
         draw_curve(self.curve, f"{name}, {self.step} steps", self.folder / f"{name}_curve.png")
-
-
-def device_name(device: torch.device, count: int) -> str:
-    """The device in words: the GPU's name, or the processor's architecture and threads."""
-    name = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-    return name if count == 1 else f"{count} x {name}"
 
 
 def read_state(path: Path) -> dict[str, Any]:

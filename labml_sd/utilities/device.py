@@ -1,8 +1,13 @@
 r"""Devices and number formats by name, and the choice of both for "auto".
 
 Maps       the names "auto", "cuda", "float16"  ->  torch.device, torch.dtype
+           torch.device  ->  a description in words
 Tests      tests/utilities/test_device.py
 """
+
+import os
+import platform
+from pathlib import Path
 
 import torch
 
@@ -37,7 +42,7 @@ def pick_device(device: str | torch.device) -> torch.device:
     other = accelerator is not None and accelerator.type == chosen.type
     if not available.get(chosen.type, other):
         raise GenerationError(
-            f"device {quoted(device)} was asked for, but torch finds none on this machine; use cpu"
+            f"device {quoted(device)} was asked for, but torch finds none here; use cpu"
         )
     return chosen
 
@@ -74,3 +79,20 @@ def fast_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     able = torch.cpu.get_capabilities()
     return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
+
+
+def describe_device(device: torch.device) -> str:
+    """The device and the version of torch, in words."""
+    name = device.type
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        name = f"{_cpu_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    return f"{name}, torch {torch.__version__.split('+')[0]}"
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1] for line in lines if line.startswith("model name")]
+    return " ".join(names[0].split()) if names else platform.processor() or platform.machine()

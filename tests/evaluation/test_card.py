@@ -6,11 +6,11 @@ import torch
 import labml_sd.evaluation.card as card_module
 from labml_sd.checkpoint import load_model, save_model
 from labml_sd.errors import CheckpointError
-from labml_sd.evaluation.card import CARD, write_card
-from labml_sd.evaluation.compare_attributes import ROWS, Share
+from labml_sd.evaluation.card import CARD, PAGE, write_card, write_page
+from labml_sd.evaluation.compare_attributes import ROWS, share
 from labml_sd.evaluation.results import FILE, fingerprint, write_results
 
-SHARES = dict.fromkeys(ROWS, Share(0.95, 100).as_data())
+SHARES = dict.fromkeys(ROWS, share([0.95] * 100))
 ABOUT = {
     "settings": {"steps": 20, "sampler": "ddim", "guidance_scale": 3.0},
     "dtype": "float32",
@@ -21,7 +21,7 @@ ACCURACY = ABOUT | {
     "n_prompts": 100,
     "groups": {
         "one object": SHARES,
-        "two objects": SHARES | {"colour": Share(0.57, 100).as_data()},
+        "two objects": SHARES | {"colour": share([0.57] * 100)},
     },
     "autoencoder": {
         "drawn by code": SHARES,
@@ -101,6 +101,15 @@ def test_results_of_other_weights_are_refused(folder, run, small_recipe):
     with pytest.raises(CheckpointError, match="measured on other weights") as caught:
         write_card(str(folder), small_recipe, run)
     assert "\n" not in str(caught.value)
+    with pytest.raises(CheckpointError, match="measured on other weights"):
+        write_page(str(folder), run)
+
+
+def test_the_page_of_samplers_names_the_weights_and_has_no_other_part(folder, run):
+    assert write_page(str(folder), run) == folder / PAGE
+    weights = fingerprint(load_model(folder, device="cpu", dtype="float32"))
+    text = (folder / PAGE).read_text(encoding="utf-8")
+    assert text == f"# Samplers on the small model\n\nWeights {weights}.\n"
 
 
 def test_without_results_or_a_folder_there_is_a_one_line_error(

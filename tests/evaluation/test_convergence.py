@@ -15,8 +15,8 @@ from labml_sd.evaluation.convergence import (
     rms,
     steps_for,
 )
+from labml_sd.evaluation.draw_and_read import mixed_scenes
 from labml_sd.evaluation.results import RowCache
-from labml_sd.evaluation.sweeps import mixed_scenes
 from labml_sd.sampler import SAMPLERS
 
 
@@ -61,12 +61,12 @@ def test_the_root_mean_square_is_over_all_pictures():
     assert rms(torch.tensor([3.0, 4.0]).reshape(2, 1, 1, 1)) == pytest.approx(12.5**0.5)
 
 
-def test_every_point_is_measured_once_and_kept(model, monkeypatch):
+def test_every_point_is_measured_once_and_kept(measurement, monkeypatch):
     monkeypatch.setattr(module, "EVALUATIONS", (4,))
     monkeypatch.setattr(module, "COMPARED_AT", 4)
     monkeypatch.setattr(module, "EXACT_STEPS", 40)
     known = {}
-    data = convergence(model, 3.0, RowCache(known), n_prompts=1, progress=False)
+    data = convergence(measurement(rows=RowCache(known), n_prompts=1))
     assert len(data["rows"]) == len(known) == len(ODE) * len(SPACINGS)
     assert {(r["sampler"], r["spacing"]) for r in data["rows"]} == {
         (n, s) for n in ODE for s in SPACINGS
@@ -76,7 +76,7 @@ def test_every_point_is_measured_once_and_kept(model, monkeypatch):
     monkeypatch.setattr(
         module, "_distance", lambda *key: pytest.fail(f"{key} is measured again")
     )
-    assert convergence(model, 3.0, RowCache(known), n_prompts=1, progress=False) == data
+    assert convergence(measurement(rows=RowCache(known), n_prompts=1)) == data
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from labml_sd.evaluation.draw_and_read import SamplingSettings
-from labml_sd.evaluation.dtypes import dtypes, in_dtype, psnr
+from labml_sd.evaluation.dtypes import in_dtype, precision, psnr
 
 
 def test_the_psnr_is_that_of_the_mean_square_error():
@@ -32,8 +32,8 @@ def test_a_half_precision_copy_leaves_the_model_unchanged(model):
     assert in_dtype(model, torch.float32) is model
 
 
-def test_half_precision_draws_nearly_the_same_picture(model):
-    rows = dtypes(model, SamplingSettings(steps=2), 2, progress=False)["rows"]
+def test_half_precision_draws_nearly_the_same_picture(measurement):
+    rows = precision(measurement(settings=SamplingSettings(steps=2), n_prompts=62))["rows"]
     assert list(rows) == ["float16", "bfloat16"]
     for row in rows.values():
         assert 20.0 < row["worst"] <= row["psnr"]

@@ -4,14 +4,17 @@ import torch
 from labml_sd.evaluation import draw_and_read
 from labml_sd.evaluation import evaluate as module
 from labml_sd.evaluation.compare_attributes import ATTRIBUTES
-from labml_sd.evaluation.draw_and_read import GROUPS, SEED, SamplingSettings, sample_scenes
-from labml_sd.evaluation.evaluate import evaluate, round_trip, scene_axes
-from labml_sd.evaluation.probe import Probe, ProbeRecipe, Readings
+from labml_sd.evaluation.draw_and_read import (
+    GROUPS,
+    SEED,
+    Measurement,
+    SamplingSettings,
+    sample_scenes,
+)
+from labml_sd.evaluation.evaluate import accuracy, round_trip
+from labml_sd.evaluation.probe import Readings
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.training.stages import prepare_tokenizer, with_vocabulary
-
-SMALL = ProbeRecipe(n_steps=2, batch_size=4, image_size=32, grid=16, channels=8, d_features=6)
-SETTINGS = SamplingSettings(steps=2)
 
 
 @pytest.fixture(scope="module")
@@ -24,21 +27,16 @@ def model(small_recipe, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def probe():
-    torch.manual_seed(0)
-    return Probe(SMALL).eval().requires_grad_(False)
-
-
-@pytest.fixture(scope="module")
-def axes(probe):
+def m(model, probe):
+    settings = SamplingSettings(steps=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "N_FOR_AXES", 64)
-        return scene_axes(probe, 32)
+        yield Measurement(model=model, probe=probe, settings=settings, n_prompts=4)
 
 
 @pytest.fixture(scope="module")
-def measured(model, probe, axes):
-    return evaluate(model, probe, axes, SETTINGS, n_prompts=4, progress=False)
+def measured(m):
+    return accuracy(m)
 
 
 def test_every_group_is_measured_on_every_attribute(measured):
@@ -55,9 +53,7 @@ def test_an_untrained_model_is_seldom_right(measured):
     assert measured["frechet"]["distance"] > measured["frechet"]["floor"] >= 0.0
 
 
-def test_the_same_call_reads_the_same_pictures_in_batches_of_another_size(
-    model, probe, axes, monkeypatch
-):
+def test_the_same_call_reads_the_same_pictures_in_batches_of_another_size(m, monkeypatch):
     pictures, reads = [], draw_and_read.read_images
 
     def spy(reader, images):
@@ -68,7 +64,7 @@ def test_the_same_call_reads_the_same_pictures_in_batches_of_another_size(
     psnrs, seen = [], []
     for batch in (64, 3):
         monkeypatch.setattr(draw_and_read, "BATCH", batch)
-        found = evaluate(model, probe, axes, SETTINGS, n_prompts=4, progress=False)
+        found = accuracy(m)
         psnrs.append(found["autoencoder"]["psnr"])
         seen.append(torch.cat(pictures))
         pictures.clear()
@@ -76,7 +72,7 @@ def test_the_same_call_reads_the_same_pictures_in_batches_of_another_size(
     assert psnrs[0] == pytest.approx(psnrs[1], abs=1e-2)
 
 
-def test_a_probe_that_reads_what_was_asked_gives_full_marks(model, probe, axes, monkeypatch):
+def test_a_probe_that_reads_what_was_asked_gives_full_marks(m, monkeypatch):
     asked = [
         scene for split, n in GROUPS.values() for scene in sample_scenes(SEED, 4, split, n)
     ]
@@ -87,18 +83,18 @@ def test_a_probe_that_reads_what_was_asked_gives_full_marks(model, probe, axes, 
         return Readings(scenes, torch.randn(len(images), 6, dtype=torch.float64))
 
     monkeypatch.setattr(draw_and_read, "read_images", oracle)
-    groups = evaluate(model, probe, axes, SETTINGS, n_prompts=4, progress=False)["groups"]
+    groups = accuracy(m)["groups"]
     assert {share["mean"] for shares in groups.values() for share in shares.values()} == {1.0}
 
 
-def test_a_lossless_autoencoder_loses_no_attribute(model, probe, monkeypatch):
+def test_a_lossless_autoencoder_loses_no_attribute(model, m, monkeypatch):
     monkeypatch.setattr(model, "encode_image", lambda image: image, raising=False)
     monkeypatch.setattr(model, "decode_latent", lambda z: z, raising=False)
-    trip = round_trip(model, probe, 4)
+    trip = round_trip(m)
     assert trip["drawn by code"] == trip["after the autoencoder"] and trip["psnr"] > 100.0
 
 
-def test_the_psnr_is_a_mean_over_the_pictures_of_all_batches(model, probe, monkeypatch):
+def test_the_psnr_is_a_mean_over_the_pictures_of_all_batches(model, m, monkeypatch):
     monkeypatch.setattr(draw_and_read, "BATCH", 3)
     monkeypatch.setattr(model, "encode_image", lambda image: image, raising=False)
     # Whole grey levels off, up or down, so that no value leaves the range: 3 in one batch, 5 in
@@ -110,6 +106,6 @@ def test_the_psnr_is_a_mean_over_the_pictures_of_all_batches(model, probe, monke
         return torch.where(z > 0, z - shift, z + shift)
 
     monkeypatch.setattr(model, "decode_latent", decode, raising=False)
-    trip = round_trip(model, probe, 4)
+    trip = round_trip(m)
     assert trip["psnr"] == pytest.approx(37.4791, abs=1e-3)  # three of 38.588 dB, one of 34.151
     assert trip["psnr_pooled"] == pytest.approx(36.9914, abs=1e-3)  # mse (3 * 9 + 25) / 4 = 13

@@ -5,21 +5,18 @@ import torch
 
 from labml_sd.evaluation import (
     convergence,
-    evaluate,
     measure,
+    report,
     sampler_grid,
-    sampler_page,
     sweeps,
 )
 from labml_sd.evaluation.draw_and_read import SamplingSettings
-from labml_sd.evaluation.measure import PARTS, PLOT, Measurement
-from labml_sd.evaluation.probe import Probe, ProbeRecipe
+from labml_sd.evaluation.measure import PARTS, PLOT
 from labml_sd.evaluation.results import FILE
 
 
 @pytest.fixture
-def small(model, monkeypatch):
-    monkeypatch.setattr(evaluate, "N_FOR_AXES", 32)
+def small(measurement, monkeypatch):
     monkeypatch.setattr(sweeps, "SWEPT", ("ddim",))
     monkeypatch.setattr(sweeps, "STEPS", (1, 2))
     monkeypatch.setattr(sweeps, "GUIDANCE", (1.0, 2.0))
@@ -29,17 +26,9 @@ def small(model, monkeypatch):
     monkeypatch.setattr(sampler_grid, "guidance_settings", lambda: guidance)
     monkeypatch.setattr(convergence, "EVALUATIONS", (4, 8))
     monkeypatch.setattr(convergence, "COMPARED_AT", 4)
-    monkeypatch.setattr(sampler_page, "COMPARED_AT", 4)
+    monkeypatch.setattr(report, "COMPARED_AT", 4)
     monkeypatch.setattr(convergence, "EXACT_STEPS", 10)
-    torch.manual_seed(0)
-    probe = Probe(ProbeRecipe(grid=16, channels=8, d_features=6)).eval()
-    return Measurement(
-        model=model,
-        probe=probe,
-        settings=SamplingSettings(steps=1),
-        n_prompts=2,
-        progress=False,
-    )
+    return measurement(n_prompts=2)
 
 
 def test_the_evaluation_writes_json_and_markdown(small, tmp_path):
@@ -80,12 +69,23 @@ def test_an_interruption_loses_only_the_part_that_was_running(small, tmp_path, m
 
 @pytest.mark.parametrize(
     ("fast", "full", "dtype"),
-    [(True, False, torch.bfloat16), (True, True, torch.float32), (False, False, torch.float32)],
+    [
+        (True, False, torch.bfloat16),
+        (True, True, torch.float32),
+        (False, False, torch.float32),
+    ],
 )
 def test_sweeps_and_edits_run_in_bfloat16_only_if_it_is_fast_and_allowed(
-    fast, full, dtype, model, monkeypatch
+    fast, full, dtype, measurement, tmp_path, monkeypatch
 ):
+    drawn = {}
+    for name in ("precision", "edits"):
+        monkeypatch.setitem(
+            PARTS,
+            name,
+            lambda m, name=name: drawn.update({name: m.model.dtype}) or {"rows": {}},
+        )
+    monkeypatch.setattr(measure, "markdown", lambda results: "")
     monkeypatch.setattr(measure, "fast_bfloat16", lambda device: fast)
-    probe = Probe(ProbeRecipe(grid=16, channels=8, d_features=6))
-    m = Measurement(model=model, probe=probe, settings=SamplingSettings(), full_precision=full)
-    assert m.fast_model.dtype == dtype and m.share(5) == 100 and m.share(10_000, 2) == 2
+    measure.measure(measurement(full_precision=full), ["precision", "edits"], tmp_path)
+    assert drawn == {"precision": torch.float32, "edits": dtype}

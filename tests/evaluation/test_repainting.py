@@ -6,8 +6,7 @@ import torch
 from PIL import Image
 
 from labml_sd.evaluation import repainting as module
-from labml_sd.evaluation.draw_and_read import SamplingSettings
-from labml_sd.evaluation.probe import Probe, ProbeRecipe, Readings
+from labml_sd.evaluation.probe import Readings
 from labml_sd.evaluation.repainting import (
     MARGIN,
     border_jump,
@@ -16,9 +15,10 @@ from labml_sd.evaluation.repainting import (
     repainting,
     seams,
 )
+from labml_sd.images.tensors import mask_to_tensor
 from labml_sd.tiny.drawing import draw_scene
 from labml_sd.tiny.scenes import HELD_OUT
-from labml_sd.training.data import scene_image
+from labml_sd.training.data import image_batch
 
 
 def test_another_kind_in_another_colour_takes_the_place_and_all_else_stays():
@@ -94,38 +94,33 @@ def test_the_jump_is_its_equation_on_any_picture():
     )
 
 
-@pytest.fixture(scope="module")
-def probe():
-    torch.manual_seed(0)
-    return Probe(ProbeRecipe(grid=16, channels=8, d_features=6)).eval()
-
-
 @pytest.mark.parametrize(("what", "expected"), [("target", 1.0), ("source", 0.0)])
 def test_the_kind_and_the_colour_are_read_at_the_place(
-    what, expected, model, probe, monkeypatch
+    what, expected, measurement, monkeypatch
 ):
     scenes = [getattr(case, what) for case in islice(cases(32), 2)]
     monkeypatch.setattr(
         module, "read_images", lambda probe, images: Readings(scenes, torch.zeros(2, 1))
     )
-    data = repainting(model, probe, SamplingSettings(steps=1), 2, progress=False)
+    data = repainting(measurement(n_prompts=10))
     assert {data[name]["mean"] for name in ("kind", "colour", "both")} == {expected}
     assert all(jump > 0.0 for jump in data["seam"].values()) and 0.0 < data["masked"] < 0.5
 
 
-def test_a_repainting_by_code_has_the_seam_of_code(model, probe, monkeypatch):
+def test_a_repainting_by_code_has_the_seam_of_code(measurement, monkeypatch):
     done = iter(list(islice(cases(32), 2)))
     monkeypatch.setattr(module, "inpaint", lambda *a, **k: [draw_scene(next(done).target, 32)])
-    data = repainting(model, probe, SamplingSettings(steps=1), 2, progress=False)
+    data = repainting(measurement(n_prompts=10))
     assert data["seam"]["painted"] == pytest.approx(data["seam"]["drawn by code"])
 
 
 def test_a_lossless_autoencoder_makes_no_seam_and_a_darker_one_does(model, monkeypatch):
     todo = list(islice(cases(32), 2))
-    drawn = torch.stack([scene_image(case.target, 32) for case in todo])
+    drawn = image_batch([case.target for case in todo], 32)
+    inside = torch.cat([mask_to_tensor(case.mask)[0] > 0 for case in todo])
     monkeypatch.setattr(model, "encode_image", lambda image: image, raising=False)
     monkeypatch.setattr(model, "decode_latent", lambda z: z, raising=False)
-    lossless = seams(model, todo, drawn)
+    lossless = seams(model, todo, inside, drawn)
     assert lossless["round trip"] == pytest.approx(lossless["drawn by code"])
     monkeypatch.setattr(model, "decode_latent", lambda z: z - 0.5, raising=False)
-    assert seams(model, todo, drawn)["round trip"] > lossless["drawn by code"] + 10.0
+    assert seams(model, todo, inside, drawn)["round trip"] > lossless["drawn by code"] + 10.0

@@ -1,14 +1,24 @@
 import pytest
 
-from labml_sd.evaluation.compare_attributes import ROWS, Share
-from labml_sd.evaluation.report import markdown
+from labml_sd.evaluation.compare_attributes import ROWS, share
+from labml_sd.evaluation.convergence import COMPARED_AT, CURVES, EVALUATIONS, ODE, SPACINGS
+from labml_sd.evaluation.report import markdown, percent, table
 
-HALF = Share(0.5, 8).as_data()
+HALF = share([0.5] * 8)
 SETTINGS = {
     "settings": {"steps": 7, "sampler": "ddim", "guidance_scale": 2.5},
     "dtype": "float32",
 }
-ROW = {"mean": HALF, "whole": HALF, "distance": 1.234, "entropy": 0.567}
+ROW = {
+    "mean": HALF,
+    "whole": HALF,
+    "distance": 1.234,
+    "entropy": 0.567,
+    "contrast": 55.55,
+    "passes": 34.0,
+    "seconds": 0.0123,
+    "guidance_interval": None,
+}
 SHARES = dict.fromkeys(ROWS, HALF)
 ACCURACY = SETTINGS | {
     "n_prompts": 8,
@@ -57,7 +67,45 @@ EDITS = SETTINGS | {
     },
 }
 PRECISION = SETTINGS | {"n_prompts": 2, "rows": {"float16": {"psnr": 51.23, "worst": 48.88}}}
-PARTS = {"accuracy": ACCURACY, "sweeps": SWEEPS, "edits": EDITS, "precision": PRECISION}
+SAMPLERS = SETTINGS | {
+    "dtype": "bfloat16",
+    "n_prompts": 8,
+    "n_open": 3,
+    "rows": {
+        "grid": [
+            ROW | {"sampler": name, "steps": n} for n in (5, 10) for name in ("ddim", "heun")
+        ],
+        "guidance": {"3": ROW, "3, interval": ROW | {"guidance_interval": [0.25, 6.5]}},
+    },
+    "drawn by code": {"entropy": 2.0, "contrast": 56.78},
+}
+
+
+def distances(name):
+    """Of dpmpp_2m a tenth of the others'."""
+    counts = {s: EVALUATIONS if s in CURVES else (COMPARED_AT,) for s in SPACINGS}
+    size = 0.1 if name == "dpmpp_2m" else 1.0
+    return [
+        {"sampler": name, "spacing": s, "meant": n, "evaluations": n, "rms": size / n}
+        for s, ns in counts.items()
+        for n in ns
+    ]
+
+
+CONVERGENCE = SETTINGS | {
+    "n_prompts": 6,
+    "exact": {"sampler": "dpmpp_2m", "steps": 777, "rms": 0.987},
+    "check": {"sampler": "unipc", "steps": 333, "rms": 0.00123},
+    "rows": [row for name in ODE for row in distances(name)],
+}
+PARTS = {
+    "accuracy": ACCURACY,
+    "sweeps": SWEEPS,
+    "edits": EDITS,
+    "precision": PRECISION,
+    "convergence": CONVERGENCE,
+    "samplers": SAMPLERS,
+}
 
 
 def text_of(*names: str) -> str:
@@ -74,7 +122,7 @@ def test_only_what_was_measured_is_reported():
 
 def test_every_table_has_as_many_cells_in_each_row():
     blocks = [block for block in text_of(*PARTS).split("\n\n") if block.startswith("|")]
-    assert len(blocks) == 10
+    assert len(blocks) == 16
     for block in blocks:
         assert len({line.count("|") for line in block.splitlines()}) == 1
 
@@ -112,12 +160,46 @@ def test_every_table_has_as_many_cells_in_each_row():
             ],
         ),
         ("precision", ["| float16 | 51.2 | 48.9 |"]),
+        (
+            "samplers",
+            ["| ddim | 50.0 (21.5 to 78.5) | 50.0", "| heun |", "5 steps", "10 steps"],
+        ),
+        (
+            "samplers",
+            ["8 prompts", "guidance 2.5, in bfloat16", "0.25 and 6.5", "3 pictures", "56.8"],
+        ),
+        ("samplers", ["| 0.57 | 55.5 | 34 | 12 |"]),
+        (
+            "convergence",
+            ["777 steps", "333 steps", "0.99", "0.0012", "6 prompts", "| 0.2 | 0.1 | 0.05 |"],
+        ),
+        (
+            "convergence",
+            ["0.10 (trailing), 0.10 (karras)", "guidance 2.5", "spacing trailing", "| unipc |"],
+        ),
     ],
 )
 def test_every_figure_is_printed(part, figures):
     text = " ".join(text_of(part).split())
     assert [figure for figure in figures if figure not in text] == []
-    assert "{" not in text
+    assert "{" not in text and "$" not in text
+
+
+def test_a_page_may_have_only_the_named_parts():
+    page = markdown(
+        {"model": {"name": "s", "weights": "a"}, "parts": PARTS}, "On", ["samplers"]
+    )
+    assert page.startswith("# On the s model\n") and "Accuracy by sampler" in page
+    assert "Autoencoder" not in page
+
+
+def test_a_table_is_markdown():
+    assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+
+
+def test_a_share_is_in_percent_with_its_interval():
+    assert percent(share([0.5] * 100)) == "50.0 (40.4 to 59.6)"
+    assert percent(None) == "-"
 
 
 def test_all_rows_are_there_and_a_row_without_a_value_is_a_dash():

@@ -1,4 +1,3 @@
-import platform
 import time
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from labml_sd.errors import CheckpointError
 from labml_sd.tiny.recipe import StageRecipe
 from labml_sd.training import run as run_module
 from labml_sd.training.processes import ALONE, Processes
-from labml_sd.training.run import Run, device_name, load_average, read_state
+from labml_sd.training.run import Run, load_average, read_state
 
 
 class Still:
@@ -47,17 +46,16 @@ def test_seconds_are_summed_over_calls(tmp_path, monkeypatch):
 
 def test_every_device_is_recorded_once(tmp_path, monkeypatch):
     for name in ("one", "two", "two", "one"):
-        monkeypatch.setattr(run_module, "device_name", lambda device, count, name=name: name)
+        monkeypatch.setattr(run_module, "describe_device", lambda device, name=name: name)
         run = new_run(tmp_path)
         run.load()
         run.save()
     assert read_state(tmp_path / "still.pt")["machines"] == ["one", "two"]
 
 
-def test_a_device_has_a_name():
-    name = device_name(torch.device("cpu"), 1)
-    assert platform.machine() in name and "threads" in name
-    assert device_name(torch.device("cpu"), 3) == f"3 x {name}"
+def test_several_devices_are_counted(tmp_path):
+    (one,), (three,) = (new_run(tmp_path, Processes(count=n)).devices for n in (1, 3))
+    assert "threads" in one and three == f"3 x {one}"
 
 
 def test_a_checkpoint_from_before_seconds_were_counted_is_read(tmp_path, monkeypatch):

@@ -2,7 +2,13 @@ import pytest
 import torch
 
 from labml_sd.errors import GenerationError
-from labml_sd.utilities.device import auto_dtype, fast_bfloat16, pick_device, pick_dtype
+from labml_sd.utilities.device import (
+    auto_dtype,
+    describe_device,
+    fast_bfloat16,
+    pick_device,
+    pick_dtype,
+)
 
 CPU, CUDA, MPS = (torch.device(name) for name in ("cpu", "cuda", "mps"))
 
@@ -77,3 +83,8 @@ def test_bfloat16_that_is_only_emulated_is_not_fast(monkeypatch):
         torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation
     )
     assert not fast_bfloat16(CUDA)
+
+
+def test_a_device_is_described_with_its_cores_and_torch():
+    words = describe_device(CPU)
+    assert "cores" in words and f"torch {torch.__version__.split('+')[0]}" in words
