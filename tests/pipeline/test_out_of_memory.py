@@ -79,6 +79,7 @@ def test_what_does_not_fit_is_said_in_one_line_and_what_fits_is_drawn_as_ever(ru
     assert out[1:] == ["True", "True"]
 
 
+@pytest.mark.slow
 def test_the_shell_says_it_in_one_line_and_ends_with_2(run):
     size = ["--height", "1536", "--width", "1536", "--steps", "1", "--guidance-scale", "1"]
     code, out, err = run(SHELL, "txt2img", "a house", "--seed", "1", *size)
