@@ -15,7 +15,7 @@ from labml_sd.checkpoint import save_model
 from labml_sd.cli import start as cli_start
 from labml_sd.images.reading import read_picture
 
-N_KILLS = 4  # of one test; sixty by hand, after a change of the command line
+N_KILLS = 12  # sixty by hand, after a change of the command line
 LINE = "labml-sd: error: interrupted\n"
 
 # What the installed program does. The first import of the command line is told: what comes
@@ -96,6 +96,7 @@ def names(folder):
     return found
 
 
+@pytest.mark.slow
 def test_ctrl_c_at_any_moment_leaves_whole_pictures_one_line_and_130(arguments, tmp_path):
     # The first run is not disturbed: it tells how long one takes. Then each gets its signal in
     # its own share of that time.
