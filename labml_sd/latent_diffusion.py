@@ -76,4 +76,6 @@ class LatentDiffusion(nn.Module):
         residuals: UNetResiduals = NO_RESIDUALS,
     ) -> Float[Tensor, "rows z h w"]:
         r"""Predicted noise $\epsilon_\theta(x_t, t, c)$, one for each row of c."""
-        return self.unet(x, t, c, residuals)
+        # without residuals, any network of (x, t, c) can take the U-Net's place
+        given = () if residuals is NO_RESIDUALS else (residuals,)
+        return self.unet(x, t, c, *given)
