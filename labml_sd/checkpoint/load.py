@@ -7,6 +7,7 @@ Tests      tests/checkpoint/test_load.py
 import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from os import PathLike
 
 import torch
@@ -18,7 +19,7 @@ from labml_sd.checkpoint.hashes import WeightsFile
 from labml_sd.checkpoint.networks import networks, shapes
 from labml_sd.checkpoint.report import LoadReport
 from labml_sd.checkpoint.sources import open_source
-from labml_sd.checkpoint.tokenizer_files import find_tokenizer
+from labml_sd.checkpoint.tokenizer_files import CLIP_L_VOCAB, find_tokenizer
 from labml_sd.config import ModelConfig
 from labml_sd.errors import CheckpointError, quoted
 from labml_sd.latent_diffusion import LatentDiffusion
@@ -38,6 +39,7 @@ def load_model(
     config: ModelConfig | None = None,
     fast: bool | None = None,
     compile: bool = False,
+    mmap: bool | None = None,
 ) -> LatentDiffusion:
     """Load a model, ready to generate: evaluation mode, no gradients.
 
@@ -45,19 +47,26 @@ def load_model(
     folder, or a hub id. The kind of a file is decided by its tensors, not by its name; nothing
     in a pickle is executed. `device` "auto" is CUDA, else Apple's MPS, else the CPU. `dtype`
     "auto" is bfloat16 where the hardware supports it, else float16 on a GPU and float32 on a
-    CPU; small models are float32 on every CPU. `tokenizer` is a folder with vocab.json and
-    merges.txt. A single file of SD v1 contains none; without this the hub's copy of CLIP's is
-    used. `ema` takes a training checkpoint's averaged weights. `config` is needed for a single
-    file that is not of SD v1's size and was not written by `save_model`. With `fast` the
-    pipelines use accelerated layers (None: for large models and compiled ones). `compile` has
-    torch.compile compile the U-Net's blocks; on CUDA, with `fast`, the whole U-Net is replayed
-    as one graph. That takes a minute at the first picture, and less time at each later one of
-    that size.
+    CPU; small models are float32 on every CPU. `tokenizer` is the folder of a CLIP tokenizer;
+    without it a single file of SD v1, which contains none, gets the hub's copy of CLIP's. `ema`
+    takes a training checkpoint's averaged weights. `config` is needed for a single file that is
+    not of SD v1's size and was not written by `save_model`. With `fast` the pipelines use
+    accelerated layers (None: for large models and compiled ones). `compile` has torch.compile
+    compile the U-Net's blocks; on CUDA, with `fast`, the whole U-Net is replayed as one graph.
+    That takes a minute at the first picture, and less time at each later one of that size.
+
+    With `mmap` (None: for large models) weights that need no conversion stay in their file and
+    are read when they are used. Meanwhile the file may be deleted or replaced, but not written
+    to: if it is cut, or another file is copied over it, the system ends the process (SIGBUS),
+    and no error can be caught. With `mmap=False` the weights are copied to memory.
 
     Raises CheckpointError when the file is no model, is damaged, or does not fit;
     GenerationError for a device or dtype that is not there.
     """
-    _check_switches(ema=ema, fast=False if fast is None else fast, compile=compile)
+    for name, value in (("ema", ema), ("compile", compile), ("fast", fast), ("mmap", mmap)):
+        optional = name in ("fast", "mmap")
+        if not isinstance(value, bool) and not (optional and value is None):
+            raise CheckpointError(f"{name} is {quoted(value)}; give True or False")
     if not isinstance(config, ModelConfig | None):
         raise CheckpointError(
             f"config is {quoted(config)}; give a ModelConfig, or None for the file's own"
@@ -79,7 +88,13 @@ def load_model(
         large = report.n_parameters >= LARGE
         number = given or auto_dtype(where, large=large)
         for part, network in networks(model).items():
-            fill(network, opened.found[part], where, number, mapped=large)
+            fill(
+                network,
+                opened.found[part],
+                where,
+                number,
+                mapped=large if mmap is None else mmap,
+            )
     model.fast = large or compile if fast is None else fast
     if compile:
         compile_unet(model.unet)
@@ -102,20 +117,25 @@ def collecting_later() -> Iterator[None]:
             gc.enable()
 
 
-def _check_switches(**switches: object) -> None:
-    for name, value in switches.items():
-        if not isinstance(value, bool):
-            raise CheckpointError(f"{name} is {quoted(value)}; give True or False")
-
-
 def check(
     source: str | PathLike[str] = "tiny",
     *,
     ema: bool = False,
     config: ModelConfig | None = None,
 ) -> LoadReport:
-    """What `load_model` would find, without reading the weights. CheckpointError as there."""
-    return open_source(source, ema=ema, config=config).report()
+    """What `load_model` would find, without reading the weights. CheckpointError as there.
+
+    A tokenizer that would come from the hub is not looked for.
+    """
+    opened = open_source(source, ema=ema, config=config)
+    report = opened.report()
+    if opened.tokenizer is None and opened.config.text_encoder.vocab_size == CLIP_L_VOCAB:
+        return report
+    try:
+        find_tokenizer(None, opened.tokenizer, opened.config.text_encoder)
+    except CheckpointError as error:
+        return replace(report, tokenizer=str(error))
+    return report
 
 
 def fill(

@@ -35,7 +35,10 @@ class PartReport:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadReport:
-    """A whole model. `ignored` are tensors beside the weights, `refused` objects not built."""
+    """A whole model. `ignored` are tensors beside the weights, `refused` objects not built.
+
+    `tokenizer` says what is wrong with the tokenizer; it is empty if nothing is.
+    """
 
     source: str
     kind: Kind
@@ -43,11 +46,12 @@ class LoadReport:
     parts: tuple[PartReport, ...]
     ignored: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    tokenizer: str = ""
 
     @property
     def ok(self) -> bool:
         """True when the model can be loaded."""
-        return all(part.ok for part in self.parts)
+        return all(part.ok for part in self.parts) and not self.tokenizer
 
     @property
     def matched(self) -> tuple[str, ...]:
@@ -85,9 +89,8 @@ class LoadReport:
 
     def short(self) -> str:
         """What is wrong, in one line, with the first names of each kind; "" if nothing is."""
-        return "; ".join(
-            _few(title, names, SHOWN, ", ") for title, names in self._faults() if names
-        )
+        faults = [few(title, names) for title, names in self._faults() if names]
+        return "; ".join([*faults, self.tokenizer] if self.tokenizer else faults)
 
     def _faults(self) -> list[tuple[str, list[str]]]:
         shapes = [
@@ -121,8 +124,10 @@ class LoadReport:
         for title, names in [*self._faults(), *notes]:
             if names:
                 lines.append(
-                    "  " + _few(title, sorted(names), SHOWN_IN_FULL, "\n    ", first="\n    ")
+                    "  " + few(title, sorted(names), SHOWN_IN_FULL, "\n    ", first="\n    ")
                 )
+        if self.tokenizer:
+            lines.append(f"  tokenizer: {self.tokenizer}")
         return "\n".join(lines)
 
 
@@ -154,6 +159,9 @@ def fits(wanted: Shape, info: TensorInfo) -> bool:
     return info.shape == wanted or (wanted[2:] == (1, 1) and info.shape == wanted[:2])
 
 
-def _few(title: str, names: list[str], n: int, between: str, first: str = " ") -> str:
+def few(
+    title: str, names: list[str], n: int = SHOWN, between: str = ", ", first: str = " "
+) -> str:
+    """The number of names and the first of them."""
     more = f"{between}and {len(names) - n} more" if len(names) > n else ""
     return f"{title} {len(names)}:{first}{between.join(names[:n])}{more}"

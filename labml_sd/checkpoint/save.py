@@ -20,8 +20,9 @@ from labml_sd.checkpoint.layouts.compvis import file_name
 from labml_sd.checkpoint.layouts.diffusers import name_map
 from labml_sd.checkpoint.layouts.diffusers_folder import FOLDERS, OWN_SETTINGS, STEMS
 from labml_sd.checkpoint.layouts.single_file import CONFIG, TOKENIZER
-from labml_sd.checkpoint.networks import networks
+from labml_sd.checkpoint.sources import to_path
 from labml_sd.checkpoint.tokenizer_files import CLIP_L_VOCAB, tokenizer_text, write_tokenizer
+from labml_sd.checkpoint.weights_to_save import weights_to_save
 from labml_sd.errors import CheckpointError
 from labml_sd.latent_diffusion import LatentDiffusion
 
@@ -33,10 +34,12 @@ def save_model(
 
     `"diffusers"` writes a folder, `"compvis"` one .safetensors file with the configuration (and
     a tokenizer other than SD v1's) in its metadata. An existing model is replaced when the new
-    one is complete. Raises CheckpointError when something else is in the way or the path cannot
-    be written.
+    one is complete. torch.compile and parametrizations are undone in what is written.
+
+    Raises CheckpointError when the weights are not those of `model.config`, something else is
+    in the way, or the path cannot be written.
     """
-    place = Path(path).expanduser().resolve()
+    place = to_path(path, "the name of a folder or of a .safetensors file").resolve()
     try:
         if layout == "diffusers":
             _save_folder(model, place)
@@ -63,9 +66,9 @@ def _save_file(model: LatentDiffusion, path: Path) -> None:
             f"{path}: is a folder; layout 'compvis' writes one file, so give another name"
         )
     tensors = {
-        file_name(part, key): _plain(tensor)
-        for part, network in networks(model).items()
-        for key, tensor in network.state_dict().items()
+        file_name(part, key): tensor
+        for part, weights in weights_to_save(model).items()
+        for key, tensor in weights.items()
     }
     metadata = {"format": "pt", CONFIG: json.dumps(model.config.to_dict())}
     words = tokenizer_text(model.text_encoder.tokenizer)
@@ -86,6 +89,7 @@ def _save_folder(model: LatentDiffusion, path: Path) -> None:
             f"{path}: is a folder with other things in it; give a new or empty one"
         )
     words = tokenizer_text(model.text_encoder.tokenizer)
+    all_weights = weights_to_save(model)
     config = model.config
     settings = {
         "model_index.json": write_configs.write_index(),
@@ -96,17 +100,16 @@ def _save_folder(model: LatentDiffusion, path: Path) -> None:
         "scheduler/scheduler_config.json": write_configs.write_schedule(config),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_folder(path) as new:
+    with whole_folder(path, marker="model_index.json") as new:
         for name, values in settings.items():
             _write_json(new / name, values)
         write_tokenizer(words, new / "tokenizer", config.text_encoder.n_positions)
-        for part, network in networks(model).items():
+        for part, weights in all_weights.items():
             with whole_file(new / FOLDERS[part] / f"{STEMS[part][0]}.safetensors") as file:
-                state = network.state_dict()
-                names = name_map(part, state, config)
+                names = name_map(part, weights, config)
                 tensors = {
                     names[key]: _as_diffusers(names[key], tensor)
-                    for key, tensor in state.items()
+                    for key, tensor in weights.items()
                 }
                 save_file(tensors, file, metadata={"format": "pt"})
 
@@ -116,11 +119,7 @@ def _as_diffusers(name: str, tensor: Tensor) -> Tensor:
     in_attention = ".mid_block.attentions." in name and name.startswith(
         ("encoder.", "decoder.")
     )
-    return _plain(tensor.flatten(1) if in_attention and tensor.ndim == 4 else tensor)
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().contiguous()
+    return tensor.flatten(1) if in_attention and tensor.ndim == 4 else tensor
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

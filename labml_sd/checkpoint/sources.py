@@ -20,26 +20,36 @@ TINY = "tiny"
 
 def locate(source: str | PathLike[str]) -> Path:
     """The file or folder of a source. What exists on this disk is used before the hub."""
-    if not isinstance(source, str | PathLike) or not str(source):
-        raise CheckpointError(
-            f"source is {quoted(source)}; give a file, a folder, a hub id or {TINY!r}"
-        )
     if source == TINY:
         return Path(str(files("labml_sd"))) / "models" / "tiny"
-    try:
-        path = Path(source).expanduser()
-        if path.exists():
-            return path
-    except (OSError, ValueError, TypeError, RuntimeError) as error:  # too long, ~somebody
-        raise CheckpointError(
-            f"{source}: is not a path ({error}); give the path of a file or folder"
-        ) from error
+    path = to_path(source, f"a file, a folder, a hub id or {TINY!r}")
+    if path.exists():
+        return path
     if isinstance(source, str) and is_hub_id(source):
         return fetch_model(source)
     raise CheckpointError(
         f"{source}: there is no such file; "
         f"give a file, a diffusers folder, a hub id or {TINY!r}"
     )
+
+
+def to_path(value: object, expected: str) -> Path:
+    """The path that a user gave. CheckpointError, naming what is expected, for what is none."""
+    if not isinstance(value, str | PathLike) or not str(value):
+        raise CheckpointError(f"the path is {quoted(value)}; give {expected}")
+    try:
+        path = Path(value).expanduser()
+        path.exists()  # OSError for a name that is too long, ValueError for a null byte
+        str(path).encode()  # the safetensors library opens no other names
+    except UnicodeEncodeError as error:
+        raise CheckpointError(
+            f"{quoted(value)}: the name is not UTF-8, and weights need one that is; rename it"
+        ) from error
+    except (OSError, ValueError, TypeError, RuntimeError) as error:  # ~ of an unknown user
+        raise CheckpointError(
+            f"{quoted(value)}: is not a path ({error}); give {expected}"
+        ) from error
+    return path
 
 
 def open_source(

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from labml_sd.errors import CheckpointError, PromptError
 
-FILES = ("vocab.json", "merges.txt")
+FORMS = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # of today's writers, of older ones
 START, END = "<|startoftext|>", "<|endoftext|>"
 MAX_BYTES = 2**20  # of one prompt, in UTF-8
 _READ = 2**13  # characters that are tokenized: 75 tokens of a CLIP tokenizer are shorter
@@ -32,12 +32,14 @@ _SPACES = re.compile(r"[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205
 def load_tokenizer(folder: str | PathLike[str]) -> Any:
     """Load transformers' CLIPTokenizer from a folder, without network access.
 
-    Raises CheckpointError if `vocab.json` or `merges.txt` is missing or damaged.
+    It has `tokenizer.json`, or `vocab.json` and `merges.txt`. Raises CheckpointError if neither
+    is there, or a file is damaged.
     """
-    missing = [name for name in FILES if not (Path(folder) / name).is_file()]
-    if missing:
+    there = [all((Path(folder) / name).is_file() for name in form) for form in FORMS]
+    if not any(there):
         raise CheckpointError(
-            f"{folder}: no {' and no '.join(missing)}; give the folder of a CLIP tokenizer"
+            f"{folder}: no tokenizer.json, and no vocab.json with merges.txt; "
+            "give the folder of a CLIP tokenizer"
         )
     from transformers import CLIPTokenizer  # imported here because it takes most of a second
 

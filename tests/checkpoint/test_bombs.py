@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,22 @@ def deflated() -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(20 * 2**20))
     return buffer.getvalue()
+
+
+def records() -> bytes:
+    """Empty records and their entries in the directory; zipfile takes minutes to write them."""
+    names = [b"a/%x" % i for i in range(140_000)]
+    headers = [struct.pack("<4s22x2H", b"PK\3\4", len(name), 0) + name for name in names]
+    starts = list(accumulate(map(len, headers), initial=0))
+    entries = b"".join(
+        struct.pack("<4s24xH12xI", b"PK\1\2", len(name), start) + name
+        for name, start in zip(names, starts[:-1], strict=True)
+    )
+    end = struct.pack(
+        "<4sQ2H2I4Q", b"PK\6\6", 44, 45, 45, 0, 0, 140_000, 140_000, len(entries), starts[-1]
+    )
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, starts[-1] + len(entries), 1)
+    return b"".join(headers) + entries + end + locator + b"PK\5\6" + bytes(18)
 
 
 def safetensors(header: bytes, numbers: bytes = b"") -> bytes:
@@ -94,6 +111,7 @@ FILES: dict[str, Callable[[], bytes]] = {
         b"K\2N", b"\x8a\6\0\0\0\0\0\1N"
     ),
     "deflated zeros": deflated,
+    "a zip of 140,000 records": records,
     "a header of 20 MB": lambda: safetensors(b"{" + b" " * 20_000_000 + b"}"),
     "a header of spaces": lambda: safetensors(b"{" + b" " * (2**24 - 2) + b"}"),
     "99,000 tensors": lambda: safetensors(

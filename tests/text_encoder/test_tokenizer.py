@@ -206,7 +206,7 @@ def test_two_halves_of_a_surrogate_pair_are_their_character(ids):
 
 
 def test_a_folder_without_the_files_is_refused_by_name(tmp_path):
-    with pytest.raises(CheckpointError, match=r"no vocab\.json and no merges\.txt"):
+    with pytest.raises(CheckpointError, match=r"no tokenizer\.json, and no vocab\.json with merges\.txt"):
         load_tokenizer(tmp_path)
 
 

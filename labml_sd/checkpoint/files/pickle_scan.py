@@ -47,7 +47,7 @@ def _codes(**values: int) -> dict[int, int]:
 
 
 # How many bytes an opcode's argument has; of a text, how many bytes say how long it is.
-VALUES = _codes(BININT=4, BININT1=1, BININT2=2, BINFLOAT=8, NONE=0, NEWTRUE=0, NEWFALSE=0)
+VALUES = _codes(BININT=4, BININT2=2, BINFLOAT=8, NONE=0, NEWTRUE=0, NEWFALSE=0)
 TEXTS = _codes(BINUNICODE=4, SHORT_BINSTRING=1)
 # How many objects an opcode takes from the stack; 0 stands for all above the last mark.
 TUPLES = _codes(TUPLE1=1, TUPLE2=2, TUPLE3=3, TUPLE=0)
@@ -55,7 +55,7 @@ APPENDS, SETS = _codes(APPEND=1, APPENDS=0), _codes(SETITEM=2, SETITEMS=0)
 CALLS, PERSISTENT = _codes(REDUCE=2, NEWOBJ=2), _codes(BINPERSID=1)
 TAKES = TUPLES | APPENDS | SETS | CALLS | PERSISTENT | _codes(BUILD=1)
 MARK, EMPTY_TUPLE, EMPTY_LIST, EMPTY_DICT, GLOBAL, BUILD, STOP = b"()]}cb."
-BINPUT, LONG_BINPUT, BINGET, LONG_BINGET, LONG1, PROTO = b"qrhj\x8a\x80"
+BINPUT, LONG_BINPUT, BINGET, LONG_BINGET, BININT1, LONG1, PROTO = b"qrhjK\x8a\x80"
 
 
 @dataclass(slots=True)
@@ -120,6 +120,9 @@ class PickleScan:
             elif code == LONG_BINPUT:
                 at += 4
                 memo[int.from_bytes(data[at - 4 : at], "little")] = stack[-1]
+            elif code == BININT1:
+                stack.append(data[at])
+                at += 1
             elif code in VALUES:
                 at += (n := VALUES[code])
                 stack.append(int.from_bytes(data[at - n : at], "little") if n else None)
@@ -191,8 +194,7 @@ class PickleScan:
 
     def _take(self, code: int, stack: list[Any], marks: list[int]) -> None:
         """Run an opcode that takes objects from the stack."""
-        n = TAKES[code]
-        start = len(stack) - n if n else marks.pop()
+        start = len(stack) - TAKES[code] if TAKES[code] else marks.pop()
         if start < (marks[-1] if marks else 0):
             raise damaged("its pickle: empty stack")
         items = stack[start:]

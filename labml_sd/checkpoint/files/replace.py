@@ -3,8 +3,10 @@ r"""Write a file or a folder completely or not at all.
 It is written under a temporary name beside its destination and renamed when the disk has all
 of it; a rename is one step for the file system. After an error or Ctrl-C nothing is left of it,
 and an existing file is unchanged. A killed process leaves the temporary file, whose name starts
-with a dot. Replacing a folder takes two steps: after a kill between them, the old folder has a
-name that ends with .old.
+with a dot. An existing folder stays, with its mode: it may be a mount point, or the current
+folder of a process. The new entries take the places of the old ones, one by one; the entry
+that makes it a model folder goes first and comes last, so after a kill between them there is
+no mixture that could be loaded, and the old entries are in a folder that ends with .old.
 
 Maps       a path -> a path to write to
 Tests      tests/checkpoint/files/test_replace.py
@@ -31,7 +33,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     new = _beside(path, "new")
     try:
         new.touch()
-        mode = new.stat().st_mode  # the user's default; safetensors would make it private
+        # that of the old file, or the user's default; safetensors would make it private
+        mode = (path if path.is_file() else new).stat().st_mode
         yield new
         new.chmod(mode)
         flush_file(new)
@@ -42,34 +45,44 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder to write to; it is moved to `path` if the block ends without error.
+def whole_folder(path: Path, marker: str) -> Iterator[Path]:
+    """Yield a new folder to write to; it becomes `path` if the block ends without error.
 
-    Other entries of an existing folder there (a model card, say) are kept.
+    Other entries of an existing folder there (a model card, say) are kept. `marker` is the
+    entry without which the folder is not read.
     """
-    new, old = _beside(path, "new"), _beside(path, "old")
+    exists = path.is_dir()
+    new = _beside(path / "model" if exists else path, "new")
     try:
         new.mkdir()
         yield new
-        if path.exists():
-            _copy_others(path, new)
         flush_tree(new)
-        if path.exists():
-            os.replace(path, old)
-        os.replace(new, path)
-        flush_folder(path.parent)
-    finally:
-        if old.exists() and not path.exists():
-            os.replace(old, path)
-        for folder in (new, old):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _copy_others(source: Path, target: Path) -> None:
-    for entry in source.iterdir():
-        if (target / entry.name).exists():
-            continue
-        if entry.is_dir():
-            shutil.copytree(entry, target / entry.name, symlinks=True)
+        if exists:
+            _exchange(path, new, marker)
         else:
-            shutil.copy2(entry, target / entry.name)
+            os.replace(new, path)
+        flush_folder(path if exists else path.parent)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _exchange(path: Path, new: Path, marker: str) -> None:
+    """Move the entries of `new` into `path`, and back if that fails."""
+    names = sorted((entry.name for entry in new.iterdir()), key=lambda name: name == marker)
+    old = new.with_suffix(".old")
+    old.mkdir()
+    try:
+        for name in reversed(names):
+            if os.path.lexists(path / name):
+                os.replace(path / name, old / name)
+        for name in names:
+            os.replace(new / name, path / name)
+    except BaseException:
+        for name in names:
+            if not (new / name).exists():
+                os.replace(path / name, new / name)
+            if os.path.lexists(old / name):
+                os.replace(old / name, path / name)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)

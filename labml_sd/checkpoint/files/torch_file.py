@@ -15,6 +15,7 @@ import mmap
 import re
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
 from pickletools import genops
@@ -61,7 +62,10 @@ def read_torch(path: Path) -> Weights:
         raise CheckpointError(f"{path}: {error}") from error
     return Weights(
         path=path,
-        tensors={name: _info(tensor) for name, tensor in tensors.items()},
+        tensors={
+            name: TensorInfo(tuple(t.shape), _dtype_name(t.dtype))
+            for name, t in tensors.items()
+        },
         read=lambda name: aligned(tensors[name].detach()),
         refused=tuple(sorted(shown(name) for name in scan.stand_ins)),
         entries=frozenset(entries),
@@ -180,5 +184,6 @@ def _check(name: str, tensor: Tensor) -> None:
         raise suspicious(f"{name}, a tensor that is larger than its numbers")
 
 
-def _info(tensor: Tensor) -> TensorInfo:
-    return TensorInfo(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+@cache
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -2,6 +2,7 @@ import os
 import resource
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def test_an_interrupted_file_leaves_the_old_one_and_nothing_else(tmp_path, error
 def test_an_interrupted_folder_leaves_the_old_one_and_nothing_else(tmp_path, error):
     (tmp_path / "x").mkdir()
     (tmp_path / "x/a").write_text("old")
-    with pytest.raises(error), whole_folder(tmp_path / "x") as new:
+    with pytest.raises(error), whole_folder(tmp_path / "x", "a") as new:
         (new / "a").write_text("half")
         raise error
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
@@ -60,7 +61,7 @@ def test_an_error_while_the_folders_change_places_brings_the_old_one_back(
     with (
         pytest.raises(KeyboardInterrupt),
         monkeypatch.context() as patch,
-        whole_folder(tmp_path / "x") as new,
+        whole_folder(tmp_path / "x", "a") as new,
     ):
         patch.setattr(os, "replace", fails_the_second_time)
         (new / "a").write_text("new")
@@ -74,7 +75,7 @@ def test_a_folder_keeps_what_stands_beside_the_written(tmp_path):
     (tmp_path / "x/CARD.md").write_text("kept")
     (tmp_path / "x/a").mkdir()
     (tmp_path / "x/a/stale").touch()
-    with whole_folder(tmp_path / "x") as new:
+    with whole_folder(tmp_path / "x", "a") as new:
         (new / "a").mkdir()
     assert sorted(str(p.relative_to(tmp_path / "x")) for p in tmp_path.rglob("x/**/*")) == [
         "CARD.md",
@@ -100,12 +101,16 @@ def test_nothing_takes_its_place_before_the_disk_holds_it(tmp_path, monkeypatch)
         new.write_text("new")
     assert done == ["flush", "replace", "flush"]  # the file, and after it its name
     done.clear()
-    with whole_folder(tmp_path / "y") as new:
+    with whole_folder(tmp_path / "y", "a") as new:
         (new / "a").write_text("new")
     assert done == ["flush", "flush", "replace", "flush"]
+    done.clear()
+    with whole_folder(tmp_path / "y", "a") as new:
+        (new / "a").write_text("newer")
+    assert done == ["flush", "flush", "replace", "replace", "flush"]  # out, and in
 
 
-@pytest.mark.parametrize("place", [whole_file, whole_folder])
+@pytest.mark.parametrize("place", [whole_file, partial(whole_folder, marker="a")])
 def test_a_disk_that_cannot_take_it_leaves_the_old_one_and_nothing_else(
     tmp_path, monkeypatch, place
 ):
@@ -147,7 +152,7 @@ for _ in range(20):
         for i in range(10**6):
             with whole_file(place / "file") as new:
                 new.write_bytes(bytes([i % 256]) * 300_000)
-            with whole_folder(place / "folder") as new:
+            with whole_folder(place / "folder", "c") as new:
                 for name in "abc":
                     (new / name).write_bytes(bytes([i % 256]) * 100_000)
             os.write(writer, b"x")
@@ -158,10 +163,11 @@ for _ in range(20):
     os.close(reader), os.close(writer)
     content = (place / "file").read_bytes()
     assert len(content) == 300_000 and len(set(content)) == 1, "half a file"
-    folder = place / "folder"
-    if not folder.exists():  # killed between the two steps: the older one is there
-        folder = max(place.glob(".folder.*.old"), key=os.path.getmtime)
-    contents = [(folder / name).read_bytes() for name in "abc"]
+    folder, files = place / "folder", {}
+    if not (folder / "c").exists():  # killed between the steps: the old entries are there
+        old = max(folder.glob(".*.old"), key=os.path.getmtime)
+        files = {path.name: path for path in old.iterdir()}
+    contents = [files.get(name, folder / name).read_bytes() for name in "abc"]
     assert all(len(content) == 100_000 for content in contents), "half a folder"
     assert len(set(b"".join(contents))) == 1, "halves of two folders"
 """
@@ -174,3 +180,36 @@ def test_after_twenty_kills_there_is_a_whole_file_and_a_whole_folder(tmp_path):
         "file",
         "folder",
     }
+
+
+def test_an_existing_file_keeps_its_mode(tmp_path):
+    (tmp_path / "x").touch(mode=0o600)
+    with whole_file(tmp_path / "x") as new:
+        new.write_text("new")
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_existing_folder_is_the_same_folder_with_the_same_mode(tmp_path, monkeypatch):
+    (tmp_path / "x").mkdir(mode=0o700)
+    before = (tmp_path / "x").stat()
+    monkeypatch.chdir(tmp_path / "x")
+    with whole_folder(Path.cwd(), "a") as new:
+        (new / "a").write_text("new")
+    after = os.stat(".")
+    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+    assert [path.name for path in Path.cwd().iterdir()] == ["a"]
+
+
+def test_the_marker_leaves_first_and_comes_last(tmp_path, monkeypatch):
+    def write(text):
+        with whole_folder(tmp_path / "x", "b") as new:
+            for name in "abc":
+                (new / name).write_text(text)
+
+    moved = []
+    replace = os.replace
+    write("old")
+    monkeypatch.setattr(os, "replace", lambda a, b: (moved.append(Path(a).name), replace(a, b)))
+    write("new")
+    assert sorted(moved) == ["a", "a", "b", "b", "c", "c"]
+    assert moved[0] == moved[-1] == "b"
