@@ -15,6 +15,7 @@ from PIL import Image
 
 from labml_sd.checkpoint import load_model
 from labml_sd.errors import GenerationError, ImageError, PromptError, one_line
+from labml_sd.images.parameters import write_entries
 from labml_sd.images.tensors import MAX_PIXELS, open_image, save_images
 from labml_sd.images.writing import check_folder
 from labml_sd.latent_diffusion import LatentDiffusion
@@ -49,6 +50,9 @@ def _redraw(args: argparse.Namespace) -> None:
         )
     args.dtype = drawn.dtype if drawn.dtype and args.dtype == "auto" else args.dtype
     model = _model(args)
+    if drawn.unused:
+        left_out = write_entries(drawn.unused)
+        _note(f"labml-sd: warning: what {drawn.tool} did and is not done here: {left_out}")
     here = model.weights_hash or "not from a file"
     if drawn.model_hash and drawn.model_hash != here:
         _note(f"labml-sd: warning: drawn by model {drawn.model_hash}, this is {here}")

@@ -15,6 +15,7 @@ import torch
 import labml_sd
 from labml_sd.acceleration.attention import which_kernel
 from labml_sd.errors import ImageError
+from labml_sd.images.parameters import write_entries
 from labml_sd.images.reading import MAX_PIXELS
 from labml_sd.pipeline.parameters import read_parameters
 
@@ -51,7 +52,9 @@ def _is_picture(path: Path) -> bool:
 
 
 def _picture_text(path: Path, max_pixels: int) -> str:
-    values = read_parameters(path, max_pixels=max_pixels).to_dict()
+    found = read_parameters(path, max_pixels=max_pixels)
+    unused = write_entries(found.unused)
+    values = {"tool": found.tool, **found.to_dict(), "unused": unused}
     return "\n".join(
         f"{k + ':':18} {_printable(v)}" for k, v in values.items() if v not in (None, "")
     )

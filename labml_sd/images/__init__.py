@@ -3,7 +3,9 @@
 reading     a path or a PIL image -> an upright RGB image
 tensors     image <-> [b 3 H W] in [-1, 1]; masks; padding
 writing     images -> files, whole or not at all
-parameters  the two texts inside a picture: their places and their grammar
+texts       the texts inside a picture by their names: in PNG, in EXIF, in the pixels
+parameters  the text that web UIs write: prompt, negative prompt, and a line of entries
+other_tools what other programs write, brought into one form
 """
 
 from labml_sd.images.tensors import load_img, save_images

@@ -7,18 +7,21 @@ Tests      tests/images/test_tensors.py
 import os
 import re
 import secrets
+import warnings
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from labml_sd.errors import ImageError, quoted
-from labml_sd.images.parameters import exif_of, png_text_of
 from labml_sd.images.reading import PathLike
+from labml_sd.images.texts import JSON_KEY, TEXT_KEY, XMP, exif_of, png_texts, texts_of
 from labml_sd.utilities.flush import flush_folder
 
 _FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
+_MAX_SEGMENT = 65_000  # bytes; one segment of a JPEG file holds 65,533
 # Windows opens a device for CON, and for CON.00000.png as well.
 _DEVICE = re.compile(
     r"(?i:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00b9\u00b2\u00b3])\s*\."
@@ -113,13 +116,13 @@ def _cannot_write(folder: Path, reason: object) -> ImageError:
 
 
 def _encode(image: Image.Image, suffix: str) -> bytes:
-    buffer = BytesIO()
-    exif = b"" if suffix == "png" else exif_of(image)
-    if suffix == "jpg" and len(exif) > 65_000:  # one JPEG segment holds 65,533 bytes
-        raise ImageError("the prompt is too long for a JPEG file: save as png")
-    options = (
-        {"pnginfo": png_text_of(image)} if suffix == "png" else {"quality": 95, "exif": exif}
-    )
+    buffer, texts = BytesIO(), texts_of(image)
+    if suffix == "jpg":
+        texts = _that_fit_a_jpeg(texts)
+    options: dict[str, Any] = {"pnginfo": png_texts(texts)}
+    if suffix != "png":
+        xmp = texts.get(XMP, "").encode("utf-8", "replace")
+        options = {"quality": 95, "exif": exif_of(texts), "xmp": xmp}
     try:
         image.save(buffer, _FORMATS[suffix], **options)
     except (OSError, ValueError) as error:
@@ -128,6 +131,22 @@ def _encode(image: Image.Image, suffix: str) -> bytes:
             f"{picture} cannot be saved as {suffix} ({error}): convert it, or save as png"
         ) from error
     return buffer.getvalue()
+
+
+def _that_fit_a_jpeg(texts: dict[str, str]) -> dict[str, str]:
+    """Leave out what other programs wrote if it is too long; `ImageError` if ours is."""
+    ours = {name: text for name, text in texts.items() if name in (TEXT_KEY, JSON_KEY)}
+    if len(exif_of(ours)) > _MAX_SEGMENT:
+        raise ImageError("the prompt is too long for a JPEG file: save as png")
+    kept = texts if len(exif_of(texts)) <= _MAX_SEGMENT else ours
+    if len(kept.get(XMP, "").encode("utf-8", "replace")) > _MAX_SEGMENT:
+        kept = {name: text for name, text in kept.items() if name != XMP}
+    if lost := texts.keys() - kept.keys():
+        names = ", ".join(sorted(lost))
+        warnings.warn(
+            f"too long for a JPEG file, and left out: {names}; save as png", stacklevel=4
+        )
+    return kept
 
 
 def _write_next(folder: Path, prefix: str, suffix: str, content: bytes) -> Path:

@@ -7,7 +7,7 @@ Tests      tests/pipeline/test_parameters.py
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import NoneType
 from typing import Any, cast, get_args
@@ -16,14 +16,22 @@ from PIL import Image
 
 import labml_sd
 from labml_sd.errors import ImageError
-from labml_sd.images.parameters import read_text, texts_of, with_texts, write_text
+from labml_sd.images.other_tools import Written, a1111, read_written
+from labml_sd.images.parameters import write_text
 from labml_sd.images.reading import MAX_PIXELS, PathLike, read_picture
+from labml_sd.images.texts import JSON_KEY, TEXT_KEY, texts_of, with_texts
+from labml_sd.pipeline.entries import joined, number, settings_of, spread, unused_entries
 from labml_sd.pipeline.request import Request
-from labml_sd.settings import Setting, Settings, SettingsDict, described
+from labml_sd.settings import Settings, SettingsDict, described
 
 # Without its strings our JSON is short; nested lists of megabytes would take seconds to read.
 _JSON_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _MAX_JSON = 10_000  # characters beside the strings
+
+_OF_THE_RUN = (  # the fields below that stand in the JSON after the settings
+    *("strength", "model", "model_hash", "dtype", "init_image_sha256", "mask_sha256"),
+    "version",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +52,9 @@ class GenerationParameters:
     init_image_sha256: str | None = None  # of the RGB pixels that went in, not of the file
     mask_sha256: str | None = None
     version: str | None = None
+    # Of a picture that another program drew; neither is written into one.
+    tool: str | None = None
+    unused: Mapping[str, str] = field(default_factory=dict)  # what no setting stands for
 
     def __getattr__(self, name: str) -> Any:
         """The value of a setting; None where it is not known."""
@@ -55,9 +66,9 @@ class GenerationParameters:
         """All values under their keys in the JSON; None for what is not known."""
         settings: dict[str, Any] = {}
         for name, about in described().items():
-            settings |= _spread(about.json_keys, self.settings.get(name))
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "settings"}
-        return {"task": own.pop("task"), "prompt": own.pop("prompt"), **settings, **own}
+            settings |= spread(about.json_keys, self.settings.get(name))
+        own = {name: getattr(self, name) for name in _OF_THE_RUN}
+        return {"task": self.task, "prompt": self.prompt, **settings, **own}
 
     def to_json(self) -> str:
         """Exact values as ASCII JSON, with the mark that the picture was generated."""
@@ -69,7 +80,7 @@ class GenerationParameters:
         for name, about in described().items():
             value = self.settings.get(name)
             title = about.titles.get(value, value) if isinstance(value, str) else value
-            entries |= _spread(about.text_keys, title)
+            entries |= spread(about.text_keys, title)
         sizes = self.width, self.height
         entries |= {
             "Size": None if None in sizes else f"{self.width}x{self.height}",
@@ -120,19 +131,20 @@ def read_parameters(
 ) -> GenerationParameters:
     """Read the parameters of a picture.
 
-    They are exact if this package drew it; otherwise its text is read as far as possible. A
-    prompt that looks like settings stays a prompt. Raises `ImageError` for an unreadable file
-    or one without parameters.
+    They are exact if this package drew it. The texts of other programs, the web UI, ComfyUI,
+    InvokeAI, Fooocus, SwarmUI and NovelAI, are read as far as possible: `settings` holds what
+    can be drawn again here, `unused` what cannot. A prompt that looks like settings stays a
+    prompt. Raises `ImageError` for an unreadable file or one without parameters.
     """
     if isinstance(source, Image.Image):
         image, name = source, "the image"
     else:
         image, name = read_picture(source, max_pixels=max_pixels), str(source)
-    text, exact = texts_of(image)
-    if exact is not None:
-        return parse_json(exact, name)
-    if text is not None:
-        return parse_text(text)
+    texts = texts_of(image)
+    if JSON_KEY in texts:
+        return parse_json(texts[JSON_KEY], name)
+    if (written := read_written(texts)) is not None:
+        return _of_written(written)
     raise ImageError(
         f"{name} carries no generation parameters: give a picture as its generator saved it"
     )
@@ -150,7 +162,7 @@ def parse_json(text: str, name: str = "the picture") -> GenerationParameters:
     if not isinstance(values, dict):
         raise ImageError(f"{name} carries damaged parameters: they are not a JSON object")
     settings = {
-        setting: _joined(
+        setting: joined(
             [
                 _checked(key, (about.kind.word, NoneType), values.get(key), name)
                 for key in about.json_keys
@@ -161,9 +173,10 @@ def parse_json(text: str, name: str = "the picture") -> GenerationParameters:
     own = {
         f.name: _checked(f.name, get_args(f.type) or (f.type,), values[f.name], name)
         for f in fields(GenerationParameters)
-        if f.name != "settings" and f.name in values
+        if f.name in ("task", "prompt", *_OF_THE_RUN) and f.name in values
     }
-    return _of_known(settings, **own)
+    known = {name: value for name, value in settings.items() if value is not None}
+    return GenerationParameters(settings=cast(SettingsDict, known), **own)
 
 
 def _checked(key: str, allowed: tuple[Any, ...], value: Any, name: str) -> Any:
@@ -176,56 +189,22 @@ def _checked(key: str, allowed: tuple[Any, ...], value: Any, name: str) -> Any:
 
 def parse_text(text: str) -> GenerationParameters:
     """Read the text of a web UI as far as possible. What is missing is not known."""
-    prompt, negative_prompt, entries = read_text(text)
-    size = re.fullmatch(r"(\d{1,9})x(\d{1,9})", entries.get("Size", ""))
-    settings = {
-        name: _joined([_word(about, entries.get(key)) for key in about.text_keys])
-        for name, about in described().items()
-    }
-    settings |= {"negative_prompt": negative_prompt}
-    settings |= {"width": int(size[1]), "height": int(size[2])} if size else {}
-    strength = _number(float, entries.get("Denoising strength"))
-    return _of_known(
-        settings,
-        task="txt2img" if strength is None else "img2img",
-        prompt=prompt,
-        strength=strength,
+    written = a1111.read({TEXT_KEY: text})
+    assert written is not None
+    return _of_written(written)
+
+
+def _of_written(written: Written) -> GenerationParameters:
+    entries = written.entries
+    is_drawn_over = written.task != "txt2img"
+    return GenerationParameters(
+        task=written.task,
+        prompt=written.prompt,
+        settings=cast(SettingsDict, settings_of(written)),
+        strength=number(float, entries.get("Denoising strength")) if is_drawn_over else None,
         model=entries.get("Model"),
         model_hash=entries.get("Model hash"),
         version=entries.get("Version"),
+        tool=None if written.tool == "labml_sd" else written.tool,
+        unused=unused_entries(written),
     )
-
-
-def _word(about: Setting, text: str | None) -> Any:
-    """A value as the web UI writes it."""
-    names = {title: name for name, title in about.titles.items()}
-    if text in names:
-        return names[text]
-    return None if about.only_titles else _number(about.kind.word, text)
-
-
-def _number(kind: type[Any], text: str | None) -> Any:
-    try:
-        return None if text is None else kind(text)
-    except ValueError:
-        return None  # another program's entry in another form: as unknown as a missing one
-
-
-def _of_known(settings: Mapping[str, Any], **own: Any) -> GenerationParameters:
-    known = {name: value for name, value in settings.items() if value is not None}
-    return GenerationParameters(settings=cast(SettingsDict, known), **own)
-
-
-def _spread(keys: tuple[str, ...], value: object) -> dict[str, object]:
-    """A value under its key. Several keys share the items of a tuple."""
-    if len(keys) > 1:
-        items = value if isinstance(value, tuple) else (None,) * len(keys)
-        return dict(zip(keys, items, strict=True))
-    return dict.fromkeys(keys, value)
-
-
-def _joined(items: Sequence[Any]) -> Any:
-    """The inverse of `_spread`: None if an item is missing, or if there are none."""
-    if not items or None in items:
-        return None
-    return items[0] if len(items) == 1 else tuple(items)

@@ -1,35 +1,11 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-from labml_sd.errors import ImageError
-from labml_sd.images.parameters import read_text, texts_of, with_texts, write_text
-from labml_sd.images.reading import read_picture
-from labml_sd.images.tensors import save_images
+from labml_sd.images.parameters import read_text, write_text
 
 PROPERTY = settings(deadline=None, derandomize=True, database=None, max_examples=40)
-FORMATS = ["png", "jpg", "webp"]
 ENTRIES = {"Steps": 20, "Sampler": "Euler a", "Size": "8x8"}
-
-DIFFICULT = {
-    "newlines": "two\nlines\n\nand an empty one",
-    "quotes": "she said \"no\", 'yes' \\ and left\t",
-    "like entries": "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1",
-    "like a negative prompt": "a house\nNegative prompt: not this one",
-    "not Latin": "雪の中の赤い家 дом 🏠👩‍👩‍👧 e\u0301",
-    "right to left": "בית אדום \u202e abc",
-    "empty": "",
-    "spaces": "  \t ",
-    "control characters": "a\x00b\x1bc\x7f\x85d",
-    "long": "a red house " * 500,
-}
-MEGABYTE = {
-    "one letter": "a" * 2**20,
-    "emoji": "🏠" * 2**18,
-    "NUL": "\0" * 2**20,
-    "lines": "Steps: 1, Seed: 2, Size: 8x8\n" * 2**15,
-}
 WEB_UI = (
     "a castle,\n(detailed:1.2)\n"
     "Negative prompt: lowres\nbad hands, text\n"
@@ -37,88 +13,6 @@ WEB_UI = (
     "Size: 512x768, Model hash: 6ce0161689, Model: v1-5, Clip skip: 2, "
     'Lora hashes: "a: 1, b: 2", Version: v1.9.0'
 )
-
-
-def picture() -> Image.Image:
-    return Image.new("RGB", (8, 8), "red")
-
-
-@pytest.mark.parametrize("img_format", FORMATS)
-@pytest.mark.parametrize("text", DIFFICULT.values(), ids=DIFFICULT)
-def test_both_texts_come_back_from_a_file(img_format, text, tmp_path):
-    path = save_images([with_texts(picture(), text, "{}")], tmp_path, img_format=img_format)[0]
-    assert texts_of(read_picture(path)) == (text, "{}")
-
-
-@pytest.mark.parametrize("text", MEGABYTE.values(), ids=MEGABYTE)
-def test_a_megabyte_comes_back_from_a_png(text, tmp_path):
-    path = save_images([with_texts(picture(), text, "{}")], tmp_path)[0]
-    assert texts_of(read_picture(path)) == (text, "{}")
-
-
-def test_a_megabyte_comes_back_from_a_webp(tmp_path):
-    image = with_texts(picture(), MEGABYTE["emoji"], "{}")
-    path = save_images([image], tmp_path, img_format="webp")[0]
-    assert texts_of(read_picture(path)) == (MEGABYTE["emoji"], "{}")
-
-
-@pytest.mark.parametrize("img_format", FORMATS)
-def test_the_text_of_another_program_survives_saving(img_format, tmp_path):
-    image = picture()
-    image.info["parameters"] = WEB_UI
-    path = save_images([image], tmp_path, img_format=img_format)[0]
-    assert texts_of(read_picture(path)) == (WEB_UI, None)
-
-
-@pytest.mark.parametrize("img_format", FORMATS)
-def test_a_picture_without_texts_is_saved_without_them(img_format, tmp_path):
-    path = save_images([picture()], tmp_path, img_format=img_format)[0]
-    assert texts_of(read_picture(path)) == (None, None)
-
-
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-@pytest.mark.parametrize(
-    "exif",
-    [b"no such thing", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0"],
-    ids=["not EXIF", "an offset beyond the end", "empty"],
-)
-def test_a_damaged_exif_block_has_no_texts(exif, tmp_path):
-    picture().save(tmp_path / "a.webp", exif=exif)
-    assert texts_of(read_picture(tmp_path / "a.webp")) == (None, None)
-
-
-def test_texts_are_added_to_a_copy():
-    image = picture()
-    image.info["dpi"] = (72, 72)
-    copy = with_texts(image, "a", "b")
-    assert image.info == {"dpi": (72, 72)} and copy.tobytes() == image.tobytes()
-    assert copy.info == {"dpi": (72, 72), "parameters": "a", "labml_sd": "b"}
-
-
-def test_what_is_not_text_is_not_read():
-    image = picture()
-    image.info |= {"parameters": b"bytes", "labml_sd": 3}
-    assert texts_of(image) == (None, None)
-
-
-def test_jpeg_holds_the_text_as_a_unicode_user_comment(tmp_path):
-    image = with_texts(picture(), "дом", "{}")
-    path = save_images([image], tmp_path, img_format="jpg")[0]
-    exif = read_picture(path).getexif()
-    assert exif.get_ifd(0x8769)[0x9286] == b"UNICODE\0" + "дом".encode("utf-16-be")
-    assert (exif[0x0131], exif[0x010E]) == ("labml_sd", "{}")
-
-
-def test_a_web_uis_jpeg_is_read(tmp_path):
-    exif = Image.Exif()
-    exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + WEB_UI.encode("utf-16-be")
-    picture().save(tmp_path / "a.jpg", exif=exif.tobytes())
-    assert texts_of(read_picture(tmp_path / "a.jpg")) == (WEB_UI, None)
-
-
-def test_a_text_too_long_for_jpeg_is_one_line(tmp_path):
-    with pytest.raises(ImageError, match="save as png"):
-        save_images([with_texts(picture(), "x" * 40_000, "{}")], tmp_path, img_format="jpg")
 
 
 def test_a_text_has_the_lines_of_the_web_uis():

@@ -3,15 +3,18 @@ import json
 import pickle
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sd_parsers import ParserManager
 
 from labml_sd.errors import ImageError
-from labml_sd.images.parameters import texts_of
 from labml_sd.images.tensors import save_images
-from labml_sd.pipeline import txt2img
+from labml_sd.images.texts import texts_of
+from labml_sd.pipeline import img2img, txt2img
 from labml_sd.pipeline.parameters import (
     GenerationParameters,
     attach,
@@ -90,14 +93,17 @@ def test_parameters_can_be_copied():
         assert twin == PARAMETERS
 
 
+LATER = {"spacing": None}  # keys that a later version added
+
+
 def test_the_json_has_the_keys_and_values_it_always_had():
-    assert json.loads(PARAMETERS.to_json()) == json.loads(WRITTEN)
+    assert json.loads(PARAMETERS.to_json()) == {**json.loads(WRITTEN), **LATER}
     assert parse_json(WRITTEN) == PARAMETERS
 
 
 def test_what_is_not_known_is_null_in_the_json():
     values = json.loads(GenerationParameters().to_json())
-    assert values.keys() == json.loads(WRITTEN).keys()
+    assert values.keys() == {*json.loads(WRITTEN), *LATER}
     known = {key: value for key, value in values.items() if value is not None}
     assert known == {"ai-generated": True, "task": "txt2img", "prompt": ""}
 
@@ -109,7 +115,8 @@ def test_the_text_is_the_one_that_web_uis_show():
         "Steps: 20, Sampler: DPM++ 2M, Compat: diffusers, CFG scale: 7, Guidance rescale: 0.7, "
         "Guidance low: 0.28, Guidance high: 5.42, Seed: 7, "
         "Variation seed: 9223372036854775806, Variation seed strength: 0.3, "
-        "RNG: NV, Size: 32x48, Model hash: 0123456789, Model: small, Denoising strength: 0.75, Version: labml_sd 0.1.0"
+        "RNG: NV, Size: 32x48, Model hash: 0123456789, Model: small, "
+        "Denoising strength: 0.75, Version: labml_sd 0.1.0"
     )
 
 
@@ -175,6 +182,8 @@ def test_a_web_uis_text_is_understood():
             "steps": 28,
             "sampler": "euler_a",
             "guidance_scale": 6.5,
+            "compat": "a1111",
+            "noise": "cuda",
             "seed": 1234,
             "width": 512,
             "height": 768,
@@ -182,6 +191,8 @@ def test_a_web_uis_text_is_understood():
         model="v1-5",
         model_hash="6ce0161689",
         version="v1.9.0",
+        tool="A1111",
+        unused={"Clip skip": "2", "Lora hashes": "a: 1, b: 2"},
     )
 
 
@@ -191,11 +202,6 @@ def test_a_web_uis_variation_and_noise_are_understood():
     )
     found = (back.seed, back.variation_seed, back.variation_strength, back.noise)
     assert found == (1, 8, 0.3, "cuda")
-
-
-@pytest.mark.parametrize("rng", ["", ", RNG: CPU"])
-def test_any_other_noise_of_a_web_ui_is_not_known(rng):
-    assert parse_text(f"a\nSteps: 2, Seed: 1, Size: 8x8{rng}").noise is None
 
 
 @pytest.mark.parametrize("half", ["Guidance low: 1", "Guidance high: 1"])
@@ -282,12 +288,53 @@ def test_every_picture_of_a_call_has_parameters_of_its_own(model):
     assert (found[0].strength, found[0].model, found[0].model_hash) == (None, "m", "h")
 
 
-def test_parameters_draw_their_picture_again(model):
-    image = txt2img(model, "a house", steps=2, seed=3, noise="cuda", progress=False)[0]
+@pytest.mark.parametrize("spacing", [None, "karras", "linspace", "quadratic"])
+def test_parameters_draw_their_picture_again(model, spacing):
+    image = txt2img(
+        model, "a house", steps=2, seed=3, noise="cuda", spacing=spacing, progress=False
+    )[0]
     p = read_parameters(image)
     assert (
         txt2img(model, p.prompt, **p.settings, progress=False)[0].tobytes() == image.tobytes()
     )
+
+
+@pytest.mark.parametrize(
+    "spacing, words",
+    [("karras", "Karras"), ("trailing", "SGM Uniform"), ("leading", "leading")],
+)
+def test_a_spacing_is_the_schedule_type_of_the_web_uis(model, spacing, words):
+    call = make_request(model, "a", {"spacing": spacing})
+    (one,) = parameters_of(call, task="txt2img", size=(32, 32), model="m")
+    assert f", Schedule type: {words}, " in one.to_text()
+    assert parse_text(one.to_text()).spacing == spacing
+    assert parse_json(one.to_json()).spacing == spacing
+
+
+NUMBERS = {
+    "seed": (np.int64(3), 3),
+    "steps": (torch.tensor(2), 2),
+    "height": (np.int32(32), 32),
+    "guidance_scale": (np.float32(2.5), 2.5),
+    "guidance_interval": ((np.float16(0.5), np.int8(5)), (0.5, 5.0)),
+    "variation_seed": (np.uint8(9), 9),
+    "variation_strength": (np.float32(0.25), 0.25),
+    "n_images": (np.int64(2), 2),
+}
+
+
+def test_numbers_of_numpy_and_pytorch_are_written_as_plain_numbers(model, photo):
+    given, plain = ({name: pair[i] for name, pair in NUMBERS.items()} for i in (0, 1))
+
+    def drawn_with(settings, strength):
+        images = txt2img(model, "a house", **settings, progress=False)
+        return images + img2img(
+            model, "a house", photo(32, 32), strength=strength, **settings, progress=False
+        )
+
+    wanted = drawn_with(plain, 0.75)
+    for image, same in zip(drawn_with(given, np.float32(0.75)), wanted, strict=True):
+        assert image.tobytes() == same.tobytes() and texts_of(image) == texts_of(same)
 
 
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=60)
@@ -322,5 +369,21 @@ def test_any_json_is_read_or_is_one_line(values):
 
 
 def test_the_texts_are_where_other_programs_look():
-    text, exact = texts_of(drawn(PARAMETERS))
-    assert text == PARAMETERS.to_text() and exact == PARAMETERS.to_json()
+    assert texts_of(drawn(PARAMETERS)) == {
+        "parameters": PARAMETERS.to_text(),
+        "labml_sd": PARAMETERS.to_json(),
+    }
+
+
+@pytest.mark.parametrize("img_format", ["png", "jpg", "webp"])
+def test_another_programs_reader_finds_our_prompt_and_settings(img_format, tmp_path):
+    one = changed(seed=7, guidance_scale=7.5)
+    (path,) = save_images([drawn(one)], tmp_path, img_format=img_format)
+    found = ParserManager().parse(path)
+    (sampler,) = found.samplers
+    assert found.generator == "AUTOMATIC1111"
+    assert [prompt.value for prompt in found.prompts] == [PARAMETERS.prompt]
+    assert [prompt.value for prompt in found.negative_prompts] == ["blurry"]
+    assert sampler.name == "DPM++ 2M"
+    assert sampler.parameters["seed"] == "7" and sampler.parameters["steps"] == "20"
+    assert [(m.name, m.hash) for m in found.models] == [("small", "0123456789")]
