@@ -5,6 +5,7 @@ data.py         (seed, step) -> a batch of scenes and pictures
 latents.py      scenes -> their latents, encoded once by the frozen autoencoder
 loop.py         the training loop: step, log, save, resume
 run.py          the state of one stage: what is saved and shown
+state_files.py  its file, complete or not at all
 curve.py        the loss over the steps, as a table and a plot
 image_grid.py   batches of pictures -> one PNG
 processes.py    several processes or GPUs train as one

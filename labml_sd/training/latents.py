@@ -6,7 +6,6 @@ Tests      tests/training/test_latents.py
 """
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from labml_sd.autoencoder import Autoencoder
 from labml_sd.tiny.scenes import Scene
 from labml_sd.training.data import image_batch
 from labml_sd.training.precision import autocast
+from labml_sd.training.state_files import read_file, write_file
 
 CHUNK = 32  # scenes encoded at a time
 
@@ -52,7 +52,7 @@ def encode_scenes(
     """Encode scenes 0..n-1 of a seed, or read what an earlier call wrote into `folder`."""
     path = folder / f"latents-{fingerprint(autoencoder, seed, n)}.pt"
     if path.exists():
-        stored = torch.load(path, weights_only=True)
+        stored = read_file(path)
         return LatentSet(stored["mean"], stored["std"])
     device = next(autoencoder.parameters()).device
     means, stds = [], []
@@ -64,9 +64,7 @@ def encode_scenes(
             means.append(posterior.mean.half().cpu())
             stds.append(posterior.std.half().cpu())
     latents = LatentSet(torch.cat(means), torch.cat(stds))
-    part = path.with_suffix(".part")
-    torch.save({"mean": latents.mean, "std": latents.std}, part)
-    os.replace(part, path)
+    write_file({"mean": latents.mean, "std": latents.std}, path)
     return latents
 
 

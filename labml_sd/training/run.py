@@ -6,7 +6,6 @@ Tests      tests/training/test_run.py
 """
 
 import copy
-import os
 import shutil
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from labml_sd.errors import CheckpointError
 from labml_sd.tiny.recipe import StageRecipe
 from labml_sd.training.curve import draw_curve, write_curve
 from labml_sd.training.processes import Processes
+from labml_sd.training.state_files import read_file, write_file
 from labml_sd.utilities.device import describe_device
 
 FORMAT = 1
@@ -103,19 +103,30 @@ class Run:
             "seconds": self.seconds,
             "machines": self.devices,
         }
-        part = self.path.with_suffix(".part")
-        torch.save(state, part)
-        os.replace(part, self.path)
+        write_file(state, self.path)
         write_curve(self.curve, self.folder / f"{self.task.name}.csv")
 
     def load(self) -> bool:
-        """Resume from the checkpoint, if there is one."""
+        """Resume from the checkpoint, if there is one.
+
+        Raises CheckpointError if it was trained with another seed or recipe: the run would
+        then be reproducible from neither.
+        """
         if not self.path.exists():
             return False
         state = read_state(self.path)
-        self.task.networks.load_state_dict(state["networks"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        seed = state.get("seed", self.task.seed)  # the oldest checkpoints have none
+        if seed != self.task.seed:
+            raise CheckpointError(
+                f"{self.path}: was trained with seed {seed}, not {self.task.seed}; "
+                "give that seed, or choose another folder"
+            )
+        try:
+            self.task.networks.load_state_dict(state["networks"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise _other_recipe(self.path) from error
         self.step, self.curve = state["step"], state["curve"]
         self.n_steps = state["n_steps"] if self.n_steps is None else self.n_steps
         self._spent = state.get("seconds", 0.0)  # the oldest checkpoints have no time
@@ -135,13 +146,8 @@ class Run:
 
 def read_state(path: Path) -> dict[str, Any]:
     """Read the checkpoint of a stage. Raises CheckpointError for any other file."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(
-            f"{path}: not a training checkpoint; delete it to start again"
-        ) from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    state = read_file(path)
+    if state.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}: a training checkpoint of another version; delete it to start again"
         )
@@ -149,8 +155,17 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def load_average(module: nn.Module, folder: Path, stage: str) -> None:
-    """Load the averaged weights of a stage. Raises CheckpointError if it has no checkpoint."""
+    """Load the averaged weights of a stage. Raises CheckpointError if it has none that fit."""
     path = folder / f"{stage}.pt"
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint; train the stage {stage!r} first")
-    module.load_state_dict(read_state(path)["average"])
+    try:
+        module.load_state_dict(read_state(path)["average"])
+    except RuntimeError as error:
+        raise _other_recipe(path) from error
+
+
+def _other_recipe(path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: was trained with another recipe; give that recipe, or choose another folder"
+    )

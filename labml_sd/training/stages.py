@@ -16,6 +16,7 @@ import torch
 from labml_sd.config import ModelConfig
 from labml_sd.errors import CheckpointError
 from labml_sd.latent_diffusion import LatentDiffusion
+from labml_sd.sampler import check_seed
 from labml_sd.text_encoder import load_tokenizer, save_tokenizer
 from labml_sd.tiny.recipe import Recipe
 from labml_sd.tiny.scenes import Scene
@@ -24,6 +25,7 @@ from labml_sd.training.learn_bpe import learn_bpe
 from labml_sd.training.loop import train
 from labml_sd.training.processes import ALONE, Processes
 from labml_sd.training.run import Task, load_average
+from labml_sd.training.state_files import run_folder
 from labml_sd.training.tasks.autoencoder import AutoencoderTask
 from labml_sd.training.tasks.clip import Clip, ClipTask
 from labml_sd.training.tasks.decoder import DecoderTask
@@ -78,36 +80,41 @@ def train_stage(
     progress: bool = True,
     processes: Processes = ALONE,
 ) -> None:
-    """Run or resume one stage. Raises CheckpointError if an earlier stage is missing."""
+    """Run or resume one stage.
+
+    Raises CheckpointError if an earlier stage is missing, if the folder cannot be written, or
+    if it holds this stage of another seed or recipe; GenerationError for a seed out of range.
+    """
     started = time.monotonic()
-    folder.mkdir(parents=True, exist_ok=True)
-    with processes.main_first():
-        tokenizer = prepare_tokenizer(recipe, folder, seed)
-    recipe = replace(recipe, model=with_vocabulary(recipe.model, len(tokenizer)))
-    progress = progress and processes.is_main
-    task: Task
-    if stage == "autoencoder":
-        task = AutoencoderTask(recipe, seed, device, processes)
-    elif stage == "decoder":
-        task = DecoderTask(recipe, folder, seed, device, processes)
-    elif stage == "clip":
-        task = ClipTask(recipe, tokenizer, seed, device, processes)
-    else:
-        model = first_stages(recipe.model, recipe, tokenizer, folder).to(device).eval()
-        n_scenes = scenes_to_encode(recipe, budget)
+    check_seed(seed)
+    with run_folder(folder):
         with processes.main_first():
-            size = recipe.model.image_size
-            latents = encode_scenes(
-                model.autoencoder, seed, n_scenes, size, folder, progress=progress
-            )
-        set_scale(model, latents.scale_factor)
-        if processes.is_main:
-            (folder / CONFIG).write_text(
-                json.dumps(model.config.to_dict(), indent=2) + "\n", encoding="utf-8"
-            )
-        task = DiffusionTask(recipe, model, latents, seed, processes)
-    loop_budget = budget.of(stage, spent=time.monotonic() - started)
-    train(task, folder, progress=progress, processes=processes, **loop_budget)
+            tokenizer = prepare_tokenizer(recipe, folder, seed)
+        recipe = replace(recipe, model=with_vocabulary(recipe.model, len(tokenizer)))
+        progress = progress and processes.is_main
+        task: Task
+        if stage == "autoencoder":
+            task = AutoencoderTask(recipe, seed, device, processes)
+        elif stage == "decoder":
+            task = DecoderTask(recipe, folder, seed, device, processes)
+        elif stage == "clip":
+            task = ClipTask(recipe, tokenizer, seed, device, processes)
+        else:
+            model = first_stages(recipe.model, recipe, tokenizer, folder).to(device).eval()
+            n_scenes = scenes_to_encode(recipe, budget)
+            with processes.main_first():
+                size = recipe.model.image_size
+                latents = encode_scenes(
+                    model.autoencoder, seed, n_scenes, size, folder, progress=progress
+                )
+            set_scale(model, latents.scale_factor)
+            if processes.is_main:
+                (folder / CONFIG).write_text(
+                    json.dumps(model.config.to_dict(), indent=2) + "\n", encoding="utf-8"
+                )
+            task = DiffusionTask(recipe, model, latents, seed, processes)
+        loop_budget = budget.of(stage, spent=time.monotonic() - started)
+        train(task, folder, progress=progress, processes=processes, **loop_budget)
 
 
 def scenes_to_encode(recipe: Recipe, budget: Budget) -> int:
@@ -137,11 +144,16 @@ def set_scale(model: LatentDiffusion, scale_factor: float) -> None:
 
 
 def assemble(recipe: Recipe, folder: Path) -> LatentDiffusion:
-    """The finished model. Raises CheckpointError if the checkpoint of a stage is missing."""
+    """The finished model. Raises CheckpointError if a file is missing or damaged."""
     path = folder / CONFIG
     if not path.exists():
         raise CheckpointError(f"{path}: no such file; train the stage 'diffusion' first")
-    config = ModelConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    try:
+        config = ModelConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path}: damaged ({error}); train the stage 'diffusion' again"
+        ) from error
     model = first_stages(config, recipe, load_tokenizer(folder / TOKENIZER), folder)
     load_average(model.unet, folder, "diffusion")
     return model.eval()

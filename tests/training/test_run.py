@@ -19,8 +19,8 @@ class Still:
     seed = 0
     recipe = StageRecipe(n_steps=4, batch_size=1, learning_rate=0.1, ema_decay=0.9)
 
-    def __init__(self) -> None:
-        self.networks: nn.Module = nn.Linear(2, 1)
+    def __init__(self, width: int = 2) -> None:
+        self.networks: nn.Module = nn.Linear(width, 1)
 
     def losses(self, step: int, progress: float) -> dict[str, Tensor]:
         return {"loss": self.networks(torch.ones(1, 2)).sum()}
@@ -89,3 +89,22 @@ def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(tmp_path):
 def test_a_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="train the stage 'still' first"):
         load_average(nn.Linear(2, 1), tmp_path, "still")
+
+
+def test_a_run_of_another_seed_is_not_continued(tmp_path):
+    first = new_run(tmp_path)
+    first.task.seed = 5
+    first.step = 3
+    first.save()
+    with pytest.raises(CheckpointError, match=r"trained with seed 5, not 0; give that seed"):
+        new_run(tmp_path).load()
+    assert read_state(first.path)["step"] == 3
+
+
+def test_weights_of_another_recipe_are_refused_in_one_line(tmp_path):
+    new_run(tmp_path).save()
+    with pytest.raises(CheckpointError, match="trained with another recipe") as caught:
+        Run(Still(width=3), tmp_path, None, ALONE).load()
+    assert "\n" not in str(caught.value)
+    with pytest.raises(CheckpointError, match="trained with another recipe"):
+        load_average(nn.Linear(3, 1), tmp_path, "still")

@@ -3,12 +3,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from labml_sd.errors import CheckpointError
+from labml_sd.errors import CheckpointError, GenerationError
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline import Conditioning, Denoiser
 from labml_sd.sampler import Level, Moment
 from labml_sd.text_encoder import load_tokenizer
-from labml_sd.training.latents import encode_scenes
+from labml_sd.training.latents import encode_scenes, fingerprint
 from labml_sd.training.stages import STAGES, Budget, assemble, first_stages, train_stage
 from labml_sd.training.tasks.diffusion import DiffusionTask
 
@@ -83,3 +83,31 @@ def test_a_missing_stage_is_named(small_recipe, tmp_path):
         )
     with pytest.raises(CheckpointError, match="train the stage 'diffusion' first"):
         assemble(small_recipe, tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"a": 1}'])
+def test_a_damaged_configuration_is_refused_in_one_line(content, small_recipe, tmp_path):
+    (tmp_path / "model.json").write_text(content)
+    with pytest.raises(CheckpointError, match="train the stage 'diffusion' again") as caught:
+        assemble(small_recipe, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 10**30])
+def test_a_seed_out_of_range_is_refused_before_anything_is_written(
+    seed, small_recipe, tmp_path
+):
+    with pytest.raises(GenerationError, match="seed is"):
+        train_stage(
+            "autoencoder", small_recipe, tmp_path / "run", Budget(), seed=seed, device=CPU
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_latents_are_refused_in_one_line(small_recipe, run_folder):
+    autoencoder = assemble(small_recipe, run_folder).autoencoder
+    encode_scenes(autoencoder, 3, 2, 32, run_folder, progress=False)
+    path = run_folder / f"latents-{fingerprint(autoencoder, 3, 2)}.pt"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match="delete it to start again"):
+        encode_scenes(autoencoder, 3, 2, 32, run_folder, progress=False)
