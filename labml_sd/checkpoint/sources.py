@@ -39,7 +39,8 @@ def to_path(value: object, expected: str) -> Path:
         raise CheckpointError(f"the path is {quoted(value)}; give {expected}")
     try:
         path = Path(value).expanduser()
-        path.exists()  # OSError for a name that is too long, ValueError for a null byte
+        path.exists()  # OSError for a name that is too long
+        path.resolve()  # ValueError for a null byte
         str(path).encode()  # the safetensors library opens no other names
     except UnicodeEncodeError as error:
         raise CheckpointError(

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import diffusers
 import pytest
 import torch
@@ -112,3 +114,34 @@ def test_a_failed_save_leaves_nothing_behind(
     with pytest.raises(raised if isinstance(raised, type) else type(raised)):
         save_model(model, tmp_path / PLACES[layout], layout)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("layout", ["diffusers", "compvis"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        None,
+        "",
+        7,
+        "a\0b",
+        "~nobody-of-this-name/m.safetensors",
+        b"\xff".decode("utf-8", "surrogateescape"),
+    ],
+)
+def test_what_is_not_a_path_is_refused_in_one_line(model, path, layout):
+    for call in (
+        lambda: save_model(model, path, layout=layout),
+        lambda: load_model(path),
+    ):
+        with pytest.raises(CheckpointError) as error:
+            call()
+        assert "\n" not in str(error.value)
+        assert "; give " in str(error.value) or str(error.value).endswith("; rename it")
+
+
+def test_the_current_folder_can_be_saved_to(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # a new model, and one that is replaced
+        save_model(model, ".")
+        assert load_model(".").config == model.config
+    assert Path.cwd() == tmp_path
