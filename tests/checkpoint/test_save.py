@@ -7,6 +7,7 @@ import transformers
 from safetensors.torch import load_file
 
 from labml_sd.checkpoint import load_model, save, save_model
+from labml_sd.checkpoint.sources import to_path
 from labml_sd.errors import CheckpointError
 from labml_sd.sampler.schedule import Schedule
 
@@ -120,9 +121,7 @@ def test_a_failed_save_leaves_nothing_behind(
 @pytest.mark.parametrize(
     "path",
     [
-        None,
         "",
-        7,
         "a\0b",
         "~nobody-of-this-name/m.safetensors",
         b"\xff".decode("utf-8", "surrogateescape"),
@@ -145,3 +144,9 @@ def test_the_current_folder_can_be_saved_to(model, tmp_path, monkeypatch):
         save_model(model, ".")
         assert load_model(".").config == model.config
     assert Path.cwd() == tmp_path
+
+
+@pytest.mark.parametrize("value", [None, 7, b"bytes", ["a"]])
+def test_what_is_not_a_text_is_not_a_path(value):
+    with pytest.raises(CheckpointError, match=r"^the path is .*; give a file$"):
+        to_path(value, "a file")
