@@ -17,11 +17,11 @@ from labml_sd.utilities.numbers import whole_number
 
 
 def check_seed(seed: object, what: str = "seed") -> int:
-    """Give a seed back; GenerationError unless it is a whole number in 0..2**63-1."""
+    """Give a seed back; GenerationError unless it is a whole number in 0..2**64-1."""
     whole = whole_number(seed)
-    if whole is None or not 0 <= whole < 2**63:
+    if whole is None or not 0 <= whole < 2**64:
         raise GenerationError(
-            f"{what} is {quoted(seed)}; give a whole number from 0 to {2**63 - 1}"
+            f"{what} is {quoted(seed)}; give a whole number from 0 to {2**64 - 1}"
         )
     return whole
 

@@ -15,6 +15,14 @@ from labml_sd.settings.settings import Setting, Settings
 
 F = TypeVar("F", bound=Callable[..., object])
 
+_OF_DIFFUSERS = {  # other names than ours, for what is not a plain value there
+    "callback": "on_step",
+    "callback_on_step_end": "on_step",
+    "generator": "seed",
+    "num_images_per_prompt": "n_images",
+    "eta": "sampler",
+}
+
 
 def described() -> dict[str, Setting]:
     """What is said of each setting, by its name, in the order of the fields."""
@@ -41,6 +49,7 @@ def _unknown(name: str, known: Mapping[str, Setting]) -> str:
     if name == "strength":
         return "strength is a setting of img2img and inpaint: leave it out of txt2img"
     names = {other: other for other in (*known, "strength", "on_step", "progress")}
+    names |= _OF_DIFFUSERS
     for setting, about in known.items():  # what other programs call it: num_inference_steps
         names |= {flag.strip("-").replace("-", "_"): setting for flag in about.flags}
     nearest = names[get_close_matches(name[:50], names, n=1, cutoff=0.0)[0]]

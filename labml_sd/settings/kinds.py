@@ -29,9 +29,9 @@ class Kind:
     check: Callable[[str, object], Any]
 
 
-def whole(low: int, high: float | int = math.inf) -> Kind:
-    """Whole numbers from `low` to `high`."""
-    limits = f", at least {low}" if high == math.inf else f" from {low} to {high}"
+def whole(low: int, high: float | int = math.inf, otherwise: str = "") -> Kind:
+    """Whole numbers from `low` to `high`; `otherwise` ends the error."""
+    limits = f", at least {low}" if high == math.inf else f" from {low} to {high}{otherwise}"
 
     def check(name: str, value: object) -> int:
         n = whole_number(value)

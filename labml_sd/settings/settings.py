@@ -25,7 +25,7 @@ from labml_sd.settings.kinds import (
 if TYPE_CHECKING:
     import labml_sd.sampler
 
-MAX_SEED = 2**63 - 1  # the largest that PyTorch's generators take
+MAX_SEED = 2**64 - 1  # the largest that PyTorch's generators take; ComfyUI draws from all
 
 SAMPLER_TITLES = {
     "ddpm": "DDPM",
@@ -156,11 +156,14 @@ class Settings:
         text=("Guidance low", "Guidance high"),
     )
     seed: int | None = setting(
-        42, "seed of the first picture, 0 to 2**63 - 1", whole(0, MAX_SEED), none="random"
+        42,
+        "seed of the first picture, 0 to 2**64 - 1",
+        whole(0, MAX_SEED, ", or none for a random one"),
+        none="random",
     )
     variation_seed: int | None = setting(
         None,
-        "seed of the noise that variation_strength goes towards, 0 to 2**63 - 1",
+        "seed of the noise that variation_strength goes towards, 0 to 2**64 - 1",
         whole(0, MAX_SEED),
         also=("--subseed",),
         none="no variation",

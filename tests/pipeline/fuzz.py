@@ -60,8 +60,8 @@ def anything() -> list[Any]:
     return [
         *(None, True, False, ..., NotImplemented, object(), Mute(), type, int, len,
           lambda: None, print),
-        *(0, 1, -1, 2, 3, 16, 17, 2**31, 2**63 - 1, 2**63, 10**18, -(10**18), 10**400,
-          10**5000, -(10**5000)),
+        *(0, 1, -1, 2, 3, 16, 17, 2**31, 2**64 - 1, 2**64, 10**18, -(10**18), 10**400, 10**5000,
+          -(10**5000)),
         *(0.0, -0.0, 0.5, 1.0, 1.5, 20.0, -1.0, 1e-300, 1e300, math.inf, -math.inf, math.nan,
           1j, 5e-324),
         *(Fraction(1, 3), Decimal("0.5"), Decimal("NaN"), np.int64(3), np.float32(0.5),

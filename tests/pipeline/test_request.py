@@ -135,7 +135,7 @@ def test_truth_values_and_texts_are_not_numbers(model, name, value):
         request(model, **{name: value})
 
 
-SEED = "give a whole number from 0 to 9223372036854775807"
+SEED = "give a whole number from 0 to 18446744073709551615"
 PAIR = "guidance_interval is .*: give two noise levels sigma, the lower first"
 WRONG = {
     "a tool that does not exist": ({"compat": "comfy"}, "compat is 'comfy'.* compvis"),
@@ -165,8 +165,8 @@ WRONG = {
     "variation above 1": ({"variation_strength": 2}, "variation_strength is 2: .* from 0"),
     "a negative variation seed": ({"variation_seed": -1}, f"variation_seed is -1: {SEED}"),
     "a last variation seed that is too large": (
-        {"variation_seed": 2**63 - 1, "variation_strength": 1, "n_images": 2},
-        "variation_seed is 9223372036854775808",
+        {"variation_seed": 2**64 - 1, "variation_strength": 1, "n_images": 2},
+        "variation_seed is 18446744073709551616",
     ),
     "a spacing that does not exist": (
         {"spacing": "karas"},
@@ -196,11 +196,11 @@ WRONG = {
     "a number as sampler": ({"sampler": 3}, "sampler is 3"),
     "a scale that is not a number": ({"guidance_scale": float("nan")}, "scale is nan: give"),
     "a scale as a text": ({"guidance_scale": "7"}, "guidance_scale is '7'"),
-    "a negative seed": ({"seed": -1}, f"seed is -1: {SEED}"),
+    "a negative seed": ({"seed": -1}, f"seed is -1: {SEED}, or none for a random one"),
     "a seed that is not whole": ({"seed": 0.5}, "seed is 0.5"),
     "a last seed that is too large": (
-        {"seed": 2**63 - 1, "n_images": 2},
-        "seed is 9223372036854775808",
+        {"seed": 2**64 - 1, "n_images": 2},
+        "seed is 18446744073709551616",
     ),
     "strength above 1": ({"strength": 1.5}, "strength is 1.5"),
     "strength below 0": ({"strength": -0.1}, "strength is -0.1"),
