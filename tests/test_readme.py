@@ -104,10 +104,11 @@ def test_the_command_line_accepts_the_commands_on_the_pages():
     from labml_sd.cli import main as cli
 
     parser = cli._build_parser(with_train=True)
-    lines = [
-        line for page in PAGES for block in blocks(page, "bash") for line in block.splitlines()
+    found = [block for page in PAGES for block in blocks(page, "bash")]
+    parts = [
+        part.strip() for line in "\n".join(found).splitlines() for part in line.split("&&")
     ]
-    commands = [part.strip() for line in lines for part in line.split("&&") if "labml-sd" in part]
+    commands = [part for part in parts if "labml-sd" in part]
     assert commands
     for command in commands:
         program, *arguments = shlex.split(command)
