@@ -16,7 +16,8 @@ from PIL import Image
 from labml_sd.checkpoint import load_model
 from labml_sd.errors import GenerationError, ImageError, PromptError, one_line
 from labml_sd.images.parameters import write_entries
-from labml_sd.images.tensors import MAX_PIXELS, open_image, save_images
+from labml_sd.images.reading import MAX_PIXELS, open_layers
+from labml_sd.images.tensors import save_images
 from labml_sd.images.writing import check_folder
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline import img2img, inpaint, txt2img
@@ -125,9 +126,10 @@ def _limit(args: argparse.Namespace) -> int:
 
 
 def _opened(args: argparse.Namespace, path: str | None, message: str) -> Image.Image:
+    """A picture with its opacity, which says something in a mask."""
     if path is None:
         raise ImageError(message)
-    return open_image(path, max_pixels=_limit(args))
+    return open_layers(path, max_pixels=_limit(args))
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import labml_sd
 from labml_sd.acceleration.attention import which_kernel
 from labml_sd.errors import ImageError
 from labml_sd.images.parameters import write_entries
-from labml_sd.images.reading import MAX_PIXELS
+from labml_sd.images.reading import MAX_PIXELS, picture_format
 from labml_sd.pipeline.parameters import read_parameters
 
 _PACKAGES = (
@@ -46,9 +46,7 @@ def _is_picture(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         head = file.read(12)
-    return head.startswith((b"\x89PNG", b"\xff\xd8\xff")) or (
-        head[:4] == b"RIFF" and head[8:] == b"WEBP"
-    )
+    return picture_format(head) is not None
 
 
 def _picture_text(path: Path, max_pixels: int) -> str:

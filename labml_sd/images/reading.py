@@ -5,20 +5,22 @@ Tests      tests/images/test_tensors.py
 """
 
 import os
+import re
 import stat
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from labml_sd.errors import ImageError, quoted
 from labml_sd.images.structure import check_structure
+from labml_sd.utilities.numbers import whole_number
 
-FORMATS = ("PNG", "JPEG", "WEBP")  # no other parser of Pillow is ever reached
-MAX_PIXELS = 2**24  # 4096x4096: 201 MB as float32 RGB; Pillow's own limit is 179 million
+MAX_PIXELS = 2**24  # 4096x4096: 201 MB as float32 RGB
 MAX_SIDE = 2**16  # a row costs memory of its own, even one of a single pixel
 
 PathLike = str | os.PathLike[str]
@@ -27,6 +29,13 @@ _DAMAGE = (  # what Pillow's parsers raise, by design or not, for wrong bytes
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError),
     *(AttributeError, AssertionError, OverflowError, RecursionError, struct.error, zlib.error),
 )
+# Pillow's `Image.open` would warn of a picture of 89 million pixels before it can be refused.
+# No other parser of Pillow is ever reached.
+_PARSERS: dict[str, tuple[re.Pattern[bytes], Callable[[BinaryIO], ImageFile.ImageFile]]] = {
+    "PNG": (re.compile(rb"\x89PNG\r\n\x1a\n"), PngImagePlugin.PngImageFile),
+    "JPEG": (re.compile(rb"\xff\xd8\xff"), JpegImagePlugin.jpeg_factory),
+    "WEBP": (re.compile(rb"RIFF....WEBP", re.DOTALL), WebPImagePlugin.WebPImageFile),
+}
 _ORIENTATION = 0x0112  # EXIF 2.32, tag
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -53,6 +62,11 @@ def open_image(source: PathLike | Image.Image, *, max_pixels: int = MAX_PIXELS) 
     changed. Raises `ImageError` for a picture that is missing, of another format, damaged,
     empty or too large.
     """
+    return on_white(open_layers(source, max_pixels=max_pixels))
+
+
+def open_layers(source: PathLike | Image.Image, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """As `open_image`, with the opacity kept: in mode RGB, or RGBA if parts are transparent."""
     is_image = isinstance(source, Image.Image)
     image = (
         source
@@ -62,12 +76,13 @@ def open_image(source: PathLike | Image.Image, *, max_pixels: int = MAX_PIXELS) 
     name = "the image" if is_image else str(source)
     _check_size(image, name, max_pixels)
     try:
-        upright = _upright(_to_rgb(image, name), exif_value(image, _ORIENTATION))
+        upright = _upright(_to_8_bits(image, name), exif_value(image, _ORIENTATION))
     except _DAMAGE as error:
         raise _damaged(name, error) from error
+    upright.info = {}  # with the orientation, or the picture would be turned once more
     n_frames = 1 if is_image else getattr(image, "n_frames", 1)
     if n_frames > 1:
-        warnings.warn(f"{name} holds {n_frames} pictures: the first is taken", stacklevel=2)
+        warnings.warn(f"{name} holds {n_frames} pictures: the first is taken", stacklevel=3)
     return upright
 
 
@@ -80,27 +95,24 @@ def read_picture(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> Image.Image
         raise ImageError(
             f"a {type(path).__name__} is not a picture: give a PIL image or the path of a file"
         )
-    if not isinstance(max_pixels, int) or isinstance(max_pixels, bool) or max_pixels < 1:
+    limit = whole_number(max_pixels)
+    if limit is None or limit < 1:
         raise ImageError(
             f"max_pixels is {quoted(max_pixels)}: give a whole number of pixels, at least 1"
         )
     name = str(path)
     with _open(path) as file:
-        check_structure(file, name, max_pixels)
+        check_structure(file, name, limit)
         try:
-            with Image.open(file, formats=FORMATS) as image:
-                _check_size(image, name, max_pixels)
+            with _parsed(file, name) as image:
+                _check_size(image, name, limit)
                 _check_transparency(image, name)
                 image.load()
                 return image
-        except UnidentifiedImageError as error:
+        except Image.DecompressionBombError as error:  # of WEBP; raising max_pixels won't help
             raise ImageError(
-                f"{name} is not a picture that can be read: expected PNG, JPEG or WEBP"
-            ) from error
-        except Image.DecompressionBombError as error:
-            limit = f"make it smaller, at most {max_pixels:,}"  # raising it would not help
-            raise ImageError(
-                f"{name} is too large: more than 178 million pixels; {limit}"
+                f"{name} is too large: more than 178 million pixels; "
+                f"make it smaller, at most {limit:,}"
             ) from error
         except _DAMAGE as error:
             raise _damaged(name, error) from error
@@ -117,6 +129,26 @@ def _open(path: PathLike) -> BinaryIO:
     except (OSError, ValueError, TypeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"{path} cannot be opened ({reason}): {advice}") from error
+
+
+def picture_format(head: bytes) -> str | None:
+    """ "PNG", "JPEG" or "WEBP" by the first 12 bytes of a file; None for all else."""
+    return next((name for name, (begin, _) in _PARSERS.items() if begin.match(head)), None)
+
+
+def _parsed(file: BinaryIO, name: str) -> ImageFile.ImageFile:
+    """The picture of a file, its pixels not yet read."""
+    kind = picture_format(file.read(12))
+    file.seek(0)
+    try:
+        if kind is not None:
+            return _PARSERS[kind][1](file)
+        problem = None
+    except (SyntaxError, IndexError, TypeError, struct.error) as error:
+        problem = error
+    raise ImageError(
+        f"{name} is not a picture that can be read: expected PNG, JPEG or WEBP"
+    ) from problem
 
 
 def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
@@ -153,7 +185,8 @@ def _check_transparency(image: Image.Image, name: str) -> None:
         image.info["transparency"] *= _GREY_STEPS[depth]
 
 
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+def _to_8_bits(image: Image.Image, name: str) -> Image.Image:
+    """In mode RGB, or RGBA where parts are transparent."""
     if image.mode == "F":
         raise ImageError(
             f"{name} holds floating-point values without a stated range: "
@@ -163,12 +196,15 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         return _grey_of_16_bits(image).convert("RGB")
     if image.mode in ("La", "RGBa"):  # colours multiplied by their opacity
         image = image.convert(image.mode.upper())
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    # The colours of transparent pixels are arbitrary, so they must not show.
-    colours = image if image.mode == "RGBA" else image.convert("RGBA")
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """Lay a picture in mode RGBA on white: the colours of transparent pixels are arbitrary."""
+    if image.mode == "RGB":
+        return image
     white = Image.new("RGB", image.size, "white")
-    white.paste(colours, mask=colours)
+    white.paste(image, mask=image)
     return white
 
 

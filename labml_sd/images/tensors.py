@@ -1,4 +1,4 @@
-r"""Pictures and tensors: values, sizes and masks.
+r"""Pictures and tensors: values, sizes and blending.
 
 Maps       a picture file or PIL image <-> image [b 3 H W] in [-1, 1]; a mask -> 8-bit grey
 Tests      tests/images/test_tensors.py
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from labml_sd.errors import GenerationError, ImageError, quoted
+from labml_sd.errors import GenerationError, quoted
 from labml_sd.images.reading import MAX_PIXELS, PathLike, open_image
 from labml_sd.images.writing import save_images
 from labml_sd.utilities.numbers import whole_number
@@ -24,7 +24,6 @@ __all__ = [
     "crop",
     "latent_mask",
     "load_img",
-    "load_mask",
     "mask_to_tensor",
     "open_image",
     "pad_to_multiple",
@@ -103,15 +102,15 @@ def pad_to_multiple(
     A picture smaller than its padding is mirrored several times. `crop` removes the padding.
     """
     height, width = image.shape[-2:]
-    rows = _mirrored(height, math.ceil(height / multiple) * multiple).to(image.device)
-    columns = _mirrored(width, math.ceil(width / multiple) * multiple).to(image.device)
+    rows = _mirrored(height, math.ceil(height / multiple) * multiple, image.device)
+    columns = _mirrored(width, math.ceil(width / multiple) * multiple, image.device)
     return image[..., rows, :][..., columns]
 
 
-def _mirrored(n: int, length: int) -> Tensor:
+def _mirrored(n: int, length: int, device: torch.device) -> Tensor:
     """`length` indices 0 1 2 ... n-1 n-2 ... 1 0 1 ...: the edge itself is not doubled."""
     period = max(1, 2 * (n - 1))
-    i = torch.arange(length) % period
+    i = torch.arange(length, device=device) % period
     return torch.minimum(i, period - i) if n > 1 else i
 
 
@@ -120,22 +119,6 @@ def crop(
 ) -> Float[Tensor, "b c H W"]:
     """Take the top left `height` x `width` pixels."""
     return image[..., :height, :width]
-
-
-def load_mask(source: PathLike | Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Open a mask as 8-bit grey. White is repainted, black is kept, grey blends.
-
-    `size` is the picture's (width, height). Transparent parts of a mask count as white.
-    Raises `ImageError` when the mask is of another size, or cannot be read.
-    """
-    mask = open_image(source).convert("L")
-    if mask.size != size:
-        (mask_width, mask_height), (width, height) = mask.size, size
-        raise ImageError(
-            f"the mask is {mask_width}x{mask_height} and the picture {width}x{height}: "
-            "make them the same size"
-        )
-    return mask
 
 
 def mask_to_tensor(mask: Image.Image) -> Float[Tensor, "1 1 H W"]:

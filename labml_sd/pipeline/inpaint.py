@@ -11,8 +11,9 @@ from typing import SupportsFloat, Unpack
 import torch
 from PIL import Image
 
+from labml_sd.images.masks import load_mask
 from labml_sd.images.reading import PathLike
-from labml_sd.images.tensors import blend_pixels, load_mask, open_image, resize_to
+from labml_sd.images.tensors import blend_pixels, open_image, resize_to
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline.attach_parameters import attach_parameters
 from labml_sd.pipeline.binding import denoiser_for, network_for
@@ -38,7 +39,8 @@ def inpaint(
 ) -> list[Image.Image]:
     """Draw the white parts of `mask` again; black keeps `image`'s pixels exactly, grey blends.
 
-    `mask` has the size of `image`. At strength 1 the painted area starts from pure noise, below
+    `mask` has the size of `image`; strokes of one colour on a transparent ground are painted,
+    whatever the colour. At strength 1 the painted area starts from pure noise, below
     1 from the noised picture; 0 paints the autoencoder's round trip. A latent cell is painted
     where any of its pixels is. After every step the other cells are put back at the noise level
     just reached. `height` and `width` resize picture and mask first; the rest is as in

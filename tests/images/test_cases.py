@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from labml_sd.errors import ImageError
+from labml_sd.images.masks import load_mask
 from labml_sd.images.reading import read_picture
-from labml_sd.images.tensors import MAX_PIXELS, load_img, load_mask, open_image
+from labml_sd.images.tensors import MAX_PIXELS, load_img, open_image
 
 RNG = np.random.default_rng(0)
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6  # PNG colour types
@@ -414,6 +415,13 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "PNG of 65537x1": (lambda: header(65_537, 1) + chunk(b"IDAT", b""), "65,536 pixels a side"),
     "JPEG that says 65535x65535": (lambda: jpeg_of_size(65_535, 65_535), "too large"),
+    # Pillow itself would only warn; a warning is an error here.
+    "PNG of 95 million pixels": (
+        lambda: header(9_500, 10_000) + chunk(b"IDAT", b""),
+        "too large: 9500x10000",
+    ),
+    "JPEG of 95 million pixels": (lambda: jpeg_of_size(9_500, 10_000), "too large: 10000x9500"),
+    "WEBP of 94 million pixels": (lambda: webp_canvas(9_700), "too large: 9700x9700"),
     "JPEG of size 0": (lambda: jpeg_of_size(0, 0), "picture|damaged|empty"),
     "WEBP that says 16383x16383": (lambda: webp_canvas(16_383), "too large"),
     "WEBP that says 2**24 a side": (lambda: webp_canvas(2**24), "picture|damaged|too large"),

@@ -19,7 +19,6 @@ from labml_sd.images.tensors import (
     crop,
     latent_mask,
     load_img,
-    load_mask,
     open_image,
     pad_to_multiple,
     resize_to,
@@ -103,6 +102,16 @@ def test_exif_turns_are_applied(orientation, tmp_path):
     assert np.array_equal(
         np.asarray(open_image(tmp_path / "turned.webp")), UPRIGHT[orientation](CORNERS)
     )
+
+
+def test_a_picture_that_was_turned_is_not_turned_again(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for mode in ("RGB", "RGBA"):
+        image = Image.fromarray(CORNERS).convert(mode)
+        image.save(tmp_path / "turned.webp", lossless=True, exif=exif.tobytes())
+        once = open_image(tmp_path / "turned.webp")
+        assert once.size == (3, 2) and open_image(once).tobytes() == once.tobytes()
 
 
 def test_transparent_parts_are_laid_on_white_whatever_their_colour():
@@ -264,19 +273,6 @@ def test_a_cell_is_painted_when_one_of_its_pixels_is():
     mask = torch.zeros(1, 1, 16, 24)
     mask[0, 0, 7, 8] = 1 / 255
     assert latent_mask(mask, 8)[0, 0].tolist() == [[0, 1, 0], [0, 0, 0]]
-
-
-def test_a_mask_of_another_size_names_both_sizes():
-    with pytest.raises(ImageError, match="8x9 and the picture 9x8") as error:
-        load_mask(Image.new("L", (8, 9)), (9, 8))
-    one_line(error)
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA"])
-def test_a_mask_may_have_any_mode(mode):
-    white = Image.new(mode, (2, 1), "white")
-    white.putpixel((0, 0), 0 if mode in ("1", "L") else (0, 0, 0, 255)[: len(mode)])
-    assert np.asarray(load_mask(white, (2, 1))).tolist() == [[0, 255]]
 
 
 def test_blending_is_linear_and_exact_at_both_ends():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from labml_sd.errors import LabmlSdError
-from labml_sd.images.tensors import load_mask
+from labml_sd.images.masks import load_mask
 from labml_sd.pipeline import img2img, inpaint, txt2img
 from labml_sd.pipeline.parameters import read_parameters
 from labml_sd.pipeline.request import check_size, make_request
@@ -47,7 +47,7 @@ def settings_of_a_run(draw):
         "compat": tool,
         "steps": draw(st.sampled_from([*range(1, 6)] * 3 + [12, 30])),
         "negative_prompt": draw(TEXTS),
-        "seed": draw(st.integers(0, 2**63 - 4)),
+        "seed": draw(st.integers(0, 2**64 - 4)),
         "noise": draw(st.sampled_from(["cpu", "cuda"])),
         "n_images": draw(st.integers(1, 3)),
         "guidance_scale": draw(st.sampled_from([0, 1]) | st.floats(-2, 12)),
