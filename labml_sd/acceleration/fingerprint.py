@@ -49,7 +49,9 @@ class Fingerprint:
 def multipliers(device: torch.device) -> Int64[Tensor, " words"]:
     """Odd numbers, the same in every process."""
     generator = torch.Generator().manual_seed(0)
-    return (2 * torch.randint(-(2**62), 2**62, (WORDS,), generator=generator) + 1).to(device)
+    size, ends = (WORDS,), (-(2**62), 2**62)
+    drawn = torch.randint(*ends, size, generator=generator, device="cpu")
+    return (2 * drawn + 1).to(device)
 
 
 @torch.no_grad()
@@ -57,7 +59,7 @@ def fingerprint(weight: Shaped[Tensor, "*shape"]) -> Fingerprint:
     """Read the whole weight once. A tensor on the meta device has no numbers to read."""
     storage = (weight.shape, weight.stride(), weight.dtype, weight.device)
     if weight.is_meta:
-        weight = torch.empty(0)
+        weight = torch.empty(0, device="cpu")
     flat = weight.detach().contiguous().view(-1).view(torch.uint8)
     end = len(flat) - len(flat) % (8 * WORDS)
     body = flat[:end]

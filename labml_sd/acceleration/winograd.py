@@ -50,7 +50,7 @@ def weights_at_points(tile: int) -> Float[Tensor, "points 3"]:
     """
     points = [0.0, *(sign * p for p in POINTS[tile] for sign in (1, -1))]
     rows = [[p**k / prod(p - q for q in points if q != p) for k in range(3)] for p in points]
-    return torch.tensor([*rows, [0.0, 0.0, 1.0]], dtype=torch.float64)
+    return torch.tensor([*rows, [0.0, 0.0, 1.0]], dtype=torch.float64, device="cpu")
 
 
 def polynomial(roots: Sequence[float]) -> list[float]:

@@ -41,7 +41,9 @@ class GaussianPosterior:
         $\sigma$. The noise comes from a CPU generator in float32, so that a seed gives the same
         draw on every device.
         """
-        noise = torch.randn(self.mean.shape, generator=generator, dtype=torch.float32)
+        noise = torch.randn(
+            self.mean.shape, generator=generator, dtype=torch.float32, device="cpu"
+        )
         return self.mean + self.std * noise.to(self.mean)
 
     def mode(self) -> Float[Tensor, "b z h w"]:

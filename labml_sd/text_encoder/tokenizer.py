@@ -127,7 +127,7 @@ def tokenize(
             )
         row = [bos_id, *ids[:n_free], eos_id]
         rows.append(row + [eos_id] * (n_positions - len(row)))
-    return torch.tensor(rows, dtype=torch.long)
+    return torch.tensor(rows, dtype=torch.long, device="cpu")
 
 
 def _readable(prompt: str) -> tuple[str, int]:
