@@ -14,8 +14,10 @@ from labml_sd.evaluation.draw_and_read import Measurement, SamplingSettings
 from labml_sd.evaluation.measure import PARTS, measure
 from labml_sd.evaluation.probe import train_probe
 from labml_sd.evaluation.results import read_results
-from labml_sd.sampler import get_sampler
+from labml_sd.sampler import check_seed, get_sampler
+from labml_sd.settings import check_settings
 from labml_sd.tiny.recipe import RECIPES
+from labml_sd.training.state_files import run_folder
 from labml_sd.utilities.device import pick_device
 
 _COST = """\
@@ -60,9 +62,17 @@ def run_evaluation(args: argparse.Namespace) -> None:
     """Train the probe unless the folder has it, measure the model, print and save a report."""
     if args.prompts < 1:
         raise GenerationError(f"--prompts is {args.prompts}; give 1 or more")
-    get_sampler(args.sampler)  # raises for a wrong name before the work begins
+    # What is wrong is found before the work begins: the probe alone takes minutes.
+    check_seed(args.seed)
+    settings = SamplingSettings(
+        steps=20 if args.steps is None else args.steps,
+        sampler=args.sampler,
+        guidance_scale=args.guidance_scale,
+    )
+    check_settings(vars(settings))
     device = pick_device(args.device)
     model = load_model(args.model, device=device)
+    get_sampler(settings.sampler).levels(model.schedule, settings.steps)  # as many at most
     folder = args.outdir
     if (folder / "evaluation.json").exists():
         read_results(folder)  # raises for a damaged file, too
@@ -71,21 +81,18 @@ def run_evaluation(args: argparse.Namespace) -> None:
         if (folder / "clip.pt").exists()
         else None
     )
-    settings = SamplingSettings(
-        steps=20 if args.steps is None else args.steps,
-        sampler=args.sampler,
-        guidance_scale=args.guidance_scale,
-    )
-    measurement = Measurement(
-        model=model,
-        probe=train_probe(folder, seed=args.seed, device=device),
-        settings=settings,
-        n_prompts=args.prompts,
-        clip=clip,
-        full_precision=args.full_precision,
-    )
-    parts = list(PARTS) if args.part == "all" else [args.part]
-    print(measure(measurement, parts, folder), end="")
+    with run_folder(folder):
+        measurement = Measurement(
+            model=model,
+            probe=train_probe(folder, seed=args.seed, device=device),
+            settings=settings,
+            n_prompts=args.prompts,
+            clip=clip,
+            full_precision=args.full_precision,
+        )
+        parts = list(PARTS) if args.part == "all" else [args.part]
+        report = measure(measurement, parts, folder)
+    print(report, end="")
 
 
 def run_card(args: argparse.Namespace) -> None:

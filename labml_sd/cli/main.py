@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+import labml_sd
 from labml_sd.cli.flags import add_drawing, add_flag, add_init_image, add_max_pixels
 from labml_sd.cli.stop import raising
 from labml_sd.errors import LabmlSdError, one_line
@@ -51,6 +52,9 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, without the usage text before it."""
 
     def error(self, message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown != message and not unknown.startswith("-"):  # txt2img a red house
+            message += '; a prompt of several words needs quotes, as in "a red house"'
         self.exit(2, f"labml-sd: error: {message} (see {self.prog} --help)\n")
 
 
@@ -76,6 +80,8 @@ def _build_parser(with_train: bool) -> argparse.ArgumentParser:
     """All commands and their flags. Those of `train` import PyTorch: only on request."""
     text = "Stable Diffusion as a small annotated package."
     parser = _Parser(prog="labml-sd", description=text, allow_abbrev=False)
+    shown = f"labml-sd {labml_sd.__version__}"
+    parser.add_argument("--version", action="version", version=shown, help="show the version")
     commands = parser.add_subparsers(
         title="commands", metavar="COMMAND", dest="command", required=True
     )

@@ -74,11 +74,30 @@ def test_a_clip_in_the_folder_gives_a_score(folder, small_recipe, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("words", [("--prompts", "0"), ("--sampler", "dimm"), ("--steps", "0")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--prompts", "0"),
+        ("--sampler", "dimm"),
+        ("--steps", "0"),
+        ("--steps", "1001"),
+        ("--guidance-scale", "nan"),
+        ("--seed", "-1"),
+        ("--seed", "1" + 30 * "0"),
+    ],
+    ids=" ".join,
+)
 def test_wrong_arguments_are_refused_before_training(words, tmp_path):
     with pytest.raises(GenerationError):
-        run("evaluate", *words, "--outdir", str(tmp_path))
+        run("evaluate", *words, "--outdir", str(tmp_path / "run"))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_made_is_refused_in_one_line(tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(CheckpointError, match="taken/run: cannot be written") as caught:
+        run("evaluate", "--outdir", str(tmp_path / "taken" / "run"))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_damaged_results_file_is_refused_before_measuring(tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import labml_sd
 from labml_sd.acceleration.attention import which_kernel
 from labml_sd.checkpoint import model_hash, save_model
 from labml_sd.cli import draw as cli_draw
@@ -168,6 +169,13 @@ def test_a_prompt_file_holds_one_prompt_per_line(shell, tmp_path):
     assert [read_parameters(p).prompt for p in out] == ["a house", "дом"]
 
 
+def test_only_line_ends_divide_a_prompt_file(shell, tmp_path):
+    others = "a\x0bb\x0cc\x1cd\x1de\x1ef\x85g\u2028h\u2029i"
+    (tmp_path / "p.txt").write_bytes(f"{others}\rtwo\nthree\r\n\r\nfour".encode())
+    _, out, _ = shell("txt2img", "--prompt-file", "p.txt", "--steps", 1)
+    assert [read_parameters(p).prompt for p in out] == [others, "two", "three", "four"]
+
+
 def test_img2img_draws_a_picture_of_the_same_size(shell, photo):
     photo(45, 27).save("in.png")
     code, out, _ = shell(
@@ -180,6 +188,27 @@ def test_img2img_draws_a_picture_of_the_same_size(shell, photo):
         45,
         27,
     )
+
+
+def test_a_photo_that_a_camera_turned_is_drawn_upright(shell, photo):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo(48, 32).save("in.jpg", exif=exif.tobytes())
+    _, out, _ = shell("img2img", "a house", "--init-image", "in.jpg", "--steps", 1)
+    assert read_picture(out[0]).size == (32, 48)
+
+
+def test_strokes_on_a_transparent_ground_are_a_mask(shell, photo):
+    photo(32, 32).save("in.png")
+    mask = Image.new("RGBA", (32, 32), (255, 255, 255, 0))
+    mask.paste((255, 255, 255, 255), (16, 0, 32, 32))
+    mask.save("mask.png")
+    inputs = ["--init-image", "in.png", "--mask", "mask.png"]
+    code, out, err = shell("inpaint", "a house", *inputs, "--steps", 2, "--seed", 1)
+    painted, kept = np.asarray(read_picture(out[0])), np.asarray(photo(32, 32))
+    assert (code, err) == (0, [])
+    assert np.array_equal(painted[:, :16], kept[:, :16])
+    assert not np.array_equal(painted[:, 16:], kept[:, 16:])
 
 
 def test_inpaint_keeps_what_is_black(shell, photo):
@@ -221,6 +250,146 @@ def test_a_picture_with_guidance_noise_and_variation_is_drawn_again_to_the_bit(s
     assert read_picture(again[0]).tobytes() == read_picture(first[0]).tobytes()
 
 
+def test_a_picture_on_other_noise_levels_is_drawn_again_to_the_bit(shell):
+    _, first, _ = shell("txt2img", "a house", "--steps", 3, "--scheduler", "karras")
+    code, again, err = shell("txt2img", "--from-image", first[0], "--model", "m")
+    assert (code, err, only_picture(again).spacing) == (0, [], "karras")
+    assert read_picture(again[0]).tobytes() == read_picture(first[0]).tobytes()
+
+
+WEB_UI = "a house\nSteps: 2, Seed: 7, CFG scale: 2.5, Size: 32x32, "
+
+
+def signed(name, **texts):
+    """A picture file with another program's texts."""
+    image = Image.new("RGB", (32, 32))
+    image.info |= texts
+    return save_images([image], ".", prefix=name)[0]
+
+
+@pytest.mark.parametrize(
+    "entries, same, told",
+    [
+        ("Sampler: DPM++ 2M, Schedule type: Karras", "dpmpp_2m --spacing karras", None),
+        ("Sampler: DPM++ 2M Karras, RNG: CPU", "dpmpp_2m --spacing karras --noise cpu", None),
+        ("Sampler: Euler a, Schedule type: Automatic", "euler_a", None),
+        ("Sampler: Euler a, Schedule type: Beta", "euler_a", "Schedule type: Beta"),
+        ("Sampler: DDIM, Clip skip: 2, ENSD: 31337", "ddim", "Clip skip: 2, ENSD: 31337"),
+        (
+            "Sampler: Euler, Denoising strength: 0.7, Hires upscale: 2, Hires upscaler: Latent",
+            "euler --spacing linspace",
+            "Hires upscale: 2, Hires upscaler: Latent, Denoising strength: 0.7",
+        ),
+    ],
+)
+def test_a_web_uis_picture_is_drawn_again_and_told_is_what_is_not_done(
+    shell, entries, same, told
+):
+    path = signed("theirs-", parameters=WEB_UI + entries)
+    code, again, err = shell("txt2img", "--from-image", path, "--model", "m")
+    flags = f"--compat a1111 --noise cuda --steps 2 --seed 7 --scale 2.5 --sampler {same}"
+    _, wanted, _ = shell("txt2img", "a house", *flags.split())
+    assert code == 0
+    assert read_picture(again[0]).tobytes() == read_picture(wanted[0]).tobytes()
+    start = "labml-sd: warning: what A1111 did and is not done here: "
+    assert err == ([] if told is None else [start + told])
+
+
+COMFYUI = {
+    "3": {
+        "class_type": "KSampler",
+        "inputs": {
+            "seed": 7,
+            "steps": 2,
+            "cfg": 2.5,
+            "sampler_name": "euler",
+            "scheduler": "karras",
+            "denoise": 1,
+            "model": ["4", 0],
+            "positive": ["6", 0],
+            "negative": ["7", 0],
+            "latent_image": ["5", 0],
+        },
+    },
+    "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "m.safetensors"}},
+    "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 32, "height": 48}},
+    "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a house"}},
+    "7": {"class_type": "CLIPTextEncode", "inputs": {"text": "snow"}},
+}
+PROGRAMS = {
+    "ComfyUI": {"prompt": json.dumps(COMFYUI), "workflow": "{}"},
+    "NovelAI": {
+        "Software": "NovelAI",
+        "Description": "a house",
+        "Comment": '{"uc": "snow", "steps": 2, "seed": 7, "scale": 2.5, "sampler": "k_euler", '
+        '"noise_schedule": "karras", "width": 32, "height": 48}',
+    },
+    "InvokeAI": {
+        "invokeai_metadata": '{"positive_prompt": "a house", "negative_prompt": "snow", '
+        '"steps": 2, "seed": 7, "cfg_scale": 2.5, "scheduler": "euler_k", "width": 32, '
+        '"height": 48, "rand_device": "cpu"}'
+    },
+    "Fooocus": {
+        "fooocus_scheme": "fooocus",
+        "parameters": '{"metadata_scheme": "fooocus", "prompt": "a house", "steps": 2, '
+        '"negative_prompt": "snow", "seed": "7", "guidance_scale": 2.5, "sampler": "euler", '
+        '"scheduler": "karras", "resolution": "(32, 48)"}',
+    },
+    "A1111": {
+        "parameters": "a house\nNegative prompt: snow\nSteps: 2, Sampler: Euler, "
+        "Schedule type: Karras, CFG scale: 2.5, Seed: 7, Size: 32x48"
+    },
+}
+THEIRS = {
+    "task": "txt2img",
+    "prompt": "a house",
+    "negative_prompt": "snow",
+    "steps": "2",
+    "sampler": "euler",
+    "spacing": "karras",
+    "guidance_scale": "2.5",
+    "seed": "7",
+    "height": "48",
+    "width": "32",
+}
+
+
+@pytest.mark.parametrize("tool", PROGRAMS)
+def test_inspect_shows_what_other_programs_wrote_and_it_is_drawn_again(shell, tool):
+    path = signed("theirs-", **PROGRAMS[tool])
+    code, lines, _ = shell("inspect", path)
+    shown = dict(line.split(":", 1) for line in lines)
+    shown = {key: value.strip() for key, value in shown.items()}
+    assert (code, shown.items() >= {"tool": tool, **THEIRS}.items()) == (0, True)
+    code, again, _ = shell("txt2img", "--from-image", path, "--model", "m")
+    drawn = only_picture(again)
+    assert (
+        code == 0 and THEIRS.items() <= {k: str(v) for k, v in drawn.to_dict().items()}.items()
+    )
+
+
+def test_inspect_shows_a_hidden_text(shell):
+    image = Image.new("RGBA", (64, 64), "white")
+    text = b"a house\nSteps: 2, Sampler: Euler, Seed: 7"
+    message = b"stealth_pnginfo" + (8 * len(text)).to_bytes(4) + text
+    bits = np.zeros(64 * 64, np.uint8)
+    bits[: 8 * len(message)] = np.unpackbits(np.frombuffer(message, np.uint8))
+    image.putalpha(Image.fromarray(254 + bits.reshape(64, 64).T))
+    image.save("hidden.png")
+    code, lines, _ = shell("inspect", "hidden.png")
+    assert code == 0 and "prompt:            a house" in lines
+
+
+def test_inspect_shows_what_cannot_be_drawn_here(shell):
+    path = signed("theirs-", parameters=WEB_UI + "Sampler: Euler, VAE: v.pt, task: x, \x1b: 1")
+    _, lines, _ = shell("inspect", path)
+    assert [line for line in lines if line.startswith(("task", "unused", "tool"))] == [
+        "tool:              A1111",
+        "task:              txt2img",
+        "unused:            VAE: v.pt, task: x",
+    ]
+
+
 def test_the_second_picture_of_a_call_is_drawn_again_by_itself(shell):
     _, first, _ = shell("txt2img", "a house", "--steps", 3, "--n-samples", 2, *ADDED_FLAGS)
     _, again, _ = shell("txt2img", "--from-image", first[1], "--model", "m")
@@ -241,6 +410,10 @@ ERRORS = {
     "no command": ([], "required"),
     "unknown command": (["txt3img"], "invalid choice"),
     "unknown flag": (["txt2img", "a", "--stepz", "3"], "unrecognized arguments: --stepz"),
+    "a prompt without quotes": (
+        ["txt2img", "a", "red", "house"],
+        "unrecognized arguments: red house; a prompt of several words needs quotes",
+    ),
     "a word for a number": (["txt2img", "a", "--steps", "many"], "invalid int value: 'many'"),
     "no prompt": (["txt2img"], "no prompt was given"),
     "two prompts": (["txt2img", "a", "--prompt", "b"], "more than one prompt"),
@@ -523,6 +696,10 @@ def test_a_missing_package_is_not_installed():
 def test_every_command_has_help(shell, command):
     code, out, _ = shell(command, "--help")
     assert code == 0 and out[0].startswith(f"usage: labml-sd {command}")
+
+
+def test_the_version_is_shown(shell):
+    assert shell("--version")[:2] == (0, [f"labml-sd {labml_sd.__version__}"])
 
 
 def test_help_shows_each_flag_once_under_its_main_name(shell):
