@@ -28,7 +28,12 @@ from labml_sd.checkpoint.files.pickle_names import (
     modern_name,
 )
 from labml_sd.checkpoint.files.stand_ins import DictStandIn, ListStandIn, StandIn
-from labml_sd.checkpoint.files.torch_errors import damaged, suspicious, unsupported
+from labml_sd.checkpoint.files.torch_errors import (
+    TorchFileError,
+    damaged,
+    suspicious,
+    unsupported,
+)
 from labml_sd.checkpoint.printable import shown
 
 MAX_BYTES = 2**24  # the official v1 pickle has under 1 MB; the numbers lie outside
@@ -133,10 +138,8 @@ class PickleScan:
             elif code in TEXTS:
                 at += (n := TEXTS[code])
                 n = int.from_bytes(data[at - n : at], "little")
-                if n > len(data) - at:
-                    raise damaged("its pickle ends too early")
-                if n > limit - at:
-                    raise suspicious(f"a pickle of over {MAX_BYTES:,} bytes")
+                if n > min(len(data), limit) - at:
+                    raise _text_too_long(limit < len(data))
                 stack.append(data[at : at + n])
                 at += n
             elif code == BINPUT:
@@ -283,3 +286,9 @@ class PickleScan:
         n_bytes = n * STORAGES[name]
         if self.storages.setdefault(key.decode(), n_bytes) != n_bytes:
             raise suspicious("one storage in two sizes")
+
+
+def _text_too_long(in_long_file: bool) -> TorchFileError:
+    if in_long_file:
+        return suspicious(f"a pickle of over {MAX_BYTES:,} bytes")
+    return damaged("its pickle ends too early")

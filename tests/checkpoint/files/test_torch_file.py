@@ -307,6 +307,8 @@ def of(record, new):
         (of("data/0", lambda data: data[:-4]), "storage 0 has 12 of 16 bytes"),
         (of("data/0", lambda data: data + data), "storage 0 has 32 of 16 bytes"),
         (of("byteorder", lambda data: b"middle"), "torch: Unknown endianness"),
+        (of("byteorder", lambda data: bytes(2**24 + 1)), "a zip record byteorder of over"),
+        (of("data.pkl", lambda data: bytes(2**24 + 1)), r"a zip record data\.pkl of over"),
         (of("data.pkl", lambda data: None), r"no data\.pkl|a data\.pkl"),
         (of("version", lambda data: None), "torch: "),
         (of("version", lambda data: b"11"), "torch: .*version"),
