@@ -21,7 +21,7 @@ REAL = [
     *(decimal.Decimal("2.5"), fractions.Fraction(5, 2)),
 ]
 NEITHER = [
-    *("5", b"5", None, [5], (5,), {}, object(), int),
+    *("5", b"5", None, [5], (5,), {}, NotImplemented, int),
     *(True, False, np.True_, np.array(True), torch.tensor(True)),
     *(np.str_("5"), np.bytes_(b"5"), np.array("5"), np.array(5, dtype=object)),
     *(5j, np.complex64(5), torch.tensor(5 + 0j), np.datetime64(5, "D"), np.timedelta64(5, "s")),
