@@ -49,7 +49,7 @@ PACKED: dict[type[nn.Module], type[Packed]] = {
 def accelerate(network: N) -> N:
     """A second module tree over the same parameters, with packed layers where these fit.
 
-    It takes milliseconds and is meant for one run: packed copies of weights are kept beside the
+    It takes 10 to 30 ms and is meant for one run: packed copies of weights are kept beside the
     weights, and compared with them when a new tree first uses them. So call it again after the
     network was changed in any way. Hooks, on the network or any layer of it, may come and go at
     any time. Several threads may accelerate and run one network.

@@ -21,12 +21,13 @@ Tests      tests/acceleration/test_attention.py
 """
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ctypes import CDLL, Structure, byref, c_float, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -73,7 +74,7 @@ def suits(q: Tensor, k: Tensor, v: Tensor) -> bool:
 def own_kernel() -> Kernel | None:
     """Compiled at the first call; None without AMX or a compiler. Warns if compiling fails."""
     compiler = c_compiler()
-    if compiler is None or not has_amx():
+    if not compiler or not has_amx():
         return None
     try:
         kernel = compiled(compiler, *AMX)
@@ -84,7 +85,9 @@ def own_kernel() -> Kernel | None:
         if len(openmp_runtimes()) == 1:
             return kernel
         problem = "brings another OpenMP than PyTorch's; their threads would compete for cores"
-    warnings.warn(f"attention uses PyTorch's kernel: {compiler} {problem}", stacklevel=2)
+    warnings.warn(
+        f"attention uses PyTorch's kernel: {' '.join(compiler)} {problem}", stacklevel=2
+    )
     return None
 
 
@@ -97,9 +100,15 @@ def which_kernel() -> str:
     return "our own, for AMX" if own_kernel() else "PyTorch's (our own cannot be built)"
 
 
-def c_compiler() -> str | None:
-    """Its path: what `CC` names, else `cc`."""
-    return shutil.which(os.environ.get("CC") or "cc")
+def c_compiler() -> tuple[str, ...]:
+    """Its command: what `CC` names, with arguments as in "ccache gcc", else `cc`; or ()."""
+    named = os.environ.get("CC", "").strip() or "cc"
+    try:
+        program, *arguments = [named] if shutil.which(named) else shlex.split(named)
+    except ValueError:  # an odd number of quotes
+        return ()
+    found = shutil.which(program)
+    return (found, *arguments) if found else ()
 
 
 @cache
@@ -125,11 +134,11 @@ class Rows(Structure):
     _fields_ = (("data", c_void_p), ("batch", c_int64), ("head", c_int64), ("token", c_int64))
 
 
-def compiled(compiler: str, *options: str) -> Kernel:
+def compiled(compiler: Sequence[str], *options: str) -> Kernel:
     """attention.c as a function. The library's file is deleted once it is loaded."""
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "attention.so"
-        command = [compiler, *OPTIONS, *options, str(SOURCE), "-lm", "-o", str(library)]
+        command = [*compiler, *OPTIONS, *options, str(SOURCE), "-lm", "-o", str(library)]
         subprocess.run(command, check=True, capture_output=True, text=True)
         attend = CDLL(str(library)).attend
 

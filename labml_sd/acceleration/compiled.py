@@ -29,7 +29,6 @@ from labml_sd.unet.spatial_transformer import BasicTransformerBlock
 
 REPEATED = (ResBlock, BasicTransformerBlock)
 COMPILED = "_compiled_call_impl"  # what `Module.compile` sets on a module
-MAY_DIFFER = frozenset({COMPILED, "training"})
 RECOMPILES = 1024  # of one function: enough for dozens of picture sizes
 WARM_UPS = 3  # a graph records kernels: nothing may be compiled or tuned while it does
 Replay = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -72,7 +71,7 @@ def record(run: Callable[[], Tensor]) -> tuple[torch.cuda.CUDAGraph, Tensor]:
 
 def is_unchanged(unet: UNet) -> bool:
     """Whether weights alone tell it from a new one; compiled or not, hooked or not."""
-    return is_flash() and is_ordinary(unet, new(UNet, unet.config), but=MAY_DIFFER)
+    return is_flash() and is_ordinary(unet, new(UNet, unet.config), but=frozenset({COMPILED}))
 
 
 @dataclass

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from labml_sd.utilities.shapes_only import shapes_only
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-# what may differ between two layers that are built alike
+# attributes that may differ between two layers that are built alike
 SIZES = frozenset(
     "in_channels out_channels in_features out_features num_channels num_groups"
-    " normalized_shape n_heads eps activation training".split()
+    " normalized_shape n_heads eps activation".split()
 )
-IGNORED = frozenset({"_parameters", "_modules", "_is_full_backward_hook"})
+EVERY_MODULES = frozenset(vars(nn.Module()))  # hooks, parameters, training mode, ...
 GLOBAL_HOOKS: list[dict[int, Any]] = [
     getattr(nn.modules.module, f"_global{name}") for name in HOOKS
 ]
@@ -43,8 +43,9 @@ class Packed(nn.Module):
     def __init__(self, plain: nn.Module) -> None:
         # the very dictionaries of `plain`: what is changed in one is changed in both
         self.__dict__.update(vars(plain), plain=plain)
-        self.hooks = [getattr(module, name) for module in plain.modules() for name in HOOKS]
-        self.weights = list(plain.parameters())
+        modules = list(plain.modules())
+        self.hooks = [vars(module)[name] for module in modules for name in HOOKS]
+        self.weights = weights_of(modules)
 
     @classmethod
     def fits(cls, plain: Any) -> bool:
@@ -89,18 +90,24 @@ def new(kind: type[nn.Module], *args: Any, **named: Any) -> nn.Module:
         return kind(*args, **named)
 
 
+def weights_of(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
+    """The weights of modules, without those of modules inside them."""
+    return [w for module in modules for w in module._parameters.values() if w is not None]
+
+
 def is_ordinary(layer: nn.Module, template: nn.Module, but: frozenset[str] = SIZES) -> bool:
     """Whether a layer, inside too, is as its class builds it, but for weights and `but`.
 
     Then its packed form computes the same. Hooks do not count: `Packed` looks at them at every
     call.
     """
-    weights = list(layer.parameters())
+    modules = list(layer.modules())
+    weights = weights_of(modules)
     return (
         is_alike(layer, template, but)
         and all(type(weight) is nn.Parameter for weight in weights)
         and len({(weight.dtype, weight.device) for weight in weights}) == 1
-        and all(has_own_methods(kind) for kind in {type(module) for module in layer.modules()})
+        and all(has_own_methods(kind) for kind in {type(module) for module in modules})
     )
 
 
@@ -108,7 +115,7 @@ def is_alike(layer: nn.Module, template: nn.Module, but: frozenset[str]) -> bool
     """Whether classes, names, and attributes other than `but` are equal, at every depth."""
     return (
         type(layer) is type(template)
-        and attributes(layer, but) == attributes(template, but)
+        and has_equal_attributes(layer, template, but)
         and list(layer._modules) == list(template._modules)
         and all(
             is_alike(inner, expected, but)
@@ -117,16 +124,18 @@ def is_alike(layer: nn.Module, template: nn.Module, but: frozenset[str]) -> bool
     )
 
 
-def attributes(module: nn.Module, but: frozenset[str]) -> dict[str, Any]:
-    """What is set on a module, a `forward` of its own for example, and which weights it has."""
-    found = {
-        name: value
-        for name, value in vars(module).items()
-        if name not in but and name not in IGNORED and not name.endswith("hooks")
-    }
-    return found | {
-        "weights": [name for name, w in module._parameters.items() if w is not None]
-    }
+def has_equal_attributes(layer: nn.Module, template: nn.Module, but: frozenset[str]) -> bool:
+    """Whether the same is set on both, and both have weights, or None, of the same names."""
+    found, expected = vars(layer), vars(template)
+    names = (found.keys() | expected.keys()) - EVERY_MODULES - but
+    weights, others = layer._parameters, template._parameters
+    return (
+        all(name in found and name in expected for name in names)
+        and all(type(found[name]) is type(expected[name]) for name in names)
+        and all(found[name] == expected[name] for name in names)
+        and weights.keys() == others.keys()
+        and all((weights[name] is None) == (others[name] is None) for name in weights)
+    )
 
 
 def has_own_methods(kind: type) -> bool:
