@@ -7,27 +7,38 @@ Needs matplotlib: `pip install matplotlib`, or the extra `[notebooks]`.
 """
 
 from labml_sd.figures.attention import attention_overlay, weight_tables
+from labml_sd.figures.bars import level_bars, part_sizes, parts_chart
 from labml_sd.figures.blocks import layer_orders, windows
-from labml_sd.figures.checkpoints import part_sizes
-from labml_sd.figures.edits import (
-    mask_cells,
-    mask_outline,
-    parts_chart,
-    show_sizes,
-    step_animation,
-    strength_chart,
-)
+from labml_sd.figures.edits import mask_cells, mask_outline, strength_chart
 from labml_sd.figures.features import Stage, feature_maps, map_and_sequence, unet_shape
 from labml_sd.figures.flow import data_flow
-from labml_sd.figures.grids import captioned_grid, show_images, show_rows
+from labml_sd.figures.grids import (
+    captioned_grid,
+    show_images,
+    show_rows,
+    show_sizes,
+    step_animation,
+)
 from labml_sd.figures.guidance import doubled_batch, guidance_arrows, guided_samples
-from labml_sd.figures.latents import cell_reach, level_bars, receptive_fields, round_trips
+from labml_sd.figures.latents import cell_reach, receptive_fields, round_trips
 from labml_sd.figures.noise import histograms, latent_colours, random_walks
-from labml_sd.figures.picture import COLOURS, Picture, animation, from_figure, from_image
-from labml_sd.figures.plots import axes, curves, heat_maps
+from labml_sd.figures.picture import (
+    COLOURS,
+    Picture,
+    animation,
+    from_figure,
+    from_image,
+    saved_picture,
+)
+from labml_sd.figures.plots import axes, curves, heat_maps, learning_curve
 from labml_sd.figures.posterior import posterior_plane
-from labml_sd.figures.predictions import eps_arrows
-from labml_sd.figures.samplers import distance_map, error_lines, level_rows, sampling_paths
+from labml_sd.figures.samplers import (
+    distance_map,
+    eps_arrows,
+    error_lines,
+    level_rows,
+    sampling_paths,
+)
 from labml_sd.figures.text import (
     captions_and_pictures,
     position_bars,
@@ -35,7 +46,6 @@ from labml_sd.figures.text import (
     token_matrix,
     token_strip,
 )
-from labml_sd.figures.training import learning_curve, saved_picture
 
 __all__ = [
     "COLOURS",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from labml_sd.figures.grids import captioned_grid
 from labml_sd.figures.picture import Picture, from_figure, from_image
-from labml_sd.figures.plots import axes
+from labml_sd.figures.plots import array, axes
 
 GLOW, FRAME = (255, 176, 0), (255, 255, 255)
 DIMMED = 0.7  # brightness of the grey picture below the overlay
@@ -25,17 +25,14 @@ def weight_tables(
     columns: Sequence[str],
     *,
     alt: str,
-    size: tuple[float, float] = (4.4, 2.3),
 ) -> Picture:
     """Small matrices with the number in each cell and the sum of each row at the right."""
-    with axes(len(tables), size=size) as (figure, panels):
-        for (title, table), panel in zip(tables.items(), panels.flat, strict=True):
-            panel.imshow(
-                table.detach().double().cpu().numpy(), cmap="cividis", vmin=0, aspect="auto"
-            )
-            panel.set(title=title, xticks=range(len(columns)), yticks=range(len(rows)))
-            panel.set_xticklabels(columns)
-            panel.set_yticklabels(rows)
+    with axes(len(tables), size=(4.4, 2.3)) as (figure, (panels,)):
+        for (title, table), panel in zip(tables.items(), panels, strict=True):
+            panel.imshow(array(table), cmap="cividis", vmin=0, aspect="auto")
+            panel.set_title(title)
+            panel.set_xticks(range(len(columns)), columns)
+            panel.set_yticks(range(len(rows)), rows)
             panel.grid(visible=False)
             top = float(table.max())
             for i, values in enumerate(table.tolist()):
@@ -68,10 +65,7 @@ def attention_overlay(
     for cell, (row, column) in zip(cells[1:], marked, strict=False):
         _frame(cell, row, column, maps.shape[-2:])
     captions = ["the picture", *titles] if titles else [""] * len(cells)
-    n_lines = 1 if titles else 0
-    return from_image(
-        captioned_grid(cells, captions, columns=columns or len(cells), n_lines=n_lines), alt
-    )
+    return from_image(captioned_grid(cells, captions, columns=columns), alt)
 
 
 def _overlay(image: Image.Image, values: Float[Tensor, "h w"]) -> Image.Image:

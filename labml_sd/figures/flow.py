@@ -4,26 +4,21 @@ Maps       names of parts  ->  Picture
 Tests      tests/figures/test_general.py
 """
 
-from dataclasses import dataclass
-from typing import Any
-
-from matplotlib.patches import FancyBboxPatch
+from typing import Any, NamedTuple
 
 from labml_sd.figures.picture import INK, PALE, Picture, from_figure
-from labml_sd.figures.plots import axes
+from labml_sd.figures.plots import arrow, box, diagram
 
 HIGHLIGHTED, PLAIN = "#E69F00", "#F3F1EC"
 
 
-@dataclass(frozen=True)
-class Box:
+class Box(NamedTuple):
     """A part of the model, or the data between two parts. x and y are the middle."""
 
     text: str
     x: float
     y: float
     width: float = 1.5
-    height: float = 0.72
 
 
 PARTS = {
@@ -63,44 +58,33 @@ def data_flow(*highlighted: str) -> Picture:
     """The data flow with the named parts highlighted. Raises ValueError for an unknown part."""
     if unknown := [name for name in highlighted if name not in PARTS]:
         raise ValueError(f"unknown part {unknown[0]!r}; expected any of {', '.join(PARTS)}")
-    with axes(size=(10.2, 3.1)) as (figure, ((panel,),)):
-        panel.set(xlim=(0, 13), ylim=(-0.2, 3.7))
-        panel.set_axis_off()
+    alt = "The data flow from prompt and noise to a picture"
+    if highlighted:
+        named = " and ".join(name.replace("_", " ") for name in highlighted)
+        alt += f"; highlighted: {named}"
+    with diagram((10.2, 3.1), (0, 13), (-0.2, 3.7)) as (figure, panel):
         for corners, label in ARROWS:
             _arrow(panel, corners, label)
-        for box in DATA:
-            _box(panel, box, "white", PALE, "normal")
-        for name, box in PARTS.items():
-            if name in highlighted:
-                _box(panel, box, HIGHLIGHTED, INK, "bold")
-            else:
-                _box(panel, box, PLAIN, INK, "normal")
-        alt = "The data flow from prompt and noise to a picture"
-        if highlighted:
-            named = " and ".join(name.replace("_", " ") for name in highlighted)
-            alt += f"; highlighted: {named}"
+        for item in DATA:
+            _box(panel, item, "white", PALE, "normal")
+        for name, item in PARTS.items():
+            strong = name in highlighted
+            fill, weight = (HIGHLIGHTED, "bold") if strong else (PLAIN, "normal")
+            _box(panel, item, fill, INK, weight)
         return from_figure(figure, alt)
 
 
-def _box(panel: Any, box: Box, fill: str, edge: str, weight: str) -> None:
-    corner = (box.x - box.width / 2, box.y - box.height / 2)
-    shape = "round,pad=0,rounding_size=0.1"
-    panel.add_patch(
-        FancyBboxPatch(corner, box.width, box.height, shape, facecolor=fill, edgecolor=edge)
-    )
-    panel.text(
-        box.x, box.y, box.text, ha="center", va="center", fontsize=9, weight=weight, color=INK
-    )
+def _box(panel: Any, item: Box, fill: str, edge: str, weight: str) -> None:
+    x, y = item.x, item.y
+    box(panel, x, y, item.width, 0.72, rounding=0.1, facecolor=fill, edgecolor=edge)
+    style = {"ha": "center", "va": "center", "fontsize": 9, "weight": weight, "color": INK}
+    panel.text(x, y, item.text, **style)
 
 
 def _arrow(panel: Any, corners: list[tuple[float, float]], label: str) -> None:
-    *_, before, end = corners
-    xs, ys = zip(*corners, strict=True)
-    panel.plot(xs[:-1], ys[:-1], color=PALE, linewidth=1.2)
-    arrow = {"arrowstyle": "-|>", "color": PALE, "shrinkA": 0, "shrinkB": 0}
-    panel.annotate("", end, before, arrowprops=arrow)
+    xs, ys = zip(*corners[:-1], strict=True)
+    panel.plot(xs, ys, color=PALE, linewidth=1.2)
+    arrow(panel, corners[-2], corners[-1], color=PALE)
     (x0, y0), (x1, _) = corners[:2]
-    if label:
-        panel.text(
-            (x0 + x1) / 2, y0 + 0.08, label, ha="center", va="bottom", fontsize=8.5, color=INK
-        )
+    style = {"ha": "center", "va": "bottom", "fontsize": 8.5, "color": INK}
+    panel.text((x0 + x1) / 2, y0 + 0.08, label, **style)

@@ -1,22 +1,25 @@
-r"""Pictures side by side, with titles, captions or as a table.
+r"""Pictures side by side, with titles, captions or as a table; and one after the other.
 
 Maps       PIL images or tensors [b 3 h w] in [-1, 1]  ->  Picture
-Tests      tests/figures/test_general.py
+Tests      tests/figures/test_grids.py
 """
 
 import textwrap
-from collections.abc import Sequence
-from itertools import zip_longest
+from collections.abc import Mapping, Sequence
 
 from jaxtyping import Float
+from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from labml_sd.figures.picture import Picture, from_image
+from labml_sd.figures.picture import Picture, animation, from_image
 from labml_sd.images.tensors import to_pil
 
 FONT_SIZE = 11
 GAP = 10  # pixels between cells
+LINE = FONT_SIZE + 6  # height of a title
+HEAD = GAP // 2 + LINE  # of a frame of an animation
+PAGE_WIDTH = 960  # of pictures of different sizes
 INK, PAPER = (34, 34, 34), (255, 255, 255)
 
 Images = Sequence[Image.Image] | Float[Tensor, "b 3 h w"]
@@ -27,37 +30,99 @@ def show_images(
 ) -> Picture:
     """Images of one size, enlarged by `scale`, in rows of `columns` (0: one row)."""
     drawn = [enlarged(image, scale) for image in as_images(images)]
-    captions = [title for title, _ in zip_longest(titles, drawn, fillvalue="")][: len(drawn)]
-    n_lines = max((len(_wrapped(c, drawn[0].width)) for c in captions), default=0)
-    return from_image(
-        captioned_grid(drawn, captions, columns=columns or len(drawn), n_lines=n_lines), alt
-    )
+    captions = [*titles, *[""] * len(drawn)][: len(drawn)]
+    return from_image(captioned_grid(drawn, captions, columns=columns), alt)
 
 
-def show_rows(
-    rows: dict[str, Images], titles: Sequence[str] = (), *, scale: int = 1, alt: str
-) -> Picture:
+def captioned_grid(
+    images: Sequence[Image.Image],
+    captions: Sequence[str],
+    *,
+    columns: int = 0,
+    n_lines: int | None = None,
+) -> Image.Image:
+    """Pictures of one size in rows of `columns` (0: one row), each with its caption below.
+
+    Captions are wrapped to `n_lines` lines, by default as many as the longest needs. Raises
+    ValueError if a caption needs more.
+    """
+    width, height = images[0].size
+    wrapped, line = [_wrapped(caption, width) for caption in captions], FONT_SIZE + 3
+    n_lines = max(map(len, wrapped)) if n_lines is None else n_lines
+    for caption, lines in zip(captions, wrapped, strict=True):
+        if len(lines) > n_lines:
+            raise ValueError(
+                f"the caption {caption!r} needs {len(lines)} lines of {width} pixels, "
+                f"n_lines is {n_lines}"
+            )
+    columns = columns or len(images)
+    cell = (width + GAP, height + n_lines * line + GAP)
+    page, pen = blank(columns * cell[0] + GAP, -(-len(images) // columns) * cell[1] + GAP)
+    for i, (image, lines) in enumerate(zip(images, wrapped, strict=True)):
+        left, top = GAP + i % columns * cell[0], GAP + i // columns * cell[1]
+        page.paste(image, (left, top))
+        for k, text in enumerate(lines):
+            pen.text((left, top + height + 2 + k * line), text, INK)
+    return page
+
+
+def show_rows(rows: Mapping[str, Images], titles: Sequence[str] = (), *, alt: str) -> Picture:
     """A table of images with the name of each row at its left and titles above the columns."""
-    table = {
-        name: [enlarged(image, scale) for image in as_images(row)] for name, row in rows.items()
-    }
-    font = ImageFont.load_default(FONT_SIZE)
-    width, height = next(iter(table.values()))[0].size
-    margin = GAP + int(max(font.getlength(name) for name in table)) + GAP
-    head = GAP + (FONT_SIZE + 6 if titles else 0)
+    table = {name: as_images(row) for name, row in rows.items()}
+    width, height = (side + 4 for side in next(iter(table.values()))[0].size)
+    margin, head = text_width(*table) + 2 * GAP, GAP + (LINE if titles else 0)
     n = max(len(row) for row in table.values())
-    page = Image.new(
-        "RGB", (margin + n * (width + 4) + GAP, head + len(table) * (height + 4) + GAP), PAPER
-    )
-    pen = ImageDraw.Draw(page)
+    page, pen = blank(margin + n * width + GAP, head + len(table) * height + GAP)
     for k, title in enumerate(titles):
-        pen.text((margin + k * (width + 4) + width / 2, GAP), title, INK, font, anchor="ma")
+        pen.text((margin + k * width + width / 2 - 2, GAP), title, INK, anchor="ma")
     for r, (name, row) in enumerate(table.items()):
-        top = head + r * (height + 4)
-        pen.text((margin - GAP, top + height / 2), name, INK, font, anchor="rm")
+        top = head + r * height
+        pen.text((margin - GAP, top + height / 2 - 2), name, INK, anchor="rm")
         for k, image in enumerate(row):
-            page.paste(image, (margin + k * (width + 4), top))
+            page.paste(image, (margin + k * width, top))
     return from_image(page, alt)
+
+
+def show_sizes(
+    images: Sequence[Image.Image], titles: Sequence[str], *, alt: str, scale: int = 1
+) -> Picture:
+    """Pictures of different sizes, enlarged by `scale`, in rows of at most `PAGE_WIDTH` pixels.
+
+    Each has its title above it, on one line.
+    """
+    placed: list[tuple[Image.Image, str, int, int]] = []
+    left, top, tallest, right = GAP, GAP, 0, 0
+    for image, title in zip(images, titles, strict=True):
+        large = enlarged(image, scale)
+        width = max(large.width, text_width(title) + 1)
+        if left > GAP and left + width + GAP > PAGE_WIDTH:
+            left, top, tallest = GAP, top + tallest + LINE + GAP, 0
+        placed.append((large, title, left, top))
+        right, tallest = max(right, left + width), max(tallest, large.height)
+        left += width + 2 * GAP
+    page, pen = blank(right + GAP, top + LINE + tallest + GAP)
+    for image, title, x, y in placed:
+        pen.text((x, y), title, INK)
+        page.paste(image, (x, y + LINE))
+    return from_image(page, alt)
+
+
+def step_animation(
+    columns: Mapping[str, Sequence[Image.Image]], captions: Sequence[str], *, alt: str
+) -> Picture:
+    """Pictures side by side, one frame a step: names above them, the step's caption below."""
+    frames = []
+    for k, caption in enumerate(captions):
+        shown = [enlarged(row[k], 2) for row in columns.values()]
+        width, height = shown[0].size
+        page, pen = blank(len(shown) * (width + GAP) + GAP, HEAD + height + LINE + 4)
+        for i, (name, image) in enumerate(zip(columns, shown, strict=True)):
+            x = GAP + i * (width + GAP)
+            pen.text((x, GAP // 2), name, INK)
+            page.paste(image, (x, HEAD))
+        pen.text((GAP, HEAD + height + 4), caption, INK)
+        frames.append(page)
+    return animation(frames, alt, milliseconds=200)
 
 
 def as_images(images: Images) -> list[Image.Image]:
@@ -67,37 +132,31 @@ def as_images(images: Images) -> list[Image.Image]:
     return [image.convert("RGB") for image in images]
 
 
-def captioned_grid(
-    images: Sequence[Image.Image], captions: Sequence[str], *, columns: int, n_lines: int = 4
-) -> Image.Image:
-    """Pictures of one size in rows, each with its caption below, wrapped to `n_lines` lines.
-
-    Raises ValueError if a caption needs more lines.
-    """
-    font = ImageFont.load_default(FONT_SIZE)
-    width, height = images[0].size
-    line = FONT_SIZE + 3
-    cell = (width + GAP, height + n_lines * line + GAP)
-    rows = -(-len(images) // columns)
-    page = Image.new("RGB", (columns * cell[0] + GAP, rows * cell[1] + GAP), PAPER)
-    pen = ImageDraw.Draw(page)
-    for i, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        left, top = GAP + i % columns * cell[0], GAP + i // columns * cell[1]
-        page.paste(image, (left, top))
-        wrapped = _wrapped(caption, width)
-        if len(wrapped) > n_lines:
-            raise ValueError(
-                f"the caption {caption!r} needs {len(wrapped)} lines of {width} pixels, "
-                f"n_lines is {n_lines}"
-            )
-        for k, text in enumerate(wrapped):
-            pen.text((left, top + height + 2 + k * line), text, INK, font)
-    return page
-
-
 def enlarged(image: Image.Image, scale: int) -> Image.Image:
     """Each pixel as a square of `scale` x `scale` pixels, without smoothing."""
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+
+
+def coloured(
+    values: Float[Tensor, "h w"], low: float, high: float, colours: str = "viridis"
+) -> Image.Image:
+    """A map from `low` to `high` in the colours of matplotlib."""
+    unit = ((values - low) / ((high - low) or 1.0)).detach().double().cpu().numpy()
+    return Image.fromarray(colormaps[colours](unit, bytes=True)[..., :3])
+
+
+def blank(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    """An empty page, and a pen for it that writes in the size of captions."""
+    page = Image.new("RGB", (width, height), PAPER)
+    pen = ImageDraw.Draw(page)
+    pen.font = ImageFont.load_default(FONT_SIZE)
+    return page, pen
+
+
+def text_width(*texts: str) -> int:
+    """The width in pixels of the longest of some captions."""
+    font = ImageFont.load_default(FONT_SIZE)
+    return int(max(font.getlength(text) for text in texts))
 
 
 def _wrapped(caption: str, width: int) -> list[str]:

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from labml_sd.figures.picture import COLOURS, INK, PALE, Picture, from_figure
-from labml_sd.figures.plots import axes
+from labml_sd.figures.plots import array, axes, diagram
 
 WITHOUT, WITH, GUIDED = COLOURS[0], COLOURS[1], COLOURS[2]
 RING = 2.448  # sqrt(-2 log 0.05) standard deviations: 95% of a Gaussian in the plane
@@ -34,47 +34,45 @@ def doubled_batch(
     """
     n = len(x)
     limit = max(float(part[:, 0].abs().max()) for part in (x, eps_uncond, eps_cond, eps)) or 1.0
-    with axes(size=(9.6, 0.72 * (2 * n) + 0.7)) as (figure, ((panel,),)):
-        panel.set(xlim=(-0.1, 10.7), ylim=(2 * n + 0.25, -0.75), aspect="equal")
-        panel.set_axis_off()
-        _column(panel, x, 0.0, n / 2, limit, "x")
-        for column, halves, title in (
-            (2.4, (x, x), "cat [x, x]"),
-            (6.4, (eps_uncond, eps_cond), "chunk(2)"),
-        ):
-            for half, colour, top in zip(halves, (WITHOUT, WITH), (0, n), strict=True):
-                _column(panel, half, column, top, limit, title if top == 0 else "", colour)
-        for top, name, colour in ((0, "no words", WITHOUT), (n, "the prompt", WITH)):
-            panel.text(
-                3.45, top + n / 2, name, color=colour, va="center", fontsize=10, weight="bold"
-            )
+    columns = (
+        (x, 0.0, n / 2, "x", PALE),
+        (x, 2.4, 0, "cat [x, x]", WITHOUT),
+        (x, 2.4, n, "", WITH),
+        (eps_uncond, 6.4, 0, "chunk(2)", WITHOUT),
+        (eps_cond, 6.4, n, "", WITH),
+        (eps, 9.7, n / 2, "guided", GUIDED),
+    )
+    size = (9.6, 0.72 * (2 * n) + 0.7)
+    with diagram(size, (-0.1, 10.7), (2 * n + 0.25, -0.75)) as (figure, panel):
+        panel.set_aspect("equal")
+        for latents, left, top, title, edge in columns:
+            _column(panel, latents, left, top, limit, title, edge)
+        named = {"va": "center", "fontsize": 10, "weight": "bold"}
+        panel.text(3.45, n / 2, "no words", color=WITHOUT, **named)
+        panel.text(3.45, n + n / 2, "the prompt", color=WITH, **named)
         panel.add_patch(Rectangle((5.0, 0), 0.85, 2 * n, facecolor="#F3F1EC", edgecolor=INK))
-        panel.text(
-            5.42, n, "one U-Net call", rotation=90, ha="center", va="center", fontsize=10
-        )
-        _column(panel, eps, 9.7, n / 2, limit, "guided", GUIDED)
-        panel.text(8.5, n, "eps_u +\ns (eps_c - eps_u)", ha="center", va="center", fontsize=9.5)
+        centred = {"ha": "center", "va": "center"}
+        panel.text(5.42, n, "one U-Net call", rotation=90, fontsize=10, **centred)
+        panel.text(8.5, n, "eps_u +\ns (eps_c - eps_u)", fontsize=9.5, **centred)
         return from_figure(figure, alt)
 
 
 def _column(
     panel: Any,
-    latents: Tensor,
+    latents: Float[Tensor, "b c h w"],
     left: float,
     top: float | int,
     limit: float,
     title: str,
-    edge: str = PALE,
+    edge: str,
 ) -> None:
     """Framed latents in a column."""
     for k, latent in enumerate(latents):
         y = top + k
-        values = latent[0].detach().double().cpu().numpy()
         area = (left, left + 0.92, y + 0.96, y + 0.04)
-        panel.imshow(values, extent=area, cmap="RdBu_r", vmin=-limit, vmax=limit)
-        panel.add_patch(
-            Rectangle((left, y + 0.04), 0.92, 0.92, fill=False, edgecolor=edge, linewidth=2.2)
-        )
+        panel.imshow(array(latent[0]), extent=area, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        frame: dict[str, Any] = {"fill": False, "edgecolor": edge, "linewidth": 2.2}
+        panel.add_patch(Rectangle((left, y + 0.04), 0.92, 0.92, **frame))
     panel.text(left + 0.46, top - 0.15, title, ha="center", va="bottom", fontsize=10)
 
 
@@ -91,18 +89,21 @@ def guidance_arrows(
 
     The tips of all three are on the dotted line.
     """
+    guided = without + scale * (with_words - without)
+    arrows = {
+        "without words": (without, WITHOUT),
+        "with the word A": (with_words, WITH),
+        f"guided, scale {scale:g}": (guided, GUIDED),
+    }
+    units = {"angles": "xy", "scale_units": "xy", "scale": 1, "units": "inches", "width": 0.03}
+    dotted = {"color": PALE, "linestyle": ":", "linewidth": 1.2, "zorder": 0}
     with axes(size=(7.0, 4.6)) as (figure, ((panel,),)):
         _modes(panel, modes)
-        tips = without + scale * (with_words - without)
-        named = (("without words", without, WITHOUT), ("with the word A", with_words, WITH))
-        for name, arrows, colour in (*named, (f"guided, scale {scale:g}", tips, GUIDED)):
-            start, arrow = points.double().numpy(), arrows.double().numpy()
-            units = {"angles": "xy", "scale_units": "xy", "scale": 1, "units": "inches"}
-            panel.quiver(*start.T, *arrow.T, **units, width=0.03, color=colour, label=name)
-        for point, a, b in zip(points, without, tips, strict=True):
-            line = np.stack([(point + a).double().numpy(), (point + b).double().numpy()])
-            panel.plot(*line.T, color=PALE, linestyle=":", linewidth=1.2, zorder=0)
-        panel.plot(*points.double().numpy().T, "o", color="black", markersize=4)
+        for name, (tips, colour) in arrows.items():
+            panel.quiver(*array(points).T, *array(tips).T, **units, color=colour, label=name)
+        for line in zip(array(points + without), array(points + guided), strict=True):
+            panel.plot(*np.stack(line).T, **dotted)
+        panel.plot(*array(points).T, "o", color="black", markersize=4)
         panel.set(aspect="equal", xlabel="first number of z", ylabel="second number of z")
         panel.autoscale_view()
         figure.legend(loc="outside upper center", ncols=3)
@@ -119,21 +120,17 @@ def guided_samples(
 
     A row of `modes` is a Gaussian: x, y, standard deviation. Its ring contains 95% of it.
     """
-    with axes(len(samples), size=(9.9 / len(samples), 2.9)) as (figure, panels):
-        rings = [
-            blobs[:, :2] + sign * RING * blobs[:, 2:]
-            for blobs in modes.values()
-            for sign in (-1, 1)
-        ]
-        everything = np.concatenate(
-            [points.double().numpy() for points in (*samples.values(), *rings)]
-        )
-        low, high = everything.min(axis=0) - 0.1, everything.max(axis=0) + 0.1
-        for (title, points), panel in zip(samples.items(), panels.flat, strict=True):
+    blobs = np.concatenate([array(blobs) for blobs in modes.values()])
+    centres, reach = blobs[:, :2], RING * blobs[:, 2:]
+    shown = [array(points) for points in samples.values()]
+    everything = np.concatenate([*shown, centres - reach, centres + reach])
+    low, high = everything.min(axis=0) - 0.1, everything.max(axis=0) + 0.1
+    with axes(len(samples), size=(9.9 / len(samples), 2.9)) as (figure, (panels,)):
+        for title, points, panel in zip(samples, shown, panels, strict=True):
             _modes(panel, modes)
-            panel.plot(*points.double().numpy().T, ".", color=GUIDED, markersize=3, alpha=0.5)
+            panel.plot(*points.T, ".", color=GUIDED, markersize=3, alpha=0.5)
             panel.set(
-                title=title, xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal"
+                title=title, aspect="equal", xlim=(low[0], high[0]), ylim=(low[1], high[1])
             )
         return from_figure(figure, alt)
 

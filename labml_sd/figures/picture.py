@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 DPI = 90
+HOLD = 1200  # milliseconds of the last frame of an animation
 
 STYLE: dict[str, Any] = {
     "font.size": 10,
@@ -28,15 +29,8 @@ STYLE: dict[str, Any] = {
 
 # The palette of Okabe and Ito, which colour-blind readers can tell apart.
 COLOURS = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#000000",
-    "#F0E442",
-)
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442",
+)  # fmt: skip
 INK, PALE = "#222222", "#8A8A8A"  # of frames and text; of secondary lines
 
 
@@ -76,12 +70,16 @@ def from_image(image: Image.Image, alt: str) -> Picture:
     return Picture(buffer.getvalue(), alt)
 
 
-def animation(
-    frames: Sequence[Image.Image], alt: str, *, milliseconds: int = 120, hold: int = 1200
-) -> Picture:
-    """An animated PNG in an endless loop; the last frame is shown for `hold` milliseconds."""
+def saved_picture(path: str | Path, *, alt: str) -> Picture:
+    """A picture from a PNG file, pixel by pixel."""
+    with Image.open(path) as image:
+        return from_image(image, alt)
+
+
+def animation(frames: Sequence[Image.Image], alt: str, *, milliseconds: int = 120) -> Picture:
+    """An animated PNG in an endless loop; the last frame is shown for `HOLD` milliseconds."""
     buffer = io.BytesIO()
-    times = [milliseconds] * (len(frames) - 1) + [hold]
     first, *rest = frames
+    times = [milliseconds] * len(rest) + [HOLD]
     first.save(buffer, format="PNG", save_all=True, append_images=rest, duration=times, loop=0)
     return Picture(buffer.getvalue(), alt)

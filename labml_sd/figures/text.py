@@ -5,8 +5,7 @@ Tests      tests/figures/test_text.py
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -15,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from labml_sd.figures.picture import COLOURS, Picture, from_figure
-from labml_sd.figures.plots import axes
+from labml_sd.figures.plots import array, axes, bare, diagram
 
 START, END, END_OF_WORD = "<|startoftext|>", "<|endoftext|>", "</w>"
 KINDS = {"start": COLOURS[3], "word": COLOURS[5], "end": COLOURS[4], "padding": "#D9D9D9"}
@@ -25,8 +24,7 @@ LINE, LINE_WITH_IDS = 0.36, 0.54
 CELL = 0.45  # side of a cosine
 
 
-@dataclass(frozen=True)
-class TokenBox:
+class TokenBox(NamedTuple):
     """One token: its text, its kind, its position."""
 
     text: str
@@ -46,13 +44,17 @@ def token_kinds(tokens: Sequence[str]) -> list[str]:
     ]
 
 
+def shown_text(token: str, kind: str) -> str:
+    """The text in the box of a token."""
+    return SPECIAL.get(kind, token.removesuffix(END_OF_WORD))
+
+
 def lay_out(tokens: Sequence[str], ids: Sequence[int], line: int) -> list[TokenBox]:
     """Boxes from left to right, broken into lines, with gaps between words."""
     boxes: list[TokenBox] = []
     left = 0.0
     for k, (token, kind) in enumerate(zip(tokens, token_kinds(tokens), strict=True)):
-        text = SPECIAL.get(kind, token.removesuffix(END_OF_WORD))
-        number = str(ids[k]) if ids else ""
+        text, number = shown_text(token, kind), str(ids[k]) if ids else ""
         width = LETTER * max(len(text), 0.8 * len(number)) + 0.12
         if left > 0 and left + width > WIDTH:
             left, line = 0.0, line + 1
@@ -76,9 +78,8 @@ def token_strip(
     margin = 0.15 + LETTER * max(map(len, laid))
     right = max(box.left + box.width for boxes in laid.values() for box in boxes)
     height = LINE_WITH_IDS if ids else LINE
-    with axes(size=(margin + right + 0.1, height * line + 0.1)) as (figure, ((panel,),)):
-        panel.set(xlim=(-margin, right + 0.05), ylim=(height * line, -0.05))
-        panel.set_axis_off()
+    size, across = (margin + right + 0.1, height * line + 0.1), (-margin, right + 0.05)
+    with diagram(size, across, (height * line, -0.05)) as (figure, panel):
         for name, boxes in laid.items():
             y = height * boxes[0].line + 0.17
             panel.text(-0.12, y, name, ha="right", va="center", fontsize=9.5)
@@ -88,11 +89,9 @@ def token_strip(
 
 
 def _draw_box(panel: Any, box: TokenBox, top: float) -> None:
-    corner, middle = (box.left, top + 0.03), box.left + box.width / 2
-    panel.add_patch(
-        Rectangle(corner, box.width, 0.28, facecolor=KINDS[box.kind], edgecolor="white", lw=1.2)
-    )
-    centred = {"x": middle, "ha": "center", "va": "center"}
+    style: dict[str, Any] = {"fc": KINDS[box.kind], "ec": "white", "lw": 1.2}
+    panel.add_patch(Rectangle((box.left, top + 0.03), box.width, 0.28, **style))
+    centred = {"x": box.left + box.width / 2, "ha": "center", "va": "center"}
     panel.text(y=top + 0.175, s=box.text, fontsize=9.5, family="DejaVu Sans Mono", **centred)
     panel.text(y=top + 0.4, s=box.number, fontsize=7.5, color="#555555", **centred)
 
@@ -106,18 +105,14 @@ def token_matrix(
     y: str = "",
 ) -> Picture:
     """Matrices between positions, each with its own scale, with the tokens on both axes."""
-    names = [
-        SPECIAL.get(k, t.removesuffix(END_OF_WORD))
-        for k, t in zip(token_kinds(tokens), tokens, strict=True)
-    ]
-    with axes(len(tables), size=(4.6, 4.3)) as (figure, panels):
-        for (title, table), panel in zip(tables.items(), panels.flat, strict=True):
-            values = table.detach().double().cpu().numpy()
-            shown = panel.imshow(values, cmap="cividis", vmin=0)
-            ticks = range(len(names))
-            panel.set(title=title, xlabel=x, ylabel=y, xticks=ticks, yticks=ticks)
-            panel.set_xticklabels(names, rotation=90, fontsize=8.5)
-            panel.set_yticklabels(names, fontsize=8.5)
+    kinds, places = token_kinds(tokens), range(len(tokens))
+    names = [shown_text(token, kind) for token, kind in zip(tokens, kinds, strict=True)]
+    with axes(len(tables), size=(4.6, 4.3)) as (figure, (panels,)):
+        for (title, table), panel in zip(tables.items(), panels, strict=True):
+            shown = panel.imshow(array(table), cmap="cividis", vmin=0)
+            panel.set(title=title, xlabel=x, ylabel=y)
+            panel.set_xticks(places, names, rotation=90, fontsize=8.5)
+            panel.set_yticks(places, names, fontsize=8.5)
             panel.grid(visible=False)
             figure.colorbar(shown, ax=panel, shrink=0.7)
         return from_figure(figure, alt)
@@ -127,19 +122,17 @@ def position_bars(
     rows: Mapping[str, Float[Tensor, " n"]], tokens: Sequence[str], *, y: str, alt: str
 ) -> Picture:
     """A number for each position, as bars coloured by the kind of token, on one scale."""
-    kinds = token_kinds(tokens)
+    colours = [KINDS[kind] for kind in token_kinds(tokens)]
+    limits = {
+        "xlim": (-1, len(tokens)),
+        "ylim": (0, 1.08 * max(float(values.max()) for values in rows.values())),
+    }
     with axes(1, len(rows), size=(8.6, 1.9)) as (figure, panels):
-        top = 1.08 * max(float(values.max()) for values in rows.values())
         for (title, values), panel in zip(rows.items(), panels.flat, strict=True):
-            heights = values.detach().double().cpu().numpy()
-            panel.bar(
-                range(len(kinds)), heights, color=[KINDS[kind] for kind in kinds], width=0.9
-            )
-            panel.set(title=title, ylabel=y, xlim=(-1, len(kinds)), ylim=(0, top))
+            panel.bar(range(len(tokens)), array(values), color=colours, width=0.9)
+            panel.set(title=title, ylabel=y, **limits)
         panels.flat[-1].set_xlabel("position")
-        handles = [Patch(color=colour, label=kind) for kind, colour in KINDS.items()]
-        figure.legend(handles=handles, loc="outside upper center", ncols=len(KINDS))
-        return from_figure(figure, alt)
+        return from_figure(_with_kinds(figure), alt)
 
 
 def share_bars(
@@ -156,13 +149,16 @@ def share_bars(
                     panel.text(left + share / 2, at, f"{share:.0%}", **style)
                 left += share
         panel.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xticks=[])
-        panel.grid(visible=False)
         panel.set_yticks(range(len(rows)), list(rows))
-        panel.tick_params(length=0)
-        panel.spines[["bottom", "left"]].set_visible(False)
-        handles = [Patch(color=colour, label=kind) for kind, colour in KINDS.items()]
-        figure.legend(handles=handles, loc="outside upper center", ncols=len(KINDS))
-        return from_figure(figure, alt)
+        bare(panel)
+        return from_figure(_with_kinds(figure), alt)
+
+
+def _with_kinds(figure: Any) -> Any:
+    """The figure with a legend of the kinds of tokens."""
+    handles = [Patch(color=colour, label=kind) for kind, colour in KINDS.items()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(KINDS))
+    return figure
 
 
 def captions_and_pictures(
@@ -175,25 +171,22 @@ def captions_and_pictures(
     """Tables of cosines with a caption for each row and a small picture for each column."""
     n, m = len(captions), len(images)
     longest = max(map(len, captions))
-    with axes(len(tables), size=(CELL * m, CELL * (n + 1.3))) as (figure, panels):
+    with axes(len(tables)) as (figure, (panels,)):
         figure.set_size_inches(
             CELL * m * len(tables) + 0.07 * longest + 0.4, CELL * (n + 1.3) + 0.3
         )
-        for (title, table), panel in zip(tables.items(), panels.flat, strict=True):
-            values = table.detach().double().cpu().numpy()
+        for (title, table), panel in zip(tables.items(), panels, strict=True):
+            values = array(table)
             panel.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1, aspect="equal")
             for (i, j), value in np.ndenumerate(values):
                 ink = "white" if abs(value) > 0.7 else "black"
-                number, style = f"{value:.1f}".replace("-0.0", "0.0"), {"fontsize": 8}
-                panel.text(j, i, number, ha="center", va="center", color=ink, **style)
+                style = {"ha": "center", "va": "center", "color": ink, "fontsize": 8}
+                panel.text(j, i, f"{value:.1f}".replace("-0.0", "0.0"), **style)
             for j, image in enumerate(images):
                 area = (j - 0.47, j + 0.47, -0.6, -1.54)
                 panel.imshow(np.asarray(image), extent=area, interpolation="antialiased")
             panel.set(title=title, xlim=(-0.5, m - 0.5), ylim=(n - 0.5, -1.6), xticks=[])
-            panel.set_yticks(
-                range(n), captions if panel is panels.flat[0] else [""] * n, fontsize=9
-            )
-            panel.tick_params(length=0)
-            panel.spines[["bottom", "left"]].set_visible(False)
-            panel.grid(visible=False)
+            names = captions if panel is panels[0] else [""] * n
+            panel.set_yticks(range(n), names, fontsize=9)
+            bare(panel)
         return from_figure(figure, alt)

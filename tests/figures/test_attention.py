@@ -1,17 +1,12 @@
-import io
-
 import numpy as np
 import torch
+from pictures import pixels
 from PIL import Image
 
 from labml_sd.figures import Picture, attention_overlay, weight_tables
 from labml_sd.figures.attention import GLOW
 
 GREY = Image.new("RGB", (64, 32), (120, 120, 120))
-
-
-def pixels(picture: Picture) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB")).astype(int)
 
 
 def cell(picture: Picture, index: int) -> np.ndarray:

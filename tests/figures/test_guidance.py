@@ -1,26 +1,12 @@
-import io
-
 import numpy as np
 import pytest
 import torch
-from matplotlib.colors import to_rgb
-from PIL import Image
+from pictures import pixels, where
 
 from labml_sd.figures import doubled_batch, guidance_arrows, guided_samples
 from labml_sd.figures.guidance import GUIDED, WITH, WITHOUT
-from labml_sd.figures.picture import Picture
 
 MODES = {"A": torch.tensor([[0.0, 2.0, 0.2]]), "B": torch.tensor([[0.0, -2.0, 0.2]])}
-
-
-def pixels(picture: Picture):
-    return np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB")).astype(int)
-
-
-def where(page, colour):
-    """Rows and columns of the pixels of a colour."""
-    wanted = [round(255 * part) for part in to_rgb(colour)]
-    return np.argwhere(np.abs(page - wanted).max(axis=-1) <= 2)
 
 
 def test_the_half_without_words_stands_above_the_half_with_them():

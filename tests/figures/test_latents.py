@@ -1,40 +1,15 @@
-import io
-
 import numpy as np
 import torch
+from pictures import pixels
 from PIL import Image, ImageColor
 
 from labml_sd.figures import (
     COLOURS,
-    Picture,
     cell_reach,
-    level_bars,
     receptive_fields,
     round_trips,
 )
-from labml_sd.figures import latents as module
 from labml_sd.figures.grids import GAP
-
-
-def pixels(picture: Picture) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB")).astype(int)
-
-
-def test_each_measure_has_a_bar_for_each_level_from_top_to_bottom(monkeypatch):
-    figures = []
-    original = module.from_figure
-    monkeypatch.setattr(
-        module,
-        "from_figure",
-        lambda figure, alt: figures.append(figure) or original(figure, alt),
-    )
-    level_bars(["level 0", "level 1"], {"numbers": [9000, 30], "cost": [7, 8]}, alt="")
-    numbers, cost = figures[0].axes
-    assert [bar.get_width() for bar in numbers.patches] == [9000, 30]
-    assert [bar.get_width() for bar in cost.patches] == [7, 8]
-    assert [text.get_text() for text in numbers.texts] == ["9,000", "30"]
-    assert [label.get_text() for label in numbers.get_yticklabels()] == ["level 0", "level 1"]
-    assert numbers.yaxis_inverted()
 
 
 def test_a_frame_encloses_its_box():
@@ -42,7 +17,6 @@ def test_a_frame_encloses_its_box():
         receptive_fields(
             Image.new("RGB", (32, 32)),
             {"a": (4, 8, 20, 24), "b": (0, 0, 32, 32)},
-            scale=3,
             alt="",
         )
     )
@@ -77,21 +51,21 @@ def test_results_beyond_the_range_count_as_its_ends():
 
 
 def test_the_patch_of_the_cell_is_framed_and_what_changed_is_bright():
-    before = torch.zeros(3, 64, 64)
+    before = torch.zeros(3, 72, 72)
     after = before.clone()
     after[:, 26:30, 34:38] = 1  # inside the patch of cell (3, 4)
-    page = pixels(cell_reach(before, after, (3, 4), around=2, scale=5, alt=""))
-    side = 5 * 8 * 5
+    page = pixels(cell_reach(before, after, (3, 4), alt=""))
+    side = 5 * 8 * 7
     panels = [
         page[GAP : GAP + side, x : x + side] for x in (GAP, 2 * GAP + side, 3 * GAP + 2 * side)
     ]
     for panel in panels:
         white = (panel[:, :] == 255).all(axis=2)
         rows, columns = np.nonzero(
-            white[78:122, 78:122]
-        )  # the frame of the middle patch, pixels 80 to 119
+            white[118:162, 118:162]
+        )  # the frame of the middle patch, pixels 120 to 159
         assert {rows.min(), rows.max(), columns.min(), columns.max()} == {2, 41}
-    assert (panels[0][90:110, 90:110] == 128).all()
-    assert (panels[1][90:110, 90:110] == 255).all()
-    assert panels[2][90:110, 90:110].min() > 150
+    assert (panels[0][130:150, 130:150] == 128).all()
+    assert (panels[1][130:150, 130:150] == 255).all()
+    assert panels[2][130:150, 130:150].min() > 150
     assert panels[2][5:35, 5:35].max() < 5

@@ -3,7 +3,6 @@ import pytest
 import torch
 from matplotlib.patches import Ellipse
 
-from labml_sd.figures import posterior as module
 from labml_sd.figures import posterior_plane
 
 MEAN = torch.tensor([[1.0, -2.0], [0.5, 0.25]])
@@ -11,19 +10,12 @@ STD = torch.tensor([[0.1, 0.2], [0.05, 0.02]])
 
 
 @pytest.fixture
-def panels(monkeypatch):
-    figures = []
-    original = module.from_figure
-    monkeypatch.setattr(
-        module,
-        "from_figure",
-        lambda figure, alt: figures.append(figure) or original(figure, alt),
-    )
+def panels(drawn):
     draws = MEAN[:, None] + STD[:, None] * torch.randn(
         2, 30, 2, generator=torch.Generator().manual_seed(0)
     )
-    posterior_plane(MEAN, STD, draws, zoom=1, names=("first", "second"), alt="")
-    return (*figures[0].axes, draws)
+    posterior_plane(MEAN, STD, draws, zoom=1, alt="")
+    return (*drawn[0].axes, draws)
 
 
 def ellipses(panel):
@@ -58,7 +50,7 @@ def test_the_frame_is_what_the_close_look_shows(panels):
 def test_the_axes_are_named_and_equal(panels):
     for panel in panels[:2]:
         assert (panel.get_xlabel(), panel.get_ylabel(), panel.get_aspect()) == (
-            "first",
-            "second",
+            "channel 0",
+            "channel 1",
             1,
         )

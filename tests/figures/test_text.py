@@ -1,9 +1,7 @@
-import io
-
 import numpy as np
 import pytest
 import torch
-from matplotlib.colors import to_rgb
+from pictures import pixels, where
 from PIL import Image
 
 from labml_sd.figures import (
@@ -13,20 +11,14 @@ from labml_sd.figures import (
     token_matrix,
     token_strip,
 )
-from labml_sd.figures.picture import Picture
 from labml_sd.figures.text import END, KINDS, START, WIDTH, lay_out, token_kinds
 
 TOKENS = [START, "moon", "light</w>", "sea</w>", END, END, END]
 
 
-def pixels(picture: Picture):
-    return np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB")).astype(int)
-
-
 def area(page, colour):
-    """Pixels of a colour, given as matplotlib writes it."""
-    wanted = [round(255 * part) for part in to_rgb(colour)]
-    return int((np.abs(page - wanted).max(axis=-1) <= 2).sum())
+    """The number of pixels of a colour."""
+    return len(where(page, colour))
 
 
 def test_the_first_end_mark_ends_the_text_and_the_others_are_padding():
@@ -94,10 +86,8 @@ def test_the_pictures_stand_above_their_cosines():
     page = pixels(
         captions_and_pictures({"t": torch.eye(2)}, ["one", "two"], [red, blue], alt="pictures")
     )
-    first, second = (
-        np.argwhere(np.abs(page - c).max(axis=-1) < 3) for c in ((0, 200, 0), (200, 0, 200))
-    )
-    hot = np.argwhere(np.abs(page - (103, 0, 31)).max(axis=-1) < 3)  # a cosine of 1
+    first, second = (where(page, c) for c in ((0, 200, 0), (200, 0, 200)))
+    hot = where(page, (103, 0, 31))  # a cosine of 1
     assert first[:, 1].max() < second[:, 1].min()
     assert max(first[:, 0].max(), second[:, 0].max()) < hot[:, 0].min()
     one, two = (
