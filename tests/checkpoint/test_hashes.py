@@ -63,7 +63,7 @@ def test_one_that_was_changed_is_read_again(large):
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "7", '{"%s": 7}', '{"%s": "12 0"}', "[" * 100_000, "\0"]
 )
-def test_damaged_notes_are_written_anew(large, notes, text):
+def test_damaged_notes_are_replaced(large, notes, text):
     file, read = large
     notes.parent.mkdir(parents=True)
     notes.write_text(text.replace("%s", str(file)))
@@ -78,7 +78,7 @@ def test_where_no_note_can_be_written_the_file_is_read_again(large, notes):
     assert len(read) == 2
 
 
-def test_the_oldest_notes_make_room(large, notes, monkeypatch):
+def test_the_oldest_notes_are_dropped(large, notes, monkeypatch):
     monkeypatch.setattr(hashes, "NOTES_AT_MOST", 2)
     file, _ = large
     for name in "abc":

@@ -125,12 +125,12 @@ def test_a_mapped_file_may_be_deleted_and_changed_weights_do_not_reach_it(
 
 
 @pytest.mark.parametrize("fast, wanted", [(None, False), (True, True), (False, False)])
-def test_a_small_model_takes_the_fast_road_only_when_asked(folder, fast, wanted):
+def test_a_small_model_uses_accelerated_layers_only_if_requested(folder, fast, wanted):
     assert load_model(folder, fast=fast).fast is wanted
 
 
 @pytest.mark.parametrize("fast, wanted", [(None, True), (True, True), (False, False)])
-def test_a_large_model_takes_the_fast_road_unless_told_otherwise(
+def test_a_large_model_uses_accelerated_layers_unless_told_otherwise(
     mapped_file, config, words, fast, wanted
 ):
     assert load_model(mapped_file, config=config, tokenizer=words, fast=fast).fast is wanted

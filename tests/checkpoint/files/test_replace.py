@@ -85,7 +85,7 @@ def test_a_folder_keeps_what_stands_beside_the_written(tmp_path):
     ]
 
 
-def test_a_name_as_long_as_it_may_be_has_room_beside_it(tmp_path):
+def test_the_longest_possible_name_gets_a_temporary_name_too(tmp_path):
     for name in ("x" * 255, "雪" * 85):
         with whole_file(tmp_path / name) as new:
             new.write_text("new")
