@@ -4,10 +4,11 @@ Maps       rows of {sampler, spacing, evaluations, rms}  ->  PNG
 Tests      tests/evaluation/test_convergence_plot.py
 """
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from labml_sd.training.progress import new_figure
 
 # Colours that colour-blind readers can tell apart, and a different marker for each sampler.
 STYLES = {
@@ -25,15 +26,9 @@ TICKS = (5, 10, 20, 50, 100)
 
 def draw_convergence(rows: list[dict[str, Any]], spacings: Sequence[str], path: Path) -> None:
     """Write a log-log plot for each spacing. Only warns without matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        message = (
-            "the errors are not plotted: matplotlib is missing; pip install 'labml_sd[train]'"
-        )
-        warnings.warn(message, stacklevel=2)
+    figure = new_figure((5 * len(spacings), 5), 120, "the errors are not plotted")
+    if figure is None:
         return
-    figure = Figure(figsize=(5 * len(spacings), 5), dpi=120, layout="constrained")
     plots = figure.subplots(1, len(spacings), sharey=True, squeeze=False)[0]
     for spacing, axes in zip(spacings, plots, strict=True):
         for name, (colour, marker, line) in STYLES.items():
@@ -45,20 +40,12 @@ def draw_convergence(rows: list[dict[str, Any]], spacings: Sequence[str], path: 
             if points:
                 style = {"color": colour, "marker": marker, "linestyle": line}
                 axes.plot(*zip(*points, strict=True), **style, markersize=7, label=name)
-        axes.set(
-            xscale="log",
-            yscale="log",
-            xlabel="network evaluations",
-            title=f"spacing {spacing}",
-        )
+        axes.set(xscale="log", yscale="log", title=f"spacing {spacing}")
+        axes.set_xlabel("network evaluations")
         axes.set_xticks(TICKS, [str(n) for n in TICKS])
         axes.set_xticks([], minor=True)
         axes.grid(which="both", alpha=0.25)
     plots[0].set_ylabel("RMS distance of the latent to the exact solution")
-    figure.legend(
-        *plots[0].get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=8,
-        frameon=False,
-    )
+    lines = plots[0].get_legend_handles_labels()
+    figure.legend(*lines, loc="outside lower center", ncols=8, frameon=False)
     figure.savefig(path)

@@ -32,9 +32,9 @@ from labml_sd.tiny.scenes import (
     SceneObject,
 )
 from labml_sd.training.data import generator, image_batch
-from labml_sd.training.image_grid import save_rows
 from labml_sd.training.loop import train
-from labml_sd.training.precision import autocast
+from labml_sd.training.progress import save_rows
+from labml_sd.utilities.device import autocast
 
 LIGHTS: tuple[Light | None, ...] = (None, "sun", "moon")
 _AT_A_PLACE = (1 + len(KINDS), len(COLOURS), len(SIZES))  # kind 0 is "no object"

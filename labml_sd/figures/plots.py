@@ -17,7 +17,7 @@ from matplotlib.patches import FancyBboxPatch
 from torch import Tensor
 
 from labml_sd.figures.picture import COLOURS, STYLE, Picture, from_figure
-from labml_sd.training.curve import smoothed
+from labml_sd.training.progress import smoothed
 
 Number = float | int
 Numbers = Sequence[Number] | Tensor

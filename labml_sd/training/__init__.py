@@ -6,10 +6,8 @@ latents.py      scenes -> their latents, encoded once by the frozen autoencoder
 loop.py         the training loop: step, log, save, resume
 run.py          the state of one stage: what is saved and shown
 state_files.py  its file, complete or not at all
-curve.py        the loss over the steps, as a table and a plot
-image_grid.py   batches of pictures -> one PNG
+progress.py     the loss as a table and a plot, batches of pictures as one PNG
 processes.py    several processes or GPUs train as one
-precision.py    bfloat16 where the hardware is fast at it
 tasks/          networks and loss, one file a task
 stages.py       the order of the stages: autoencoder, decoder, clip, diffusion
 """

@@ -17,8 +17,8 @@ from tqdm.auto import tqdm
 from labml_sd.autoencoder import Autoencoder
 from labml_sd.tiny.scenes import Scene
 from labml_sd.training.data import image_batch
-from labml_sd.training.precision import autocast
 from labml_sd.training.state_files import read_file, write_file
+from labml_sd.utilities.device import autocast
 
 CHUNK = 32  # scenes encoded at a time
 

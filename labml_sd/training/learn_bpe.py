@@ -29,11 +29,7 @@ def byte_symbols() -> dict[int, str]:
 
     Bytes that are printable stand for themselves and come first; the others follow.
     """
-    visible = [
-        *range(ord("!"), ord("~") + 1),
-        *range(ord("¡"), ord("¬") + 1),
-        *range(ord("®"), ord("ÿ") + 1),
-    ]
+    visible = [byte for byte in range(256) if chr(byte).isprintable() and byte != ord(" ")]
     hidden = [byte for byte in range(256) if byte not in visible]
     return {byte: chr(byte) for byte in visible} | {
         byte: chr(256 + i) for i, byte in enumerate(hidden)
@@ -92,12 +88,9 @@ def learn_bpe(captions: Iterable[str], vocab_size: int) -> tuple[dict[str, int],
 def merge(symbols: list[str], pair: Pair) -> list[str]:
     """`symbols` with every occurrence of `pair` merged, from left to right."""
     joined: list[str] = []
-    i = 0
-    while i < len(symbols):
-        if tuple(symbols[i : i + 2]) == pair:
-            joined.append(symbols[i] + symbols[i + 1])
-            i += 2
+    for symbol in symbols:
+        if joined and (joined[-1], symbol) == pair:
+            joined[-1] += symbol
         else:
-            joined.append(symbols[i])
-            i += 1
+            joined.append(symbol)
     return joined

@@ -10,7 +10,6 @@ generator state, and a run that was interrupted and resumed gives bit-identical 
 import math
 import time
 from pathlib import Path
-from typing import Never
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +55,11 @@ def train(
         run.n_steps = task.recipe.n_steps
     started, first = time.monotonic(), run.step
     save, show = Every(SAVE_EVERY), Every(picture_every)
-    with Interrupt() as interrupt, progress_bar(run, progress) as bar:
+    hidden = not (progress and processes.is_main)
+    bar = tqdm(
+        initial=run.step, total=run.n_steps, desc=task.name, disable=hidden, dynamic_ncols=True
+    )
+    with Interrupt() as interrupt, bar:
         try:
             while run.n_steps is None or run.step < run.n_steps:
                 losses = one_step(run)
@@ -93,18 +96,6 @@ class Every:
         is_due = now - self.last > self.seconds
         self.last = now if is_due else self.last
         return is_due
-
-
-def progress_bar(run: Run, progress: bool) -> "tqdm[Never]":
-    """A progress bar over the steps, shown by the main process only."""
-    hidden = not (progress and run.processes.is_main)
-    return tqdm(
-        total=run.n_steps,
-        initial=run.step,
-        desc=run.task.name,
-        disable=hidden,
-        dynamic_ncols=True,
-    )
 
 
 def one_step(run: Run) -> dict[str, Tensor]:
@@ -165,13 +156,11 @@ def update_average(average: nn.Module, networks: nn.Module, decay: float, step: 
 
 
 def plan(step: int, timed: int, seconds: float, minutes: float) -> int | None:
-    """The number of steps that fits into a budget, or None while the speed is too uncertain."""
+    """The number of steps that fits into a budget at the speed of the last `timed` ones.
+
+    None while the speed is too uncertain.
+    """
     if timed < PLAN_AT and seconds < PLAN_SHARE * 60.0 * minutes:
         return None
-    return planned_steps(step, timed, seconds, minutes)
-
-
-def planned_steps(step: int, timed: int, seconds: float, minutes: float) -> int:
-    """The steps that fit into a budget at the speed of the last `timed` ones, `step` in all."""
     left = max(0.0, 60.0 * minutes - seconds)
     return step + int(left / (seconds / timed))

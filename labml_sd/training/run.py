@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from labml_sd.errors import CheckpointError
 from labml_sd.tiny.recipe import StageRecipe
-from labml_sd.training.curve import draw_curve, write_curve
 from labml_sd.training.processes import Processes
+from labml_sd.training.progress import draw_curve, write_curve
 from labml_sd.training.state_files import read_file, write_file
 from labml_sd.utilities.device import describe_device
 

@@ -81,6 +81,11 @@ def fast_bfloat16(device: torch.device) -> bool:
     return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
 
 
+def autocast(device: torch.device) -> torch.autocast:
+    """Matrix products and convolutions in bfloat16; does nothing where that is not faster."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast_bfloat16(device))
+
+
 def describe_device(device: torch.device) -> str:
     """The device and the version of torch, in words."""
     name = device.type

@@ -13,7 +13,7 @@ from labml_sd.figures import (
     learning_curve,
     saved_picture,
 )
-from labml_sd.training.curve import smoothed
+from labml_sd.training.progress import smoothed
 
 RED, GREEN, BLUE = (200, 0, 0), (0, 200, 0), (0, 0, 200)
 

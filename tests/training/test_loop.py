@@ -130,7 +130,8 @@ def test_a_finished_run_is_not_trained_further(tmp_path):
 
 def test_a_budget_in_minutes_becomes_a_number_of_steps(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "PLAN_AT", 3)
-    monkeypatch.setattr(loop, "planned_steps", lambda step, timed, seconds, minutes: step + 5)
+    plan = loop.plan
+    monkeypatch.setattr(loop, "plan", lambda *budget: plan(*budget) and budget[0] + 5)
     loop.train(Line(), tmp_path, minutes=1e9, progress=False)  # no machine takes a tenth of it
     assert read_state(tmp_path / "line.pt")["n_steps"] == 8
 
@@ -142,7 +143,7 @@ def test_a_slow_run_is_planned_after_a_tenth_of_its_budget():
 
 
 def test_planned_steps_spend_the_budget():
-    assert loop.planned_steps(30, 30, 15.0, 1.0) == 30 + 90
+    assert loop.plan(30, 30, 15.0, 1.0) == 30 + 90
 
 
 @pytest.mark.holds("labml_sd.training.loop.learning_rate")

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from labml_sd.training import precision
 from labml_sd.training.processes import ALONE, Processes
 from labml_sd.training.run import read_state
 from labml_sd.training.stages import TOKENIZER, Budget, train_stage
+from labml_sd.utilities import device
 
 N_STEPS = 6
 STAGES = ("autoencoder", "clip", "diffusion")
@@ -22,11 +22,11 @@ WORKER = """
 import pickle, sys
 from pathlib import Path
 import torch
-from labml_sd.training import precision
 from labml_sd.training.processes import join_processes
 from labml_sd.training.stages import Budget, train_stage
+from labml_sd.utilities import device
 
-precision.fast_bfloat16 = lambda device: False
+device.fast_bfloat16 = lambda device: False
 recipe, folder, stages = pickle.loads(Path(sys.argv[1]).read_bytes())
 with join_processes() as processes:
     for stage in stages:
@@ -70,7 +70,7 @@ def curves(small_recipe, tmp_path_factory):
         diffusion=replace(small_recipe.diffusion, **quick),
     )
     with pytest.MonkeyPatch.context() as patch:  # bfloat16 rounds by the size of the batch
-        patch.setattr(precision, "fast_bfloat16", lambda device: False)
+        patch.setattr(device, "fast_bfloat16", lambda device: False)
         for stage in ("autoencoder", "decoder", "clip", "diffusion"):
             train(stage, doubled(one), folder / "one")
     (folder / "two/diffusion").mkdir(parents=True)

@@ -4,6 +4,7 @@ import torch
 from labml_sd.errors import GenerationError
 from labml_sd.utilities.device import (
     auto_dtype,
+    autocast,
     describe_device,
     fast_bfloat16,
     pick_device,
@@ -88,3 +89,11 @@ def test_bfloat16_that_is_only_emulated_is_not_fast(monkeypatch):
 def test_a_device_is_described_with_its_cores_and_torch():
     words = describe_device(CPU)
     assert "cores" in words and f"torch {torch.__version__.split('+')[0]}" in words
+
+
+def test_bfloat16_is_used_only_where_the_processor_has_it(monkeypatch):
+    a = torch.ones(4, 4)
+    for flags, dtype in (({"amx_bf16": True}, torch.bfloat16), ({"avx2": True}, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda flags=flags: flags)
+        with autocast(CPU):
+            assert (a @ a).dtype == dtype

@@ -6,7 +6,6 @@ Tests      tests/training/tasks/test_autoencoder.py
 """
 
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -16,9 +15,9 @@ from torch.nn import functional as F
 from labml_sd.autoencoder import Autoencoder
 from labml_sd.tiny.recipe import AutoencoderRecipe, Recipe
 from labml_sd.training.data import generator, image_batch, scene_batch
-from labml_sd.training.image_grid import save_rows
-from labml_sd.training.precision import autocast
 from labml_sd.training.processes import ALONE, Processes
+from labml_sd.training.progress import save_rows
+from labml_sd.utilities.device import autocast
 
 CROPS_PER_SCENE = 2  # drawing a scene costs as much as training on an eighth of it
 CANDIDATES = 4  # random crops from which the one with the highest contrast is chosen
@@ -65,13 +64,10 @@ class AutoencoderTask:
         if whole:
             return images
         largest = self.size - recipe.crop
-        cuts = [
-            draw_cut(largest, recipe.busy_crops, draw)
-            for _ in range(n_scenes * CROPS_PER_SCENE)
-        ]
-        repeated = images.repeat_interleave(CROPS_PER_SCENE, dim=0)
-        pairs = zip(repeated, processes.share(cuts), strict=True)
-        return torch.stack([crop(image, cut, recipe.crop) for image, cut in pairs])
+        n, busy = n_scenes * CROPS_PER_SCENE, recipe.busy_crops
+        corners = processes.share([draw_corners(largest, busy, draw) for _ in range(n)])
+        pairs = zip(images.repeat_interleave(CROPS_PER_SCENE, dim=0), corners, strict=True)
+        return torch.stack([crop(image, some, recipe.crop) for image, some in pairs])
 
     def picture(self, networks: nn.Module, path: Path) -> None:
         """Six pictures, and below them their reconstructions."""
@@ -99,23 +95,18 @@ def autoencoder_loss(
     return l1 + edges + recipe.mse_weight * mse + recipe.kl_weight * kl
 
 
-class Cut(NamedTuple):
-    """Candidate corners [y, x] of a crop: the first is used, or the busiest if `busy`."""
-
-    corners: list[list[int]]
-    busy: bool
-
-
-def draw_cut(largest: int, busy: float, draw: Generator) -> Cut:
-    """Random corners with coordinates from 0 to `largest`; `busy` with that probability."""
+def draw_corners(largest: int, busy: float, draw: Generator) -> list[list[int]]:
+    """A random corner [y, x] from 0 to `largest`, with probability `busy` `CANDIDATES` ones."""
     corners = torch.randint(0, largest + 1, (CANDIDATES, 2), generator=draw).tolist()
-    return Cut(corners, torch.rand((), generator=draw).item() < busy)
+    return corners if torch.rand((), generator=draw).item() < busy else corners[:1]
 
 
-def crop(image: Float[Tensor, "c h w"], cut: Cut, size: int) -> Float[Tensor, "c s s"]:
-    """The square of a cut: at the first corner, or the one with the largest deviation."""
-    crops = [image[:, y : y + size, x : x + size] for y, x in cut.corners]
-    return max(crops, key=lambda part: float(part.std())) if cut.busy else crops[0]
+def crop(
+    image: Float[Tensor, "c h w"], corners: list[list[int]], size: int
+) -> Float[Tensor, "c s s"]:
+    """Of the squares at these corners the one with the largest deviation."""
+    crops = [image[:, y : y + size, x : x + size] for y, x in corners]
+    return max(crops, key=lambda part: float(part.std()))
 
 
 def edge_error(x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:

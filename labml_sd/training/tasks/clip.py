@@ -24,9 +24,9 @@ from labml_sd.tiny.hard_negatives import hard_negatives
 from labml_sd.tiny.recipe import ClipRecipe, Recipe
 from labml_sd.tiny.scenes import Scene
 from labml_sd.training.data import image_batch, scene_batch
-from labml_sd.training.image_grid import save_heat
-from labml_sd.training.precision import autocast
 from labml_sd.training.processes import ALONE, Processes
+from labml_sd.training.progress import save_heat
+from labml_sd.utilities.device import autocast
 
 MAX_LOGIT_SCALE = 100.0  # as in CLIP (section 2.5): a sharper softmax is unstable
 

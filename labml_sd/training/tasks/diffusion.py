@@ -19,11 +19,11 @@ from labml_sd.sampler import NoiseSource, get_sampler, sample
 from labml_sd.tiny.recipe import Recipe
 from labml_sd.tiny.scenes import Scene
 from labml_sd.training.data import generator
-from labml_sd.training.image_grid import save_rows
 from labml_sd.training.latents import LatentSet
-from labml_sd.training.precision import autocast
 from labml_sd.training.processes import ALONE, Processes
+from labml_sd.training.progress import save_rows
 from labml_sd.unet import UNet
+from labml_sd.utilities.device import autocast
 
 PICTURE_PROMPTS = (
     "a red house in the snow at night",

@@ -6,7 +6,7 @@ from labml_sd.training.tasks.autoencoder import (
     AutoencoderTask,
     autoencoder_loss,
     crop,
-    draw_cut,
+    draw_corners,
     edge_error,
     psnr,
 )
@@ -51,8 +51,8 @@ def test_a_busy_crop_is_taken_where_something_is():
     image = torch.zeros(3, 32, 32)
     image[:, :6, :6] = torch.rand(3, 6, 6, generator=torch.Generator().manual_seed(0))
     draw = torch.Generator().manual_seed(1)
-    busy = [float(crop(image, draw_cut(24, 1.0, draw), 8).std()) > 0 for _ in range(60)]
-    free = [float(crop(image, draw_cut(24, 0.0, draw), 8).std()) > 0 for _ in range(60)]
+    busy = [float(crop(image, draw_corners(24, 1.0, draw), 8).std()) > 0 for _ in range(60)]
+    free = [float(crop(image, draw_corners(24, 0.0, draw), 8).std()) > 0 for _ in range(60)]
     assert sum(busy) > 1.5 * sum(free)
 
 

@@ -4,9 +4,17 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from labml_sd.training.curve import BLUE, draw_curve, smoothed, write_curve
+from labml_sd.training.progress import (
+    BLUE,
+    draw_curve,
+    save_heat,
+    save_rows,
+    smoothed,
+    write_curve,
+)
 
 CURVE = [{"step": float(n), "loss": math.exp(-n / 40), "psnr": 9.0} for n in range(1, 100)]
 
@@ -46,3 +54,18 @@ def test_without_matplotlib_one_line_says_so(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match=expected):
         draw_curve(CURVE, "line", tmp_path / "curve.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_rows_stand_under_one_another(tmp_path):
+    black, white = -torch.ones(2, 3, 4, 5), torch.ones(2, 3, 4, 5)
+    save_rows([black, white], tmp_path / "sheet.png")
+    sheet = Image.open(tmp_path / "sheet.png")
+    assert sheet.size == (10, 8)
+    assert sheet.getpixel((9, 3)) == (0, 0, 0)
+    assert sheet.getpixel((0, 4)) == (255, 255, 255)
+
+
+def test_the_largest_number_is_white_and_the_smallest_black(tmp_path):
+    save_heat(torch.tensor([[3.0, 5.0], [4.0, 3.0]]), tmp_path / "heat.png", cell=2)
+    heat = Image.open(tmp_path / "heat.png")
+    assert [heat.getpixel(at) for at in ((0, 0), (3, 1), (1, 2))] == [0, 255, 128]
