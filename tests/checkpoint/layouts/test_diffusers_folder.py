@@ -87,6 +87,11 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         load_model(tmp_path)
 
 
+def test_a_part_of_a_folder_leads_to_the_folder(folder):
+    with pytest.raises(CheckpointError, match=rf"it is a part of one, give {folder}$"):
+        load_model(folder / "unet")
+
+
 def test_a_folder_with_a_single_file_in_it_names_the_file(tmp_path):
     (tmp_path / "v1-5.safetensors").touch()
     with pytest.raises(CheckpointError, match=r"give its path, .*v1-5\.safetensors"):
