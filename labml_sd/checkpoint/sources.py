@@ -27,6 +27,10 @@ def locate(source: str | PathLike[str]) -> Path:
         return path
     if isinstance(source, str) and is_hub_id(source):
         return fetch_model(source)
+    if "://" in str(source):
+        raise CheckpointError(
+            f"{source}: is an address; download the file, and give its path, or a hub id"
+        )
     raise CheckpointError(
         f"{source}: there is no such file; "
         f"give a file, a diffusers folder, a hub id or {TINY!r}"
@@ -58,10 +62,13 @@ def open_source(
 ) -> OpenedCheckpoint:
     """Open a model. Raises CheckpointError."""
     path = locate(source)
-    if not path.is_dir():
-        return open_single(path, ema=ema, config=config)
-    if ema:
+    if ema and path.is_dir():
         raise CheckpointError(
             f"{path}: a diffusers folder contains one set of weights; load it without ema=True"
         )
-    return open_folder(path, config)
+    try:
+        if path.is_dir():
+            return open_folder(path, config)
+        return open_single(path, ema=ema, config=config)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error

@@ -4,6 +4,7 @@ Maps       list of PIL images -> list of paths
 Tests      tests/images/test_tensors.py
 """
 
+import errno
 import os
 import re
 import secrets
@@ -47,12 +48,16 @@ def save_images(
         raise ImageError(
             f"format {quoted(img_format)} is unknown: choose {', '.join(_FORMATS)}"
         )
-    if not isinstance(images, Sequence) or not all(
-        isinstance(image, Image.Image) for image in images
-    ):
+    if not isinstance(images, Sequence):
         raise ImageError(
             f"images is of type {type(images).__name__}: give a list of PIL images"
         )
+    for image in images:
+        if not isinstance(image, Image.Image):
+            raise ImageError(
+                f"images contains an item of type {type(image).__name__}: "
+                "give a list of PIL images"
+            )
     _check_prefix(prefix)
     folder = _folder(outdir)
     try:
@@ -112,7 +117,9 @@ def _check_prefix(prefix: str) -> None:
 
 def _cannot_write(folder: Path, reason: object) -> ImageError:
     shown = getattr(reason, "strerror", None) or reason
-    return ImageError(f"cannot write to {folder} ({shown}): choose another folder")
+    is_long = isinstance(reason, OSError) and reason.errno == errno.ENAMETOOLONG
+    other = "a shorter prefix or another folder" if is_long else "another folder"
+    return ImageError(f"cannot write to {folder} ({shown}): choose {other}")
 
 
 def _encode(image: Image.Image, suffix: str) -> bytes:

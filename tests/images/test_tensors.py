@@ -1,3 +1,4 @@
+import inspect
 import os
 import struct
 import zlib
@@ -341,6 +342,7 @@ def test_a_saved_picture_has_the_permissions_of_the_umask(tmp_path, photo):
         ("file", {}, "cannot write to"),
         ("new", {"img_format": "gif"}, "unknown: choose png, jpg, webp"),
         ("new", {"prefix": "../up"}, "names a folder"),
+        ("new", {"prefix": "x" * 300}, "File name too long.*: choose a shorter prefix"),
     ],
 )
 def test_a_folder_that_cannot_be_written_is_one_line(outdir, options, message, tmp_path, photo):
@@ -348,3 +350,12 @@ def test_a_folder_that_cannot_be_written_is_one_line(outdir, options, message, t
     with pytest.raises(ImageError, match=message) as error:
         save_images([photo(8, 8)], tmp_path / outdir, **options)
     one_line(error)
+
+
+@pytest.mark.parametrize("wrong", [None, "a.png", np.zeros(3)])
+def test_what_is_in_the_list_is_named(wrong, tmp_path, photo):
+    unchecked = inspect.unwrap(save_images)  # the check of types in tests comes first
+    message = f"contains an item of type {type(wrong).__name__}: give a list"
+    with pytest.raises(ImageError, match=message):
+        unchecked([photo(8, 8), wrong], tmp_path)
+    assert not list(tmp_path.iterdir())

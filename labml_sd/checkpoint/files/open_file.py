@@ -86,7 +86,8 @@ def _open_index(path: Path) -> Weights:
         names = set(json.loads(path.read_bytes())["weight_map"].values())
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise CheckpointError(
-            f"{path}: no index of shards (weight_map is missing); get the file again"
+            f"{path}: not an index of shards (weight_map is missing); give a weights file, "
+            "or the folder of a diffusers model"
         ) from error
     for name in names:
         if not isinstance(name, str) or not _is_neighbour(name):

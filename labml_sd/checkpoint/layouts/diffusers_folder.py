@@ -64,11 +64,11 @@ def open_folder(folder: Path, config: ModelConfig | None = None) -> OpenedCheckp
         singles = sorted(
             p.name for pattern in ("*.safetensors", "*.ckpt") for p in folder.glob(pattern)
         )
-        advice = (
-            f"for a single file give its path, {folder / singles[0]}"
-            if singles
-            else "give one that has it"
-        )
+        advice = "give one that has it"
+        if (folder.parent / "model_index.json").is_file():
+            advice = f"it is a part of one, give {folder.parent}"
+        elif singles:
+            advice = f"for a single file give its path, {folder / singles[0]}"
         raise CheckpointError(
             f"{folder}: no model_index.json, so this is not a diffusers folder; {advice}"
         )
