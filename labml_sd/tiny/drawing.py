@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from labml_sd.tiny.objects import RGB, WHITE, draw_object, mix, times
+from labml_sd.tiny.objects import RGB, WHITE, draw_object, mix, oval, times
 from labml_sd.tiny.scenes import PLACES, Ground, Scene, SceneObject, Sky
 
 _WIDTH = {"small": 0.22, "large": 0.36}
@@ -35,7 +35,7 @@ _IN_LIGHT_OF = {
 _SAND_AT_NIGHT = (0.62, 0.55, 0.60)  # less blue than the rest, or sand would look grey
 
 _SUN, _EVENING_SUN = (255, 224, 92), (255, 236, 150)
-_MOON, _STAR = (250, 244, 214), (236, 238, 255)
+_MOON, _STAR, _CLOUD = (250, 244, 214), (236, 238, 255), (240, 248, 254)
 
 
 def draw_scene(scene: Scene, size: int = 128) -> Image.Image:
@@ -138,9 +138,7 @@ def _draw_light(picture: Image.Image, scene: Scene, x: float, y: float) -> None:
     if moon:
         picture.paste(colour, (round(x) - radius, round(y) - radius), _crescent(radius))
     else:
-        ImageDraw.Draw(picture).ellipse(
-            (x - radius, y - radius, x + radius, y + radius), fill=colour
-        )
+        oval(ImageDraw.Draw(picture), (x, y), radius, radius, colour)
 
 
 def _draw_stars(picture: Image.Image, rng: random.Random) -> None:
@@ -151,9 +149,7 @@ def _draw_stars(picture: Image.Image, rng: random.Random) -> None:
             x = side * (column + rng.uniform(0.15, 0.85)) / 5
             y = side * (0.02 + 0.16 * (row + rng.uniform(0.1, 0.9)))
             r = side * rng.choice((0.006, 0.009))
-            pen.ellipse(
-                (x - r, y - r, x + r, y + r), fill=mix(_STAR, _SKY_STOPS["night"][1], 0.2 * row)
-            )
+            oval(pen, (x, y), r, r, mix(_STAR, _SKY_STOPS["night"][1], 0.2 * row))
 
 
 def _draw_cloud(picture: Image.Image, place: str, rng: random.Random) -> None:
@@ -166,10 +162,7 @@ def _draw_cloud(picture: Image.Image, place: str, rng: random.Random) -> None:
         (0.035, -0.005, 0.045),
         (0.085, 0.015, 0.033),
     ):
-        left, top, right, bottom = (
-            side * at for at in (x + dx - r, y + dy - r * 0.8, x + dx + r, y + dy + r * 0.8)
-        )
-        pen.ellipse((left, top, right, bottom), fill=(240, 248, 254))
+        oval(pen, (side * (x + dx), side * (y + dy)), side * r, side * r * 0.8, _CLOUD)
 
 
 def _draw_ground(
@@ -254,13 +247,7 @@ def _place_object(
     y = (y - 0.30 if item.kind == "balloon" else y) * side
     top, bottom = _ground_colours(scene.ground, scene.sky)
     if item.kind == "boat":
-        _draw_under(pen, x, y, 0.5 * width, 0.06 * width, mix(top, WHITE, 0.4))
+        oval(pen, (x, y), 0.5 * width, 0.06 * width, mix(top, WHITE, 0.4))
     elif item.kind != "balloon":
-        _draw_under(pen, x, y, 0.54 * width, 0.09 * width, times(mix(top, bottom, 0.5), 0.74))
+        oval(pen, (x, y), 0.54 * width, 0.09 * width, times(mix(top, bottom, 0.5), 0.74))
     draw_object(pen, item, scene.sky, (x, y), width, side)
-
-
-def _draw_under(
-    pen: ImageDraw.ImageDraw, x: float, y: float, rx: float, ry: float, colour: RGB
-) -> None:
-    pen.ellipse((x - rx, y - ry, x + rx, y + ry), fill=colour)

@@ -47,8 +47,14 @@ def times(colour: RGB, factor: float | tuple[float, float, float]) -> RGB:
 
 def mix(a: RGB, b: RGB, share: float) -> RGB:
     """Linear interpolation from `a` (share 0) to `b` (share 1)."""
-    r, g, b_ = (round(x + (y - x) * share) for x, y in zip(a, b, strict=True))
-    return (r, g, b_)
+    red, green, blue = (round(x + (y - x) * share) for x, y in zip(a, b, strict=True))
+    return (red, green, blue)
+
+
+def oval(pen: ImageDraw.ImageDraw, middle: Point, rx: float, ry: float, fill: RGB) -> None:
+    """An ellipse in pixels."""
+    x, y = middle
+    pen.ellipse((x - rx, y - ry, x + rx, y + ry), fill=fill)
 
 
 class Paint(NamedTuple):
@@ -99,9 +105,8 @@ class Brush:
         self, u: float, v: float, ru: float, rv: float, fill: RGB, grow: float = 0.0
     ) -> None:
         """An ellipse around (u, v)."""
-        x, y = self.at((u, v))
         rx, ry = ru * self.width + grow, rv * self.width + grow
-        self.pen.ellipse((x - rx, y - ry, x + rx, y + ry), fill=fill)
+        oval(self.pen, self.at((u, v)), rx, ry, fill)
 
     def area(self, corners: Shape, fill: RGB, grow: float = 0.0) -> None:
         """A polygon."""
@@ -115,8 +120,8 @@ class Brush:
         pixels = [self.at(point) for point in points]
         r = thick * self.width / 2 + grow
         self.pen.line(pixels, fill=fill, width=round(2 * r))
-        for x, y in pixels:
-            self.pen.ellipse((x - r, y - r, x + r, y + r), fill=fill)
+        for pixel in pixels:
+            oval(self.pen, pixel, r, r, fill)
 
     def areas(self, paint: Paint, *shapes: tuple[Shape, RGB]) -> None:
         """Polygons with one outline around their union."""
