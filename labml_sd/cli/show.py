@@ -28,16 +28,20 @@ _PACKAGES = (
 def inspect_command(file: str, max_pixels: int | None = None) -> None:
     """Print the parameters inside a picture, or what a checkpoint holds."""
     path = Path(file)
-    if not path.exists():
+    try:
+        exists, is_picture = path.exists(), _is_picture(path)
+    except OSError as error:
+        raise ImageError(f"{file} cannot be read ({error.strerror or error})") from error
+    if not exists and file != "tiny":
         raise ImageError(
-            f"{file} does not exist: give a picture, a checkpoint file or a model folder"
+            f"{file} does not exist: give a picture, a checkpoint file, a model folder or tiny"
         )
-    if _is_picture(path):
+    if is_picture:
         print(_picture_text(path, MAX_PIXELS if max_pixels is None else max_pixels))
         return
     from labml_sd.checkpoint import inspect_file
 
-    print(inspect_file(path))
+    print(inspect_file(path if exists else file))
 
 
 def _is_picture(path: Path) -> bool:

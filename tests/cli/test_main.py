@@ -667,6 +667,21 @@ def test_inspect_shows_a_pictures_parameters(shell):
     )
 
 
+def test_inspect_knows_the_bundled_model(shell):
+    code, out, err = shell("inspect", "tiny")
+    assert (code, err) == (0, []) and any(line.split()[0] == "unet" for line in out)
+
+
+def test_a_file_that_may_not_be_read_is_one_line(shell, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(cli_show, "_is_picture", refuse)  # root may read everything
+    code, out, err = shell("inspect", "in.png")
+    message = "labml-sd: error: in.png cannot be read (Permission denied)"
+    assert (code, out, err) == (2, [], [message])
+
+
 def test_env_names_versions_and_devices_one_line_each(shell):
     code, lines, err = shell("env")
     shown = dict(line.split(":", 1) for line in lines)
