@@ -6,6 +6,7 @@ Tests      tests/cli/test_main.py
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -106,7 +107,8 @@ def _lines(path: str | None) -> list[str] | None:
     except (OSError, ValueError) as error:  # ValueError: not a path at all
         reason = getattr(error, "strerror", None) or error
         raise PromptError(f"cannot read the prompts in {path}: {reason}") from error
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # `splitlines` would also end a line at U+2028 and other characters that editors show.
+    lines = [line.strip() for line in re.split(r"\r\n|\r|\n", text) if line.strip()]
     if not lines:
         raise PromptError(f"{path} holds no prompt: write one on each line")
     return lines
@@ -164,11 +166,14 @@ def _draw(
 
 
 def _print_path(path: Path) -> None:
+    """Print the bytes of a path where its text cannot be: a script opens what it reads."""
     try:
-        print(path)
-    except UnicodeEncodeError:  # a folder's name can be bytes that are not text
+        str(path).encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
         sys.stdout.flush()
         sys.stdout.buffer.write(os.fsencode(path) + b"\n")
+    else:
+        print(path)
 
 
 def _note(text: str) -> None:

@@ -204,6 +204,45 @@ def test_without_amx_or_compiler_there_is_no_kernel(monkeypatch, fresh):
     )
 
 
+@pytest.mark.parametrize(
+    "named, arguments",
+    [("sh", []), ("sh -O2 -march='x y'", ["-O2", "-march=x y"]), (" env sh ", ["sh"])],
+)
+def test_the_compilers_name_may_have_arguments(monkeypatch, named, arguments):
+    monkeypatch.setenv("CC", named)
+    program, *found = c_compiler()
+    assert Path(program).is_absolute() and found == arguments
+
+
+def test_a_compiler_with_arguments_compiles(monkeypatch, in_c):
+    (program,) = c_compiler()[:1]
+    monkeypatch.setenv("CC", f"env {program} -O1")
+    assert compiled(c_compiler(), *IN_C, *STRICT)
+
+
+def test_a_path_with_a_space_is_one_program(monkeypatch, tmp_path):
+    program = tmp_path / "my cc"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("CC", str(program))
+    assert c_compiler() == (str(program),)
+
+
+@pytest.mark.parametrize("named", ["there-is-no-such-compiler", "none gcc", "gcc 'odd", '""'])
+def test_what_is_no_command_is_no_compiler(monkeypatch, named):
+    monkeypatch.setenv("CC", named)
+    assert c_compiler() == ()
+
+
+@pytest.mark.parametrize("named", ["", "  ", None])
+def test_without_a_name_it_is_cc(monkeypatch, named):
+    monkeypatch.delenv("CC", raising=False)
+    if named is not None:
+        monkeypatch.setenv("CC", named)
+    monkeypatch.setattr(module.shutil, "which", lambda program: f"/bin/{program}")
+    assert c_compiler() == ("/bin/cc",)
+
+
 def test_a_compiler_that_fails_is_named_once_and_pytorch_computes(
     monkeypatch, fresh, tmp_path, randn
 ):
