@@ -5,6 +5,7 @@ Tests      tests/cli/test_train.py
 """
 
 import argparse
+import math
 from pathlib import Path
 
 from labml_sd.checkpoint import save_model
@@ -52,8 +53,8 @@ def run(args: argparse.Namespace) -> None:
 
     A call continues where an earlier one with the same folder stopped.
     """
-    if args.minutes is not None and not args.minutes > 0:
-        raise GenerationError(f"--minutes is {args.minutes}; give a number above 0")
+    if args.minutes is not None and not 0 < args.minutes < math.inf:
+        raise GenerationError(f"--minutes is {args.minutes}; give a finite number above 0")
     if args.steps is not None and args.steps < 1:
         raise GenerationError(f"--steps is {args.steps}; give 1 or more")
     if args.stage in ("evaluate", "card"):

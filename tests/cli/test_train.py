@@ -26,7 +26,9 @@ def test_one_command_trains_all_stages_and_leaves_a_model_that_loads(
     assert str(tmp_path / "model") in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [("--minutes", "0"), ("--minutes", "nan"), ("--steps", "0")])
+@pytest.mark.parametrize(
+    "words", [("--minutes", "0"), ("--minutes", "nan"), ("--minutes", "inf"), ("--steps", "0")]
+)
 def test_an_empty_budget_is_refused(words, tmp_path):
     with pytest.raises(GenerationError, match="give"):
         command.run(parse(*words, "--outdir", str(tmp_path)))
