@@ -14,17 +14,22 @@ from gpu.context import Context
 from gpu.recorder import RESULTS
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = (
-    *("tests/gpu", "tests/parity", "tests/acceleration", "tests/pipeline", "tests/sampler"),
-)
-"""Those with tests for a GPU, but the notebooks: their cells take minutes, and Jupyter."""
-DRY_FOLDERS = ("tests/gpu", "tests/parity", "-k", "not float16")
-"""What can be rehearsed on a CPU, without what is too slow there."""
+LEFT_OUT = ("tests/notebooks", "tests/docs")  # minutes, and Jupyter; an example in a string
+REHEARSED = ("tests/gpu", "tests/parity", "-k", "not float16")
+"""What runs on a CPU too, without what is too slow there."""
 WORKERS = 4
 OPTIONS = (
     *("-q", "-m", "gpu and not full_size", "-o", "addopts=", "--strict-markers"),
     *("--import-mode=importlib", "--jaxtyping-packages=labml_sd,beartype.beartype"),
-    *("-p", "no:cacheprovider", "-p", "xdist", "-p", "jaxtyping._pytest_plugin"),
+    *(
+        "--continue-on-collection-errors",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "xdist",
+        "-p",
+        "jaxtyping._pytest_plugin",
+    ),
     *("-p", "gpu.recorder"),
 )
 """Those of pyproject.toml, but for notebooks; no plugin that the machine happens to have."""
@@ -50,9 +55,9 @@ def measure(context: Context) -> None:
 
 def run_pytest(context: Context, results: Path) -> str:
     """Run pytest in a process of its own; how it ended."""
-    folders = DRY_FOLDERS if context.dry_run else FOLDERS
+    where = REHEARSED if context.dry_run else files()
     workers = 0 if context.dry_run else WORKERS
-    command = [sys.executable, "-m", "pytest", *OPTIONS, "-n", str(workers), *folders]
+    command = [sys.executable, "-m", "pytest", *OPTIONS, "-n", str(workers), *where]
     settings = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", RESULTS: str(results)}
     if context.dry_run:
         settings |= {"LABML_SD_GPU_REHEARSAL": "1", "OMP_NUM_THREADS": "1"}
@@ -65,6 +70,19 @@ def run_pytest(context: Context, results: Path) -> str:
     except subprocess.TimeoutExpired:
         return "ran over its time"
     return "finished" if done.returncode in (0, 1) else f"gave exit code {done.returncode}"
+
+
+def files() -> list[str]:
+    """The folder of parity tests, whose fixture has the mark, and each file that names it.
+
+    Others are not even imported: they may need a package that the machine lacks.
+    """
+    marked = [
+        path.relative_to(ROOT).as_posix()
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        if "pytest.mark.gpu" in path.read_text(encoding="utf-8")
+    ]
+    return ["tests/parity", *(path for path in marked if not path.startswith(LEFT_OUT))]
 
 
 def lines(path: Path) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 from gpu.tables import SECTIONS, TIMED, Finding, floors, one_line
 
 Report = dict[str, Any]
+GOOD = ("done", "running", "ended for the next stage")
 
 
 def page(report: Report) -> str:
@@ -51,7 +52,8 @@ def stage_rows(
             peak = f"{cost['seconds_at_peak']:.1f}"
             expected = (f"{cost['seconds']:.0f}", f"{cost['tflop']:.0f}", peak)
         times = (f"{stage['seconds']:.0f}", f"{stage['budget']:.0f}")
-        rows.append((stage["title"], stage["status"], *times, *expected))
+        status = stage["status"] if stage["status"] in GOOD else f"**{stage['status']}**"
+        rows.append((stage["title"], status, *times, *expected))
     if estimates:
         total = sum(cost["seconds"] for cost in estimates.values())
         rows.append(("all but training", "", "", "", f"{total:.0f}", "", ""))

@@ -88,7 +88,9 @@ SECTIONS: dict[str, tuple[Row, Callable[[Finding], Row]]] = {
 def one_line(one: Finding) -> str:
     """Any other finding."""
     values = ", ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        f"{name} {value:.4g}"
+        if isinstance(value, float)
+        else f"{name} {value}".removeprefix("message ")
         for name, value in one.items()
         if name != "finding"
     )

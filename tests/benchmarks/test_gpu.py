@@ -4,7 +4,6 @@ import importlib
 import inspect
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -180,14 +179,13 @@ def test_every_stage_can_be_called(one):
     inspect.signature(measure).bind(*["context", *([one.variant] if one.variant else [])])
 
 
-def test_all_tests_for_a_gpu_are_run():
-    marked = {
-        path.parent.relative_to(ROOT).as_posix()
-        for path in (ROOT / "tests").rglob("test_*.py")
-        if re.search(r"^(@|pytestmark = )pytest\.mark\.gpu$", path.read_text("utf-8"), re.M)
-    }
-    left_out = {"tests/notebooks", "tests/docs"}  # full size; an example inside a string
-    assert marked - left_out <= set(gpu_tests.FOLDERS)
+def test_only_files_with_tests_for_a_gpu_are_imported_there():
+    found = gpu_tests.files()
+    assert {"tests/parity", "tests/gpu/test_waiting.py", "tests/sampler/test_loop.py"} <= set(
+        found
+    )
+    assert "tests/sampler/test_schedule.py" not in found
+    assert not any(path.startswith(("tests/notebooks", "tests/docs")) for path in found)
 
 
 def test_the_floors_are_held_against_what_was_measured():
