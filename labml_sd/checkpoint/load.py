@@ -63,10 +63,8 @@ def load_model(
     Raises CheckpointError when the file is no model, is damaged, or does not fit;
     GenerationError for a device or dtype that is not there.
     """
-    for name, value in (("ema", ema), ("compile", compile), ("fast", fast), ("mmap", mmap)):
-        optional = name in ("fast", "mmap")
-        if not isinstance(value, bool) and not (optional and value is None):
-            raise CheckpointError(f"{name} is {quoted(value)}; give True or False")
+    _check_switches(ema=ema, compile=compile)
+    _check_switches(None, fast=fast, mmap=mmap)
     if not isinstance(config, ModelConfig | None):
         raise CheckpointError(
             f"config is {quoted(config)}; give a ModelConfig, or None for the file's own"
@@ -115,6 +113,12 @@ def collecting_later() -> Iterator[None]:
     finally:
         if collected:
             gc.enable()
+
+
+def _check_switches(*others: object, **switches: object) -> None:
+    for name, value in switches.items():
+        if not isinstance(value, bool) and value not in others:
+            raise CheckpointError(f"{name} is {quoted(value)}; give True or False")
 
 
 def check(
