@@ -27,11 +27,7 @@ from labml_sd.settings import Settings, SettingsDict, described
 # Without its strings our JSON is short; nested lists of megabytes would take seconds to read.
 _JSON_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _MAX_JSON = 10_000  # characters beside the strings
-
-_OF_THE_RUN = (  # the fields below that stand in the JSON after the settings
-    *("strength", "model", "model_hash", "dtype", "init_image_sha256", "mask_sha256"),
-    "version",
-)
+_NO_KEYS = ("settings", "tool", "unused")  # fields below that are not keys of the JSON
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +63,8 @@ class GenerationParameters:
         settings: dict[str, Any] = {}
         for name, about in described().items():
             settings |= spread(about.json_keys, self.settings.get(name))
-        own = {name: getattr(self, name) for name in _OF_THE_RUN}
-        return {"task": self.task, "prompt": self.prompt, **settings, **own}
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NO_KEYS}
+        return {"task": own.pop("task"), "prompt": own.pop("prompt"), **settings, **own}
 
     def to_json(self) -> str:
         """Exact values as ASCII JSON, with the mark that the picture was generated."""
@@ -173,7 +169,7 @@ def parse_json(text: str, name: str = "the picture") -> GenerationParameters:
     own = {
         f.name: _checked(f.name, get_args(f.type) or (f.type,), values[f.name], name)
         for f in fields(GenerationParameters)
-        if f.name in ("task", "prompt", *_OF_THE_RUN) and f.name in values
+        if f.name not in _NO_KEYS and f.name in values
     }
     known = {name: value for name, value in settings.items() if value is not None}
     return GenerationParameters(settings=cast(SettingsDict, known), **own)

@@ -28,7 +28,7 @@ _TEXTS = ("text", "text_g", "text_l", "prompt", "string", "value")
 _CONSTANTS = ("value", "int", "float", "string", "text", "seed", "Value")
 _MASKED = ("SetLatentNoiseMask", "VAEEncodeForInpaint", "InpaintModelConditioning")
 _NOT_TEXT = {"clip", "model", "vae", "image", "mask", "control_net"}
-MAX_NODES = 10_000  # of a graph that is read; large ones have some hundred
+MAX_NODES = 2_000  # of a graph that is read; large ones have some hundred
 _MAX_HOPS = 10  # from an input to the node that holds its value
 
 
