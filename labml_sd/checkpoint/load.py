@@ -66,9 +66,7 @@ def load_model(
     _check_switches(ema=ema, compile=compile)
     _check_switches(None, fast=fast, mmap=mmap)
     if not isinstance(config, ModelConfig | None):
-        raise CheckpointError(
-            f"config is {quoted(config)}; give a ModelConfig, or None for the file's own"
-        )
+        raise CheckpointError(f"config is {quoted(config)}; give a ModelConfig, or None")
     where, given = pick_device(device), pick_dtype(dtype)
     with collecting_later():
         opened = open_source(source, ema=ema, config=config)
