@@ -18,12 +18,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from labml_sd.config import TextEncoderConfig
-from labml_sd.errors import CheckpointError
-from labml_sd.text_encoder import load_tokenizer, tokenize
+from labml_sd.text_encoder import load_tokenizer
 from labml_sd.tiny.recipe import Recipe
 from labml_sd.training.run import load_average
 from labml_sd.training.stages import TOKENIZER, with_vocabulary
-from labml_sd.training.tasks.clip import Clip
+from labml_sd.training.tasks.clip import Clip, token_ids
 
 CHUNK = 64  # captions encoded at a time
 
@@ -43,34 +42,17 @@ class ClipScorer:
     @torch.inference_mode()
     def embed_captions(self, captions: Sequence[str]) -> Float[Tensor, "n d"]:
         """Unit vectors of captions."""
-        text, device = self.config, self.clip.logit_scale.device
-        parts = []
-        for first in range(0, len(captions), CHUNK):
-            ids = tokenize(
-                self.tokenizer, list(captions[first : first + CHUNK]),
-                n_positions=text.n_positions, bos_id=text.bos_id, eos_id=text.eos_id,
-            )  # fmt: skip
-            parts.append(self.clip.embed_text(ids.to(device)).cpu())
-        return torch.cat(parts)
+        ids = token_ids(self.tokenizer, list(captions), self.config)
+        parts = torch.split(ids.to(self.clip.logit_scale.device), CHUNK)
+        return torch.cat([self.clip.embed_text(part).cpu() for part in parts])
 
 
 def load_clip(folder: Path, recipe: Recipe, device: torch.device) -> ClipScorer:
     """The CLIP of a training run. CheckpointError if missing or of another recipe."""
-    path = folder / "clip.pt"
-    if not path.exists():
-        raise CheckpointError(
-            f"{path}: no such file; the CLIP score needs a training run: give its --outdir"
-        )
     tokenizer = load_tokenizer(folder / TOKENIZER)
     config = with_vocabulary(recipe.model, len(tokenizer))
     clip = Clip(config.text_encoder, recipe.clip, config.image_size)
-    try:
-        load_average(clip, folder, "clip")
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{path}: its shapes are not those of recipe {recipe.name!r}; give the --recipe "
-            "that it was trained with"
-        ) from error
+    load_average(clip, folder, "clip")
     return ClipScorer(clip.to(device), tokenizer, config.text_encoder)
 
 

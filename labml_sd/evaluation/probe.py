@@ -90,36 +90,31 @@ def encode(scene: Scene) -> list[int]:
     """The right answers, `NO_ANSWER` for the colour and the size at an empty place."""
     answers = [SKIES.index(scene.sky), GROUNDS.index(scene.ground), LIGHTS.index(scene.light)]
     objects = {item.place: item for item in scene.objects}
-    for place in PLACES:
-        if item := objects.get(place):
-            kind, colour, size = KINDS.index(item.kind), item.colour, item.size
-            answers += [1 + kind, COLOURS.index(colour), SIZES.index(size)]
-        else:
+    for item in map(objects.get, PLACES):
+        if item is None:
             answers += [0, NO_ANSWER, NO_ANSWER]
+        else:
+            kind = 1 + KINDS.index(item.kind)
+            answers += [kind, COLOURS.index(item.colour), SIZES.index(item.size)]
     return answers
 
 
 def decode(answers: Sequence[int]) -> Scene:
     """The inverse of `encode`: the scene of these answers, with objects from left to right."""
     sky, ground, light, *rest = answers
+    at_places = zip(PLACES, rest[0::3], rest[1::3], rest[2::3], strict=True)
     objects = tuple(
         SceneObject(KINDS[kind - 1], COLOURS[colour], place, SIZES[size])
-        for place, kind, colour, size in zip(
-            PLACES, rest[0::3], rest[1::3], rest[2::3], strict=True
-        )
+        for place, kind, colour, size in at_places
         if kind > 0
     )
     return Scene(SKIES[sky], GROUNDS[ground], LIGHTS[light], objects)
 
 
-def answers_apart(logits: Float[Tensor, "b k"]) -> tuple[Float[Tensor, "b _"], ...]:
-    """The logits of each question."""
-    return torch.split_with_sizes(logits, WIDTHS, dim=1)
-
-
 def best_answers(logits: Float[Tensor, "b k"]) -> Int[Tensor, "b q"]:
     """The most likely answer to each question."""
-    return torch.stack([part.argmax(dim=1) for part in answers_apart(logits)], dim=1)
+    parts = torch.split_with_sizes(logits, WIDTHS, dim=1)
+    return torch.stack([part.argmax(dim=1) for part in parts], dim=1)
 
 
 @dataclass(frozen=True)
@@ -155,13 +150,8 @@ def free_scene(seed: int, index: int) -> Scene:
     light = rng.choice(LIGHTS)
     if len(objects) == len(PLACES) and any(item.kind == "balloon" for item in objects):
         light = None  # there is no free column, and a balloon could hide it
-    return Scene(
-        rng.choice(SKIES),
-        rng.choice(GROUNDS),
-        light,
-        tuple(objects),
-        jitter=rng.getrandbits(32),
-    )
+    sky, ground = rng.choice(SKIES), rng.choice(GROUNDS)
+    return Scene(sky, ground, light, tuple(objects), jitter=rng.getrandbits(32))
 
 
 def probe_scenes(seed: int, step: int, n: int) -> list[Scene]:
@@ -193,9 +183,10 @@ def probe_loss(logits: Float[Tensor, "b k"], truth: Int[Tensor, "b q"]) -> Float
 
     $$ L = -\frac{1}{b} \sum_i \sum_{q} \log p_q(a_{iq} \mid x_i) $$
     """
+    logits_of = torch.split_with_sizes(logits, WIDTHS, dim=1)
     parts = [
-        F.cross_entropy(part, truth[:, q], ignore_index=NO_ANSWER, reduction="sum")
-        for q, part in enumerate(answers_apart(logits))
+        F.cross_entropy(part, answers, ignore_index=NO_ANSWER, reduction="sum")
+        for part, answers in zip(logits_of, truth.T, strict=True)
     ]
     return torch.stack(parts).sum() / len(logits)
 

@@ -51,7 +51,9 @@ def mix(a: RGB, b: RGB, share: float) -> RGB:
     return (red, green, blue)
 
 
-def oval(pen: ImageDraw.ImageDraw, middle: Point, rx: float, ry: float, fill: RGB) -> None:
+def oval(
+    pen: ImageDraw.ImageDraw, middle: Point, rx: float | int, ry: float | int, fill: RGB
+) -> None:
     """An ellipse in pixels."""
     x, y = middle
     pen.ellipse((x - rx, y - ry, x + rx, y + ry), fill=fill)

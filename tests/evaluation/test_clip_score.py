@@ -69,9 +69,7 @@ def test_the_reader_gives_the_directions_of_both_trained_towers(
 
 
 def test_a_folder_without_clip_is_refused_in_one_line(small_recipe, tmp_path):
-    with pytest.raises(
-        CheckpointError, match=r"clip\.pt: no such file; the CLIP score needs"
-    ) as caught:
+    with pytest.raises(CheckpointError, match="no vocab") as caught:
         load_clip(tmp_path, small_recipe, CPU)
     assert "\n" not in str(caught.value)
 
@@ -79,8 +77,6 @@ def test_a_folder_without_clip_is_refused_in_one_line(small_recipe, tmp_path):
 def test_a_clip_of_another_recipe_is_refused_in_one_line(folder):
     from labml_sd.tiny.recipe import Recipe
 
-    with pytest.raises(
-        CheckpointError, match="its shapes are not those of recipe 'tiny'"
-    ) as caught:
+    with pytest.raises(CheckpointError, match="was trained with another recipe") as caught:
         load_clip(folder, Recipe(), CPU)
     assert "\n" not in str(caught.value)

@@ -85,6 +85,18 @@ class Clip(nn.Module):
         return self.logits(self.embed_text(ids), self.embed_image(image))
 
 
+def token_ids(
+    tokenizer: Any, captions: list[str], text: TextEncoderConfig
+) -> Int[Tensor, "b n"]:
+    """Token ids, cut after the longest caption: under the causal mask, padding is inert."""
+    ids = tokenize(
+        tokenizer, captions,
+        n_positions=text.n_positions, bos_id=text.bos_id, eos_id=text.eos_id,
+    )  # fmt: skip
+    longest = int((ids != text.eos_id).sum(dim=1).max()) + 1
+    return ids[:, :longest]
+
+
 def init_text(transformer: CLIPTextTransformer) -> None:
     """Small embeddings as in CLIP: with PyTorch's variance of 1 the layers add too little."""
     nn.init.normal_(transformer.embeddings.token_embedding.weight, std=0.02)
@@ -136,20 +148,8 @@ class ClipTask:
         numbered = processes.share(list(enumerate(scene_batch(seed, step, n), start=step * n)))
         captions = [scene.caption(seed=wording) for wording, scene in numbered]
         images = image_batch([scene for _, scene in numbered], self.size)
-        return self.ids(captions), images.to(self.device)
-
-    def ids(self, captions: list[str]) -> Int[Tensor, "b n"]:
-        """Token ids, cut after the longest caption: under the causal mask, padding is inert."""
-        text = self.text
-        ids = tokenize(
-            self.tokenizer,
-            captions,
-            n_positions=text.n_positions,
-            bos_id=text.bos_id,
-            eos_id=text.eos_id,
-        )
-        longest = int((ids != text.eos_id).sum(dim=1).max()) + 1
-        return ids[:, :longest].to(self.device)
+        ids = token_ids(self.tokenizer, captions, self.text)
+        return ids.to(self.device), images.to(self.device)
 
     def hard_scenes(self, step: int) -> list[tuple[int, Scene]]:
         """The first scenes of a batch, which also get hard negatives, with their row in it."""
@@ -173,13 +173,13 @@ class ClipTask:
         ids, images = self.batch(
             self.seed, step, processes.count * self.recipe.batch_size, processes
         )
-        hard_ids = self.ids(self.hard_captions(step))
+        hard = token_ids(self.tokenizer, self.hard_captions(step), self.text).to(self.device)
         rows = [k for k, _ in self.hard_scenes(step)]
         with autocast(self.device):
             pictures = processes.gather(clip.embed_image(images))
             logits = clip.logits(processes.gather(clip.embed_text(ids)), pictures).float()
             n = 1 + self.recipe.n_hard_negatives
-            candidates = rearrange(clip.embed_text(hard_ids), "(b n) d -> b n d", n=n)
+            candidates = rearrange(clip.embed_text(hard), "(b n) d -> b n d", n=n)
             hard_logits = clip.logits(candidates, pictures[rows, None]).float().squeeze(-1)
         right = logits.argmax(dim=1) == torch.arange(len(logits), device=self.device)
         hard_right = hard_logits.argmax(dim=1) == 0
