@@ -120,7 +120,9 @@ def tokenize(
         ]
         n_free = n_positions - 2
         if len(ids) > n_free or n_unread:
-            lost = _quoted(tokenizer.decode(ids[n_free:]).strip(), n_unread)
+            text = tokenizer.decode(ids[n_free:])
+            # a character of several bytes may be cut in two: its rest cannot be shown
+            lost = _quoted(text.lstrip("\ufffd").strip(), n_unread)
             count = f"{'more than ' if n_unread else ''}{max(0, len(ids) - n_free)}"
             warnings.warn(
                 f"the prompt is {count} tokens too long; cut off: {lost}", stacklevel=3

@@ -99,6 +99,11 @@ def test_a_prompt_that_is_too_long_is_cut_and_the_warning_quotes_the_part_cut_of
     assert torch.equal(row, torch.cat([ids("a " * 75)[0, :76], torch.tensor([marks[1]])]))
 
 
+def test_half_a_character_is_not_quoted(ids):
+    with pytest.warns(UserWarning, match=r"cut off: 'é+'$"):  # two tokens each, 75 are read
+        ids("é" * 100)
+
+
 def test_there_is_one_warning_for_each_prompt_that_is_cut(ids):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -206,7 +211,9 @@ def test_two_halves_of_a_surrogate_pair_are_their_character(ids):
 
 
 def test_a_folder_without_the_files_is_refused_by_name(tmp_path):
-    with pytest.raises(CheckpointError, match=r"no tokenizer\.json, and no vocab\.json with merges\.txt"):
+    with pytest.raises(
+        CheckpointError, match=r"no tokenizer\.json, and no vocab\.json with merges\.txt"
+    ):
         load_tokenizer(tmp_path)
 
 
