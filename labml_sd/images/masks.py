@@ -28,9 +28,11 @@ def load_mask(source: PathLike | Image.Image, size: tuple[int, int]) -> Image.Im
     mask = _grey(open_layers(source))
     if mask.size != size:
         (mask_width, mask_height), (width, height) = mask.size, size
+        advice = "make them the same size"
+        if mask.size == (height, width):  # drawn on a photo whose EXIF orientation was ignored
+            advice = "turn the mask, pictures are read upright as viewers show them"
         raise ImageError(
-            f"the mask is {mask_width}x{mask_height} and the picture {width}x{height}: "
-            "make them the same size"
+            f"the mask is {mask_width}x{mask_height} and the picture {width}x{height}: {advice}"
         )
     return mask
 

@@ -93,3 +93,8 @@ def test_where_colours_and_opacity_vary_the_mask_says_what_was_taken():
         UserWarning, match="its brightness is taken, with transparent parts as w"
     ):
         assert read(mask) == [[255] * 4 + [0] * 4 + [255] * 8] * 16
+
+
+def test_a_mask_drawn_on_a_photo_that_lies_on_its_side_is_to_be_turned():
+    with pytest.raises(ImageError, match="is 9x8 and the picture 8x9: turn the mask"):
+        load_mask(Image.new("L", (9, 8)), (8, 9))
