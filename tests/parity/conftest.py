@@ -124,7 +124,7 @@ def relative_error(
 
 @pytest.fixture
 def lms_scheduler(monkeypatch: pytest.MonkeyPatch) -> type:
-    """diffusers' LMS wants SciPy for one integral of a cubic; four Gauss points give that exactly."""
+    """diffusers' LMS takes SciPy for the integral of a cubic; four Gauss points are exact."""
 
     def quad(f: Any, low: Any, high: Any, epsrel: float) -> tuple[float]:
         nodes, weights = np.polynomial.legendre.leggauss(4)
