@@ -6,7 +6,7 @@ child.py            such a process from inside
 context.py          what a stage is given, and where it writes what it finds
 sizes.py            how large everything is: on the GPU, and in a dry run
 estimate.py         what each stage should cost, from the ledger of operations
-page.py, tables.py  the readable page
+page.py             the readable page: floors.py holds what must be so, tables.py the rest
 
 A stage is a module with a function `measure(context)`:
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from gpu.tables import SECTIONS, TIMED, Finding, floors, one_line
+from gpu.floors import floors
+from gpu.tables import SECTIONS, TIMED, Finding, one_line
 
 Report = dict[str, Any]
 GOOD = ("done", "running", "ended for the next stage")
@@ -63,16 +64,13 @@ def stage_rows(
 def section(stage: dict[str, Any]) -> list[str]:
     """What a stage found: its tables, then whatever has none, an error among it."""
     made, shown = [], set()
-    for kind, (head, row) in SECTIONS.items():
+    for kind, (head, rows) in SECTIONS.items():
         of_kind = [one for one in stage["findings"] if one["finding"] == kind]
         if of_kind:
-            made.append(table(head, [row(one) for one in of_kind]))
+            made.append(table(head, rows(of_kind)))
             shown.add(kind)
-    rest = [
-        one
-        for one in stage["findings"]
-        if one["finding"] not in {*shown, "machine", "estimate"}
-    ]
+    shown |= {"machine", "estimate"}  # told above
+    rest = [one for one in stage["findings"] if one["finding"] not in shown]
     if rest:
         made.append("\n".join(f"- {one_line(one)}" for one in rest))
     return made

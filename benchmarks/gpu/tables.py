@@ -1,11 +1,10 @@
-"""What the page says of each kind of finding, and which floors the run must pass."""
+"""What the page says of each kind of finding."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 Finding = dict[str, Any]
 Row = tuple[str, ...]
-OURS = ("labml_sd", "labml_sd compiled")  # what is held against the floors
 TIMED = ("step", "whole image", "decode")
 
 
@@ -43,46 +42,65 @@ def step_row(one: Finding) -> Row:
     )
 
 
-def image_row(one: Finding) -> Row:
-    """One image beside the CPU's."""
-    share = f"{one['share_above_2']:.2%}"
-    return (one["job"], one["dtype"], f"{one['mean']:.3f}", str(one["largest"]), share)
+def step_rows(found: Sequence[Finding]) -> list[Row]:
+    """Each contender in each cell."""
+    return [step_row(one) for one in found]
 
 
-def loop_row(one: Finding) -> Row:
-    """One loop: where it waited."""
-    where = ", ".join(f"{place} {n} times" for place, n in one["waits"].items())
-    layers = "accelerated" if one["fast"] else "plain"
-    return (one["job"], layers, str(one["steps"]), where or "nowhere")
+def image_rows(found: Sequence[Finding]) -> list[Row]:
+    """A row for each number format: the worst of its images."""
+    formats: dict[str, list[Finding]] = {}
+    for one in found:
+        formats.setdefault(one["dtype"], []).append(one)
+    return [
+        (
+            name,
+            str(len(images)),
+            f"{max(one['mean'] for one in images):.3f}",
+            str(max(one["largest"] for one in images)),
+            f"{max(one['share_above_2'] for one in images):.2%}",
+        )
+        for name, images in formats.items()
+    ]
 
 
-def timed_row(*names: str) -> Callable[[Finding], Row]:
-    """A row of something else that was timed."""
-    return lambda one: (
-        *(str(one[name]) for name in names), time_of(one), memory_of(one),
-    )  # fmt: skip
+def loop_rows(found: Sequence[Finding]) -> list[Row]:
+    """The loops that waited, and where; the others are counted."""
+    rows = []
+    for one in found:
+        if one["waits"]:
+            where = ", ".join(f"{place} ({n})" for place, n in one["waits"].items())
+            layers = "accelerated" if one["fast"] else "plain"
+            rows.append((f"{one['job']}, {layers}", str(one["steps"]), where))
+    n_steps = sum(one["steps"] for one in found if not one["waits"])
+    return [*rows, (f"{len(found) - len(rows)} loops", str(n_steps), "nowhere")]
 
 
-SECTIONS: dict[str, tuple[Row, Callable[[Finding], Row]]] = {
-    "image": (("job", "format", "mean difference", "largest", "above 2 levels"), image_row),
-    "loop": (("job", "layers", "steps", "waited"), loop_row),
+def timed_rows(name: str) -> Callable[[Sequence[Finding]], list[Row]]:
+    """Rows of something else that was timed, `name` being its size."""
+    return lambda found: [
+        (one["contender"], str(one[name]), time_of(one), memory_of(one)) for one in found
+    ]
+
+
+PEAK = "peak GiB above the weights"
+SECTIONS: dict[str, tuple[Row, Callable[[Sequence[Finding]], list[Row]]]] = {
+    "image": (
+        ("format", "images", "mean difference in grey levels", "largest", "above 2 levels"),
+        image_rows,
+    ),
+    "loop": (("loop", "steps", "waited"), loop_rows),
     "step": (
         (
             *("cell", "", "a step", "steps/s", "image-steps/s", "ours / theirs"),
-            *("TFLOP/s", "peak GiB above the weights", "relative difference"),
+            *("TFLOP/s", PEAK, "relative difference"),
         ),
-        step_row,
+        step_rows,
     ),
-    "whole image": (
-        ("", "steps", "an image", "peak GiB above the weights"),
-        timed_row("contender", "steps"),
-    ),
-    "decode": (
-        ("", "pixels", "decoding", "peak GiB above the weights"),
-        timed_row("contender", "pixels"),
-    ),
+    "whole image": (("", "steps", "an image", PEAK), timed_rows("steps")),
+    "decode": (("", "pixels", "decoding", PEAK), timed_rows("pixels")),
 }
-"""By kind of finding: the head of its table, and a row of it."""
+"""By kind of finding: the head of its table, and its rows."""
 
 
 def one_line(one: Finding) -> str:
@@ -95,82 +113,3 @@ def one_line(one: Finding) -> str:
         if name != "finding"
     )
     return f"{one['finding']}: {values}"
-
-
-def floors(found: Sequence[Finding]) -> list[Row]:
-    """What must hold, what was measured, and whether it holds. "-": not measured."""
-    eager = steps_a_second(found, "labml_sd", 1)
-    compiled = steps_a_second(found, "labml_sd compiled", 1)
-    many = [steps_a_second(found, name, 16) for name in OURS]
-    batch = max((16 * rate for rate in many if rate is not None), default=None)
-    image = seconds_an_image(found)
-    return [
-        at_least("eager, 512 px, 1 image, float16: steps/s", 54.5, eager),
-        at_least("compiled, the same (150 is hoped for)", 104.6, compiled),
-        at_least("512 px, 16 images: image-steps/s (250 is hoped for)", 200, batch),
-        verdict(
-            "30 steps compiled, prompt to pixels: seconds",
-            "<= 0.35",
-            image,
-            image and image <= 0.35,
-        ),
-        *counted(found),
-    ]
-
-
-def steps_a_second(found: Iterable[Finding], contender: str, images: int) -> float | None:
-    """Of a contender at 512 pixels in float16; the best, where it was measured twice."""
-    rates = [
-        1 / one["seconds"]["median"]
-        for one in found
-        if one["finding"] == "step"
-        and (one["contender"], one["pixels"], one["images"], one["dtype"])
-        == (contender, 512, images, "float16")
-    ]
-    return max(rates, default=None)
-
-
-def seconds_an_image(found: Iterable[Finding]) -> float | None:
-    """Of 30 steps compiled."""
-    times = [
-        one["seconds"]["median"]
-        for one in found
-        if one["finding"] == "whole image"
-        and (one["contender"], one["steps"]) == ("labml_sd compiled", 30)
-    ]
-    return min(times, default=None)
-
-
-def counted(found: Sequence[Finding]) -> list[Row]:
-    """What must not happen even once."""
-    steps = [one for one in found if one["finding"] == "step"]
-    rivals = [one for one in steps if one["contender"].startswith("diffusers")]
-    slower = sum(one["ratio"]["median"] >= 1 for one in rivals)
-    loops = [one for one in found if one["finding"] == "loop"]
-    waiting = sum(bool(one["waits"]) for one in loops)
-    models = [one for one in found if one["finding"] == "images without NaN"]
-    tests = [one for one in found if one["finding"] == "tests"]
-    failed = sum(one.get("failed", 0) for one in tests)
-    return [
-        none_of("cells in which diffusers is as fast", len(rivals), slower),
-        none_of("loops that wait for the GPU", len(loops), waiting),
-        none_of("failed tests", sum(one.get("passed", 0) for one in tests) + failed, failed),
-        verdict("models that draw without NaN", "2", len(models) or None, len(models) == 2),
-    ]
-
-
-def none_of(what: str, n: int, bad: int) -> Row:
-    """Of n things, none may be bad."""
-    return verdict(what, f"0 of {n}" if n else "0", bad if n else None, bad == 0)
-
-
-def at_least(what: str, floor: float, measured: float | None) -> Row:
-    """A rate."""
-    return verdict(what, f"> {floor}", measured, measured is not None and measured > floor)
-
-
-def verdict(what: str, wanted: str, measured: float | None, holds: bool | None) -> Row:
-    """One line."""
-    if measured is None:
-        return (what, wanted, "-", "not measured")
-    return (what, wanted, f"{measured:.4g}", "yes" if holds else "**NO**")

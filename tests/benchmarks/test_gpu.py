@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from gpu import estimate, gpu_tests, stages, tables
+from gpu import estimate, floors, gpu_tests, stages
 from gpu.run import INTERRUPTED, LEFT_OUT, MADE_WAY, OVER, Run, run_all
 from gpu.stages import BESIDE, LOUD, STAGES, Stage
 
@@ -202,7 +202,7 @@ def test_the_floors_are_held_against_what_was_measured():
         {**step, "contender": "labml_sd compiled", "seconds": {"median": 0.02, **times}},
         {"finding": "tests", "passed": 5, "failed": 1},
     ]
-    rows = {row[0]: row[1:] for row in tables.floors(found)}
+    rows = {row[0]: row[1:] for row in floors.floors(found)}
     assert rows["eager, 512 px, 1 image, float16: steps/s"] == ("> 54.5", "100", "yes")
     assert rows["compiled, the same (150 is hoped for)"][1:] == ("50", "**NO**")
     assert rows["cells in which diffusers is as fast"] == ("0 of 1", "0", "yes")
