@@ -8,8 +8,7 @@ frechet.py             two sets of features -> Frechet distance
 diversity.py           pictures of one prompt -> how much they differ
 evaluate.py            all of the above for one model
 settings_rows.py       one row of numbers for each of several settings
-sweeps.py              rows for several guidance scales, steps and samplers
-sampler_grid.py        rows for every sampler at several step counts; variants of guidance
+sweeps.py              the settings: guidance, steps, samplers
 edits.py               negative prompts and image to image
 repainting.py          in-painting
 dtypes.py              float16 and bfloat16 against float32

@@ -21,8 +21,7 @@ from labml_sd.evaluation.edits import edits
 from labml_sd.evaluation.evaluate import accuracy
 from labml_sd.evaluation.report import markdown
 from labml_sd.evaluation.results import results_of, row_cache, write_results, write_text
-from labml_sd.evaluation.sampler_grid import sampler_grid
-from labml_sd.evaluation.sweeps import sweeps
+from labml_sd.evaluation.sweeps import sampler_grid, sweeps
 from labml_sd.utilities.device import describe_device, fast_bfloat16
 
 REPORT = "evaluation.md"

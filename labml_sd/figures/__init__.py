@@ -20,7 +20,12 @@ from labml_sd.figures.grids import (
     step_animation,
 )
 from labml_sd.figures.guidance import doubled_batch, guidance_arrows, guided_samples
-from labml_sd.figures.latents import cell_reach, receptive_fields, round_trips
+from labml_sd.figures.latents import (
+    cell_reach,
+    posterior_plane,
+    receptive_fields,
+    round_trips,
+)
 from labml_sd.figures.noise import histograms, latent_colours, random_walks
 from labml_sd.figures.picture import (
     COLOURS,
@@ -31,7 +36,6 @@ from labml_sd.figures.picture import (
     saved_picture,
 )
 from labml_sd.figures.plots import axes, curves, heat_maps, learning_curve
-from labml_sd.figures.posterior import posterior_plane
 from labml_sd.figures.samplers import (
     distance_map,
     eps_arrows,

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from PIL import Image, ImageColor, ImageDraw
 from torch import Tensor
 
-from labml_sd.figures.grids import FONT_SIZE, GAP, INK, PAPER, blank
-from labml_sd.figures.picture import COLOURS, Picture, from_figure, from_image
+from labml_sd.figures.grids import FONT_SIZE, GAP, PAPER, blank
+from labml_sd.figures.picture import COLOURS, INK, Picture, from_figure, from_image
 from labml_sd.figures.plots import arrow, box, diagram
 
 CELL, BAR = 34, 16  # pixels: side of an input cell, height of the bar of a window

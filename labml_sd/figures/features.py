@@ -11,8 +11,8 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from labml_sd.figures.grids import FONT_SIZE, GAP, INK, blank, coloured, show_rows
-from labml_sd.figures.picture import COLOURS, Picture, from_figure, from_image
+from labml_sd.figures.grids import FONT_SIZE, GAP, blank, coloured, show_rows
+from labml_sd.figures.picture import COLOURS, INK, Picture, from_figure, from_image
 from labml_sd.figures.plots import box, diagram
 from labml_sd.images.tensors import to_pil
 

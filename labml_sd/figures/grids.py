@@ -12,7 +12,7 @@ from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from labml_sd.figures.picture import Picture, animation, from_image
+from labml_sd.figures.picture import INK, Picture, animation, from_image
 from labml_sd.images.tensors import to_pil
 
 FONT_SIZE = 11
@@ -20,7 +20,7 @@ GAP = 10  # pixels between cells
 LINE = FONT_SIZE + 6  # height of a title
 HEAD = GAP // 2 + LINE  # of a frame of an animation
 PAGE_WIDTH = 960  # of pictures of different sizes
-INK, PAPER = (34, 34, 34), (255, 255, 255)
+PAPER = (255, 255, 255)
 
 Images = Sequence[Image.Image] | Float[Tensor, "b 3 h w"]
 

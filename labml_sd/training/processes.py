@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 Batch = TypeVar("Batch", bound=Tensor | Sequence[Any])
 
@@ -41,10 +41,6 @@ class Processes:
         """This process's part of the whole batch: consecutive parts of equal length."""
         n = len(batch) // self.count
         return batch[self.rank * n : (self.rank + 1) * n]  # type: ignore[return-value]
-
-    def randn(self, shape: Sequence[int], draw: Generator) -> Float[Tensor, "..."]:
-        """This process's part of the whole batch's noise; `shape` is the shape of the part."""
-        return self.share(torch.randn(self.count * shape[0], *shape[1:], generator=draw))
 
     def mean(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Each tensor's mean over the processes, without gradient; one message for all."""

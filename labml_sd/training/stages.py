@@ -101,11 +101,12 @@ def train_stage(
             task = ClipTask(recipe, tokenizer, seed, device, processes)
         else:
             model = first_stages(recipe.model, recipe, tokenizer, folder).to(device).eval()
-            n_scenes = scenes_to_encode(recipe, budget)
+            n, size = recipe.diffusion.n_scenes, recipe.model.image_size
+            if budget.minutes is not None:
+                n = min(n, max(1000, int(SCENES_PER_MINUTE * budget.minutes)))
             with processes.main_first():
-                size = recipe.model.image_size
                 latents = encode_scenes(
-                    model.autoencoder, seed, n_scenes, size, folder, progress=progress
+                    model.autoencoder, seed, n, size, folder, progress=progress
                 )
             set_scale(model, latents.scale_factor)
             if processes.is_main:
@@ -115,13 +116,6 @@ def train_stage(
             task = DiffusionTask(recipe, model, latents, seed, processes)
         loop_budget = budget.of(stage, spent=time.monotonic() - started)
         train(task, folder, progress=progress, processes=processes, **loop_budget)
-
-
-def scenes_to_encode(recipe: Recipe, budget: Budget) -> int:
-    """The number of scenes that the diffusion stage learns from."""
-    if budget.minutes is None:
-        return recipe.diffusion.n_scenes
-    return min(recipe.diffusion.n_scenes, max(1000, int(SCENES_PER_MINUTE * budget.minutes)))
 
 
 def first_stages(

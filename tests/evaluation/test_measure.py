@@ -7,7 +7,6 @@ from labml_sd.evaluation import (
     convergence,
     measure,
     report,
-    sampler_grid,
     sweeps,
 )
 from labml_sd.evaluation.draw_and_read import SamplingSettings
@@ -20,10 +19,10 @@ def small(measurement, monkeypatch):
     monkeypatch.setattr(sweeps, "SWEPT", ("ddim",))
     monkeypatch.setattr(sweeps, "STEPS", (1, 2))
     monkeypatch.setattr(sweeps, "GUIDANCE", (1.0, 2.0))
-    monkeypatch.setattr(sampler_grid, "SAMPLERS", {"ddim": None})
-    monkeypatch.setattr(sampler_grid, "STEPS", (1,))
+    monkeypatch.setattr(sweeps, "SAMPLERS", {"ddim": None})
+    monkeypatch.setattr(sweeps, "GRID_STEPS", (1,))
     guidance = {"interval": SamplingSettings(steps=1, guidance_interval=(0.3, 5.0))}
-    monkeypatch.setattr(sampler_grid, "guidance_settings", lambda: guidance)
+    monkeypatch.setattr(sweeps, "guidance_settings", lambda: guidance)
     monkeypatch.setattr(convergence, "EVALUATIONS", (4, 8))
     monkeypatch.setattr(convergence, "COMPARED_AT", 4)
     monkeypatch.setattr(report, "COMPARED_AT", 4)

@@ -40,13 +40,6 @@ def test_parts_of_a_batch_lie_one_after_the_other():
     assert parts == [[0, 1], [2, 3], [4, 5]]
 
 
-def test_noise_is_drawn_for_the_whole_batch_and_then_split():
-    whole = torch.randn(6, 2, 5, generator=torch.Generator().manual_seed(7))
-    for rank in range(3):
-        part = Processes(rank, 3).randn((2, 2, 5), torch.Generator().manual_seed(7))
-        assert torch.equal(part, whole[2 * rank : 2 * rank + 2])
-
-
 def test_one_process_gets_its_input_back():
     x = torch.ones(2, 3)
     assert ALONE.share(x).data_ptr() == x.data_ptr()

@@ -43,10 +43,11 @@ class AutoencoderTask:
         images = self._images(step, progress >= self.recipe.whole_from, draw).to(self.device)
         with autocast(self.device):
             posterior = self.autoencoder.posterior(images)
-            noise = self.processes.randn(posterior.mean.shape, draw).to(posterior.mean)
-            z = self.autoencoder.scaled(posterior.mean + posterior.std * noise)
+            mean, n = posterior.mean, self.processes.count * len(images)
+            noise = self.processes.share(torch.randn(n, *mean.shape[1:], generator=draw))
+            z = self.autoencoder.scaled(mean + posterior.std * noise.to(mean))
             decoded = self.autoencoder.decode(z).float()
-        kl = posterior.kl().float().mean() / posterior.mean[0].numel()
+        kl = posterior.kl().float().mean() / mean[0].numel()
         (mse,) = self.processes.mean([F.mse_loss(decoded.detach(), images)])
         return {
             "loss": autoencoder_loss(images, decoded, kl, self.recipe),

@@ -151,21 +151,22 @@ class ClipTask:
         ids = token_ids(self.tokenizer, captions, self.text)
         return ids.to(self.device), images.to(self.device)
 
-    def hard_scenes(self, step: int) -> list[tuple[int, Scene]]:
-        """The first scenes of a batch, which also get hard negatives, with their row in it."""
-        count, recipe = self.processes.count, self.recipe
-        scenes = scene_batch(self.seed, step, count * recipe.batch_size)
-        return self.processes.share(list(enumerate(scenes[: count * recipe.n_hard_scenes])))
+    def hard_captions(self, step: int) -> tuple[list[int], list[str]]:
+        """Rows of the batch whose scenes get hard negatives, and the captions of each.
 
-    def hard_captions(self, step: int) -> list[str]:
-        """For each hard scene its full caption, then its hard negatives, in one wording."""
-        n, captions = self.processes.count * self.recipe.batch_size, []
-        for k, scene in self.hard_scenes(step):
-            wording = step * n + k
-            rng = random.Random(f"near {self.seed} {wording}")
-            others = hard_negatives(scene, self.recipe.n_hard_negatives, rng)
-            captions += [one.caption(seed=wording, full=True) for one in (scene, *others)]
-        return captions
+        These are its full caption, then those of its hard negatives, in one wording.
+        """
+        recipe, processes = self.recipe, self.processes
+        n, n_hard = (processes.count * k for k in (recipe.batch_size, recipe.n_hard_scenes))
+        rows, captions = processes.share(list(range(min(n, n_hard)))), []
+        for index in (step * n + row for row in rows):
+            scene, rng = (
+                Scene.sample(self.seed, index),
+                random.Random(f"near {self.seed} {index}"),
+            )
+            scenes = [scene, *hard_negatives(scene, recipe.n_hard_negatives, rng)]
+            captions += [one.caption(seed=index, full=True) for one in scenes]
+        return rows, captions
 
     def losses(self, step: int, progress: float) -> dict[str, Tensor]:
         """The loss; the shares of right captions in the batch and among hard negatives."""
@@ -173,8 +174,8 @@ class ClipTask:
         ids, images = self.batch(
             self.seed, step, processes.count * self.recipe.batch_size, processes
         )
-        hard = token_ids(self.tokenizer, self.hard_captions(step), self.text).to(self.device)
-        rows = [k for k, _ in self.hard_scenes(step)]
+        rows, captions = self.hard_captions(step)
+        hard = token_ids(self.tokenizer, captions, self.text).to(self.device)
         with autocast(self.device):
             pictures = processes.gather(clip.embed_image(images))
             logits = clip.logits(processes.gather(clip.embed_text(ids)), pictures).float()

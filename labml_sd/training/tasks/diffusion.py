@@ -70,7 +70,8 @@ class DiffusionTask:
         draw, share = generator(self.seed, step, "diffusion"), self.processes.share
         n, device = self.processes.count * self.recipe.batch_size, self.model.device
         index = torch.randint(0, len(self.latents.mean), (n,), generator=draw)
-        z = self._latents(index, draw)
+        mean, std = (x[index].float() for x in (self.latents.mean, self.latents.std))
+        z = self.model.autoencoder.scaled(mean + std * torch.randn(mean.shape, generator=draw))
         t = share(stratified_times(n, len(self.alpha_bar), draw)).to(device)
         noise = share(torch.randn(z.shape, generator=draw)).to(device)
         alpha_bar = self.alpha_bar[t]
@@ -82,12 +83,6 @@ class DiffusionTask:
             eps = self.networks(x, t, cond).float()
         loss = diffusion_loss(eps, noise, alpha_bar, self.recipe.snr_gamma)
         return {"loss": loss, "mse": (eps.detach() - noise).square().mean()}
-
-    def _latents(self, index: Int[Tensor, " b"], draw: Generator) -> Float[Tensor, "b z h w"]:
-        """Draws from the posteriors of these scenes, scaled."""
-        mean, std = self.latents.mean[index].float(), self.latents.std[index].float()
-        drawn = mean + std * torch.randn(mean.shape, generator=draw)
-        return self.model.autoencoder.scaled(drawn)
 
     def _captions(self, index: Int[Tensor, " b"], step: int, draw: Generator) -> list[str]:
         """A new wording each time a scene is used; some captions are empty."""

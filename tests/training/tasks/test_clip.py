@@ -33,7 +33,8 @@ def test_the_hard_negative_loss_is_the_cross_entropy_of_the_first_column():
 
 
 def test_hard_captions_are_the_true_one_and_its_hard_negatives_in_one_wording(task):
-    captions = task.hard_captions(0)
+    rows, captions = task.hard_captions(0)
+    assert rows == list(range(task.recipe.n_hard_scenes))
     n = 1 + task.recipe.n_hard_negatives
     assert len(captions) == n * task.recipe.n_hard_scenes
     for k in range(task.recipe.n_hard_scenes):
