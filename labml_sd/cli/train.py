@@ -13,7 +13,7 @@ from labml_sd.cli.evaluate import add_evaluation, run_card, run_evaluation
 from labml_sd.errors import GenerationError
 from labml_sd.tiny.recipe import RECIPES
 from labml_sd.training.processes import Processes, join_processes
-from labml_sd.training.stages import STAGES, Budget, assemble, train_stage
+from labml_sd.training.stages import STAGES, assemble, train_stage
 from labml_sd.utilities.device import pick_device
 
 
@@ -66,15 +66,15 @@ def run(args: argparse.Namespace) -> None:
 
 def _train(args: argparse.Namespace, processes: Processes) -> None:
     recipe, device = RECIPES[args.recipe], pick_device(args.device)
-    budget = Budget(n_steps=args.steps, minutes=args.minutes)
     for stage in STAGES if args.stage == "all" else [s for s in STAGES if s == args.stage]:
         train_stage(
             stage,
             recipe,
             args.outdir,
-            budget,
             seed=args.seed,
             device=device,
+            n_steps=args.steps,
+            minutes=args.minutes,
             processes=processes,
         )
         if processes.is_main:

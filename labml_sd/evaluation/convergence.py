@@ -50,11 +50,8 @@ def levels_to_zero(
     by_hand: str | list[float | int] = spacing
     if spacing not in BY_SIGMA:  # spacings by sigma already end at t = 0
         times = timesteps(spacing, n_steps, schedule.n_steps)
-        by_hand = (
-            [*times, 0]
-            if times[-1] > 0
-            else [*timesteps(spacing, n_steps + 1, schedule.n_steps)]
-        )
+        longer = timesteps(spacing, n_steps + 1, schedule.n_steps)
+        by_hand = [*times, 0] if times[-1] > 0 else [*longer]
     sampler = replace(SAMPLERS[name](), spacing=by_hand)  # type: ignore[type-var]
     return sampler, sampler.levels(schedule, n_steps + 1)[:-1]
 
@@ -115,10 +112,16 @@ def convergence(m: Measurement) -> dict[str, Any]:
     exact = solve(EXACT, "trailing", EXACT_STEPS)
     check = solve(CHECK, "trailing", EXACT_STEPS // 2)
     m.bar.update(2)
+
+    def distance(name: str, spacing: str, n: int) -> dict[str, Any]:
+        n_steps = steps_for(name, n)
+        counts = {"meant": n, "evaluations": evaluations(name, n_steps)}
+        error = rms(solve(name, spacing, n_steps) - exact)
+        return {"sampler": name, "spacing": spacing, **counts, "rms": error}
+
     measured = []
     for key in _settings():
-        make = partial(_distance, solve, exact, *key)
-        measured.append(m.rows.row(json.dumps([*key, about]), make))
+        measured.append(m.rows.row(json.dumps([*key, about]), partial(distance, *key)))
         m.bar.update()
     return {
         "n_prompts": n_prompts,
@@ -134,12 +137,3 @@ def _settings() -> list[tuple[str, str, int]]:
         spacing: EVALUATIONS if spacing in CURVES else (COMPARED_AT,) for spacing in SPACINGS
     }
     return [(name, spacing, n) for spacing, ns in counts.items() for name in ODE for n in ns]
-
-
-def _distance(
-    solve: Solver, exact: Float[Tensor, "b c h w"], name: str, spacing: str, n: int
-) -> dict[str, Any]:
-    n_steps = steps_for(name, n)
-    counts = {"meant": n, "evaluations": evaluations(name, n_steps)}
-    distance = rms(solve(name, spacing, n_steps) - exact)
-    return {"sampler": name, "spacing": spacing} | counts | {"rms": distance}

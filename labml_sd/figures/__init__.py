@@ -31,11 +31,10 @@ from labml_sd.figures.picture import (
     COLOURS,
     Picture,
     animation,
-    from_figure,
     from_image,
     saved_picture,
 )
-from labml_sd.figures.plots import axes, curves, heat_maps, learning_curve
+from labml_sd.figures.plots import curves, heat_maps, learning_curve
 from labml_sd.figures.samplers import (
     distance_map,
     eps_arrows,
@@ -57,7 +56,6 @@ __all__ = [
     "Stage",
     "animation",
     "attention_overlay",
-    "axes",
     "captioned_grid",
     "captions_and_pictures",
     "cell_reach",
@@ -68,7 +66,6 @@ __all__ = [
     "eps_arrows",
     "error_lines",
     "feature_maps",
-    "from_figure",
     "from_image",
     "guidance_arrows",
     "guided_samples",

@@ -90,10 +90,7 @@ def curves(
             style = {"color": colour, "label": name, "marker": "o" if markers else ""}
             panel.plot(array(xs), array(ys), **style)
         panel.set(xlabel=x, ylabel=y)
-        if log_x:
-            panel.set_xscale("log")
-        if log_y:
-            panel.set_yscale("log")
+        panel.set(xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
         if any(lines):
             panel.legend()
         return from_figure(figure, alt)

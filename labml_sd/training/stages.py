@@ -7,7 +7,7 @@ Tests      tests/training/test_stages.py
 
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +33,9 @@ from labml_sd.training.tasks.diffusion import DiffusionTask
 
 TOKENIZER, CONFIG = "tokenizer", "model.json"  # inside the run's folder
 STAGES = ("autoencoder", "decoder", "clip", "diffusion")
-# Of a budget in minutes.
+# Of the minutes for all stages.
 SHARE = {"autoencoder": 0.3, "decoder": 0.1, "clip": 0.15, "diffusion": 0.45}
-SCENES_PER_MINUTE = 400  # of a budget: a short run has no time to learn from more
-
-
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """Steps for each stage, or minutes for all of them; both None: the recipe's steps."""
-
-    n_steps: int | None = None
-    minutes: float | None = None
-
-    def of(self, stage: str, spent: float = 0.0) -> dict[str, Any]:
-        """The loop's arguments for one stage, after `spent` seconds of preparation."""
-        minutes = None if self.minutes is None else self.minutes * SHARE[stage] - spent / 60.0
-        return {"n_steps": self.n_steps, "minutes": minutes}
+SCENES_PER_MINUTE = 400  # of them: a short run has no time to learn from more
 
 
 def prepare_tokenizer(recipe: Recipe, folder: Path, seed: int) -> Any:
@@ -73,14 +60,15 @@ def train_stage(
     stage: str,
     recipe: Recipe,
     folder: Path,
-    budget: Budget,
     *,
     seed: int,
     device: torch.device,
+    n_steps: int | None = None,
+    minutes: float | None = None,
     progress: bool = True,
     processes: Processes = ALONE,
 ) -> None:
-    """Run or resume one stage.
+    """Run or resume one stage, for `n_steps`, for its share of `minutes`, or as in the recipe.
 
     Raises CheckpointError if an earlier stage is missing, if the folder cannot be written, or
     if it holds this stage of another seed or recipe; GenerationError for a seed out of range.
@@ -102,8 +90,8 @@ def train_stage(
         else:
             model = first_stages(recipe.model, recipe, tokenizer, folder).to(device).eval()
             n, size = recipe.diffusion.n_scenes, recipe.model.image_size
-            if budget.minutes is not None:
-                n = min(n, max(1000, int(SCENES_PER_MINUTE * budget.minutes)))
+            if minutes is not None:
+                n = min(n, max(1000, int(SCENES_PER_MINUTE * minutes)))
             with processes.main_first():
                 latents = encode_scenes(
                     model.autoencoder, seed, n, size, folder, progress=progress
@@ -114,8 +102,10 @@ def train_stage(
                     json.dumps(model.config.to_dict(), indent=2) + "\n", encoding="utf-8"
                 )
             task = DiffusionTask(recipe, model, latents, seed, processes)
-        loop_budget = budget.of(stage, spent=time.monotonic() - started)
-        train(task, folder, progress=progress, processes=processes, **loop_budget)
+        if minutes is not None:
+            minutes = minutes * SHARE[stage] - (time.monotonic() - started) / 60.0
+        budget: dict[str, Any] = {"n_steps": n_steps, "minutes": minutes}
+        train(task, folder, **budget, progress=progress, processes=processes)
 
 
 def first_stages(

@@ -12,7 +12,7 @@ from labml_sd.evaluation import evaluate, probe
 from labml_sd.evaluation.probe import ProbeRecipe
 from labml_sd.evaluation.results import write_results
 from labml_sd.tiny.recipe import RECIPES
-from labml_sd.training.stages import Budget, train_stage
+from labml_sd.training.stages import train_stage
 
 SMALL = ProbeRecipe(n_steps=2, batch_size=4, image_size=32, grid=16, channels=8, d_features=6)
 
@@ -55,7 +55,7 @@ def test_a_clip_in_the_folder_gives_a_score(folder, small_recipe, monkeypatch):
     monkeypatch.setitem(RECIPES, "tiny", small_recipe)
     cpu = torch.device("cpu")
     train_stage(
-        "clip", small_recipe, folder, Budget(n_steps=1), seed=0, device=cpu, progress=False
+        "clip", small_recipe, folder, n_steps=1, seed=0, device=cpu, progress=False
     )
     words = (
         "--model",

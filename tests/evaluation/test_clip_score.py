@@ -9,7 +9,7 @@ from labml_sd.evaluation import clip_score
 from labml_sd.evaluation.clip_score import clip_scores, load_clip
 from labml_sd.tiny.scenes import Scene
 from labml_sd.training.data import image_batch
-from labml_sd.training.stages import Budget, train_stage
+from labml_sd.training.stages import train_stage
 
 CPU = torch.device("cpu")
 
@@ -17,9 +17,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def folder(small_recipe, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    train_stage(
-        "clip", small_recipe, folder, Budget(n_steps=1), seed=0, device=CPU, progress=False
-    )
+    train_stage("clip", small_recipe, folder, n_steps=1, seed=0, device=CPU, progress=False)
     return folder
 
 

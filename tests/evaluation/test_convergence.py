@@ -79,7 +79,7 @@ def test_every_point_is_measured_once_and_kept(measurement, monkeypatch):
     assert all(row["rms"] > 0 and row["meant"] == 4 for row in data["rows"])
     assert data["check"]["rms"] < min(row["rms"] for row in data["rows"]) < data["exact"]["rms"]
     monkeypatch.setattr(
-        module, "_distance", lambda *key: pytest.fail(f"{key} is measured again")
+        module, "steps_for", lambda *key: pytest.fail(f"{key} is measured again")
     )
     assert convergence(measurement(rows=RowCache(known), n_prompts=1)) == data
 

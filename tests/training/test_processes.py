@@ -12,7 +12,7 @@ import torch
 
 from labml_sd.training.processes import ALONE, Processes
 from labml_sd.training.run import read_state
-from labml_sd.training.stages import TOKENIZER, Budget, train_stage
+from labml_sd.training.stages import TOKENIZER, train_stage
 from labml_sd.utilities import device
 
 N_STEPS = 6
@@ -23,14 +23,14 @@ import pickle, sys
 from pathlib import Path
 import torch
 from labml_sd.training.processes import join_processes
-from labml_sd.training.stages import Budget, train_stage
+from labml_sd.training.stages import train_stage
 from labml_sd.utilities import device
 
 device.fast_bfloat16 = lambda device: False
 recipe, folder, stages = pickle.loads(Path(sys.argv[1]).read_bytes())
 with join_processes() as processes:
     for stage in stages:
-        train_stage(stage, recipe, folder / stage, Budget(n_steps=6), seed=0,
+        train_stage(stage, recipe, folder / stage, n_steps=6, seed=0,
                     device=torch.device("cpu"), progress=False, processes=processes)
 """
 
@@ -98,7 +98,7 @@ def train(stage, recipe, folder):
         stage,
         recipe,
         folder,
-        Budget(n_steps=N_STEPS),
+        n_steps=N_STEPS,
         seed=0,
         device=torch.device("cpu"),
         progress=False,

@@ -8,8 +8,9 @@ from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline import Conditioning, Denoiser
 from labml_sd.sampler import Level, Moment
 from labml_sd.text_encoder import load_tokenizer
+from labml_sd.training import stages
 from labml_sd.training.latents import encode_scenes, fingerprint
-from labml_sd.training.stages import STAGES, Budget, assemble, first_stages, train_stage
+from labml_sd.training.stages import STAGES, assemble, first_stages, train_stage
 from labml_sd.training.tasks.diffusion import DiffusionTask
 
 CPU = torch.device("cpu")
@@ -19,7 +20,7 @@ CPU = torch.device("cpu")
 def run_folder(small_recipe, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     for stage in STAGES:
-        train_stage(stage, small_recipe, folder, Budget(), seed=0, device=CPU, progress=False)
+        train_stage(stage, small_recipe, folder, seed=0, device=CPU, progress=False)
     return folder
 
 
@@ -69,18 +70,19 @@ def test_prompts_are_dropped_as_often_as_asked(dropout, small_recipe, run_folder
     assert task.losses(0, 0.0)["loss"].item() == task.losses(0, 0.0)["loss"].item()
 
 
-def test_preparations_are_part_of_the_budget():
-    assert Budget(minutes=10.0).of("diffusion", spent=90.0)["minutes"] == pytest.approx(
-        10 * 0.45 - 1.5
-    )
-    assert Budget().of("diffusion", spent=90.0)["minutes"] is None
+def test_preparations_are_part_of_the_minutes(small_recipe, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(stages, "train", lambda *args, **options: asked.append(options))
+    for minutes in (10.0, None):
+        monkeypatch.setattr(stages.time, "monotonic", iter((0.0, 90.0)).__next__)
+        train_stage("autoencoder", small_recipe, tmp_path, seed=0, device=CPU, minutes=minutes)
+    assert asked[0]["minutes"] == pytest.approx(10 * 0.3 - 1.5)
+    assert asked[1]["minutes"] is None
 
 
 def test_a_missing_stage_is_named(small_recipe, tmp_path):
     with pytest.raises(CheckpointError, match="train the stage 'decoder' first"):
-        train_stage(
-            "diffusion", small_recipe, tmp_path, Budget(), seed=0, device=CPU, progress=False
-        )
+        train_stage("diffusion", small_recipe, tmp_path, seed=0, device=CPU, progress=False)
     with pytest.raises(CheckpointError, match="train the stage 'diffusion' first"):
         assemble(small_recipe, tmp_path)
 
@@ -98,9 +100,7 @@ def test_a_seed_out_of_range_is_refused_before_anything_is_written(
     seed, small_recipe, tmp_path
 ):
     with pytest.raises(GenerationError, match="seed is"):
-        train_stage(
-            "autoencoder", small_recipe, tmp_path / "run", Budget(), seed=seed, device=CPU
-        )
+        train_stage("autoencoder", small_recipe, tmp_path / "run", seed=seed, device=CPU)
     assert not list(tmp_path.iterdir())
 
 
