@@ -17,6 +17,7 @@ KNOWN = (
     r"https://pytorch\.org/get-started/locally/",
     r"https://git-lfs(\.github\.com/spec/v1)?",  # how every Git LFS pointer begins
     r"http://www\.w3\.org/2000/svg",  # a namespace, never opened
+    r"https://example\.org/\S*",  # reserved for examples: nobody can register it (RFC 2606)
     r"http://(127\.0\.0\.1|localhost)(:(\d+|\{[\w.]+))?(/\S*)?",
 )
 ADDRESS = re.compile(

@@ -48,7 +48,7 @@ class Seen(Exception):
 def first_latent(model, monkeypatch, image, strength, seed=0):
     """(x, t) of the network's first call."""
 
-    def stop(x, t, c, residuals):
+    def stop(x, t, c):
         raise Seen(x, int(t[0]))
 
     monkeypatch.setattr(model.unet, "forward", stop)
