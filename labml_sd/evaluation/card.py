@@ -93,7 +93,7 @@ def card_text(
     return filled("model_card", {
         "name": model.config.name,
         "size": model.config.image_size,
-        "megabytes": f"{size / 1e6:.1f}",
+        "megabytes": size / 1e6,
         "weights": results["model"]["weights"],
         "scale": model.config.autoencoder.scale_factor,
         "parts": _parts(model),

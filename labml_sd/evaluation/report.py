@@ -6,7 +6,6 @@ Tests      tests/evaluation/test_report.py
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from labml_sd.evaluation.compare_attributes import ROWS
@@ -31,27 +30,17 @@ def markdown(results: Json, title: str = "Evaluation of", parts: Iterable[str] =
     return "\n\n".join([*head, *sections(results, parts)]) + "\n"
 
 
-def sections(results: Json, parts: Iterable[str] = ()) -> list[str]:
+def sections(results: Json, names: Iterable[str] = ()) -> list[str]:
     """The section of each part that was measured, of the named parts or all."""
-    measured = [name for name in tuple(parts) or SECTIONS if name in results["parts"]]
-    return [section(name, results["parts"][name]) for name in measured]
-
-
-def section(name: str, part: Json) -> str:
-    """The template of a part with its numbers."""
-    s = part["settings"]
-    usual = f"{s['steps']} steps of {s['sampler']}, guidance {s['guidance_scale']:g}"
-    return filled(name, part | {
-        "usual": usual,
-        "settings": f"{usual}, in {part['dtype']}",
-        "scale": f"{s['guidance_scale']:g}",
-    } | SECTIONS[name](part))  # fmt: skip
+    parts = results["parts"]
+    measured = [name for name in tuple(names) or TABLES if name in parts]
+    return [filled(name, parts[name] | TABLES[name](parts[name])) for name in measured]
 
 
 def filled(name: str, values: Json) -> str:
-    """A template with its `$names` replaced by values. KeyError if one is missing."""
+    """A template with its `{names}` replaced by values. KeyError if one is missing."""
     path = Path(__file__).parent / "templates" / f"{name}.md"
-    return Template(path.read_text(encoding="utf-8").strip()).substitute(values)
+    return path.read_text(encoding="utf-8").strip().format_map(values)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -69,22 +58,15 @@ def percent(share: Json | None) -> str:
 
 def _accuracy(part: Json) -> Json:
     """Attributes, autoencoder, Frechet distance, CLIP score."""
-    trip, frechet = part["autoencoder"], part["frechet"]
+    trip = part["autoencoder"]
     columns = part["groups"] | {
         name: trip[name] for name in ("drawn by code", "after the autoencoder")
     }
     rows = [
         [name, *(percent(column.get(name)) for column in columns.values())] for name in ROWS
     ]
-    return frechet | {
-        "seed": SEED,
-        "attributes": table(["", *columns], rows),
-        "psnr": f"{trip['psnr']:.2f}",
-        "psnr_pooled": f"{trip['psnr_pooled']:.2f}",
-        "distance": f"{frechet['distance']:.3f}",
-        "floor": f"{frechet['floor']:.3f}",
-        "clip": _clip(part["clip"]),
-    }
+    attributes = table(["", *columns], rows)
+    return {"seed": SEED, "attributes": attributes, "clip_score": _clip(part["clip"])}
 
 
 def _clip(scores: Json | None) -> str:
@@ -142,17 +124,12 @@ def _edits(part: Json) -> Json:
     shown = ["negative prompt", "", "pictures that show it", "other attributes right"]
     kept = ["strength", "picture kept", "prompt shown", "change (RMS, grey levels)"]
     return {
-        "negative": table(shown, lights),
-        "n_negative": negative["n_prompts"],
+        "lights": table(shown, lights),
         "strengths": table(kept, strengths),
-        "n_strength": strength["n_pictures"],
         "kept": f"{100 * falls['kept']:.1f}",
         "shown": f"{100 * falls['shown']:.1f}",
-        "rms": f"{falls['rms']:.1f}",
-        "inpaint": table(["right", "share"], shares),
+        "shares": table(["right", "share"], shares),
         "seam": table(["seam", "grey levels"], seam),
-        "n_inpaint": inpaint["n_cases"],
-        "masked": f"{100 * inpaint['masked']:.0f}",
     }
 
 
@@ -174,8 +151,9 @@ def _convergence(part: Json) -> Json:
     n = COMPARED_AT
 
     def distances(head: Sequence[str], keys: Sequence[tuple[str, int]]) -> str:
-        rows = [[name, *(_rms(found.get((name, *key))) for key in keys)] for name in names]
-        return table(head, rows)
+        rows = [[found.get((name, *key)) for key in keys] for name in names]
+        cells = [["-" if rms is None else f"{rms:.2g}" for rms in row] for row in rows]
+        return table(head, [[name, *row] for name, row in zip(names, cells, strict=True)])
 
     curves = [
         distances(
@@ -190,17 +168,7 @@ def _convergence(part: Json) -> Json:
         "spacings": distances([f"at {n} evaluations", *spacings], [(s, n) for s in spacings]),
         "ratios": ", ".join(f"{ratio:.2f} ({spacing})" for spacing, ratio in ratios.items()),
         "n": n,
-        "exact": part["exact"]["sampler"],
-        "steps": part["exact"]["steps"],
-        "size": f"{part['exact']['rms']:.2f}",
-        "check": part["check"]["sampler"],
-        "check_steps": part["check"]["steps"],
-        "apart": _rms(part["check"]["rms"]),
     }
-
-
-def _rms(distance: float | None) -> str:
-    return "-" if distance is None else f"{distance:.2g}"
 
 
 def _samplers(part: Json) -> Json:
@@ -221,13 +189,11 @@ def _samplers(part: Json) -> Json:
     ]  # fmt: skip
     variants.append(["drawn by code", "-", "-", *_diversity(part["drawn by code"]), "-", "-"])
     head = ["guidance", "mean", "whole", "entropy, bits", "contrast", "passes"]
-    low, high = next(filter(None, (row["guidance_interval"] for row in guidance.values())))
     return {
         "mean": shares("mean", "mean of the attributes"),
         "whole": shares("whole", "all attributes right"),
         "guidance": table([*head, "ms of processor time"], variants),
-        "low": f"{low:g}",
-        "high": f"{high:g}",
+        "interval": next(filter(None, (r["guidance_interval"] for r in guidance.values()))),
     }
 
 
@@ -235,7 +201,7 @@ def _diversity(row: Json) -> list[str]:
     return [f"{row['entropy']:.2f}", f"{row['contrast']:.1f}"]
 
 
-SECTIONS: dict[str, Callable[[Json], Json]] = {
+TABLES: dict[str, Callable[[Json], Json]] = {
     "accuracy": _accuracy,
     "sweeps": _sweeps,
     "edits": _edits,
@@ -243,4 +209,4 @@ SECTIONS: dict[str, Callable[[Json], Json]] = {
     "convergence": _convergence,
     "samplers": _samplers,
 }
-"""For each part of the evaluation, the values of its template."""
+"""For each part of the evaluation, the tables of its template."""
