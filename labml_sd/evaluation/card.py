@@ -11,7 +11,6 @@ from typing import Any
 
 from labml_sd.checkpoint import load_model
 from labml_sd.checkpoint.sources import locate
-from labml_sd.config import AutoencoderConfig, UNetConfig
 from labml_sd.errors import CheckpointError
 from labml_sd.evaluation.report import filled, markdown, sections, table
 from labml_sd.evaluation.results import FILE, fingerprint, read_results, write_text
@@ -84,6 +83,7 @@ def card_text(
     model: LatentDiffusion, folder: Path, recipe: Recipe, run: Path, results: dict[str, Any]
 ) -> str:
     """The filled template."""
+    c = model.config
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and p.suffix != ".md")
     paths = {stage: run / f"{stage}.pt" for stage in STAGES}
     states = {stage: read_state(path) for stage, path in paths.items() if path.exists()}
@@ -91,12 +91,18 @@ def card_text(
     body = "\n\n".join(sections(results, CARD_PARTS))
     measured = {k: part for k, part in results["parts"].items() if k not in PAGE_PARTS}
     return filled("model_card", {
-        "name": model.config.name,
-        "size": model.config.image_size,
+        "config": c,
+        "count": {
+            name: sum(p.numel() for p in network.parameters())
+            for name, network in model.named_children()
+        },
+        "widths": {
+            name: ", ".join(str(part.channels * m) for m in part.channel_multipliers)
+            for name, part in (("autoencoder", c.autoencoder), ("unet", c.unet))
+        },
+        "side": c.image_size // c.autoencoder.downsampling_factor,
         "megabytes": size / 1e6,
         "weights": results["model"]["weights"],
-        "scale": model.config.autoencoder.scale_factor,
-        "parts": _parts(model),
         "stages": _stages(states),
         "notes": f"\n{notes.strip()}\n" if notes else "",
         "training": _training(recipe, states),
@@ -114,34 +120,6 @@ def card_text(
         "sizes": ", ".join(SIZES),
         "places": ", ".join(PLACES),
     })  # fmt: skip
-
-
-def _parts(model: LatentDiffusion) -> str:
-    """Parameters and shapes of the three networks."""
-    c, text = model.config, model.config.text_encoder
-    z, side = c.autoencoder.z_channels, c.image_size // c.autoencoder.downsampling_factor
-
-    def levels(config: UNetConfig | AutoencoderConfig) -> str:
-        widths = [str(config.channels * m) for m in config.channel_multipliers]
-        return f"levels of {', '.join(widths)} channels"
-
-    named = {
-        "autoencoder": (
-            model.autoencoder,
-            f"{levels(c.autoencoder)}; latent [{z} {side} {side}]",
-        ),
-        "text encoder": (
-            model.text_encoder,
-            f"{text.n_layers} layers of width {text.d_model}, {text.vocab_size} tokens, "
-            f"{text.n_positions} positions",
-        ),
-        "U-Net": (model.unet, levels(c.unet)),
-    }
-    rows = [
-        [name, f"{sum(p.numel() for p in network.parameters()):,}", shape]
-        for name, (network, shape) in named.items()
-    ]
-    return table(["part", "parameters", "shape"], rows)
 
 
 def _stages(states: dict[str, dict[str, Any]]) -> str:
