@@ -61,24 +61,14 @@ def match_objects(asked: Scene, seen: Scene) -> Matching:
 
 def compare_attributes(asked: Scene, seen: Scene) -> dict[str, float]:
     """For each row of the report, how much is right: 0.5 if one of two objects is."""
-    right = {
-        "sky": float(asked.sky == seen.sky),
-        "ground": float(asked.ground == seen.ground),
-        "light": float(asked.light == seen.light),
-        "count": float(len(asked.objects) == len(seen.objects)),
-    }
+    here, there = vars(asked), vars(seen)
+    right = {name: float(here[name] == there[name]) for name in ("sky", "ground", "light")}
+    right["count"] = float(len(asked.objects) == len(seen.objects))
     pairs = list(zip(asked.objects, match_objects(asked, seen), strict=True))
-    for name in ("kind", "colour", "place", "size"):
-        if pairs:
-            right[name] = sum(
-                s is not None and vars(a)[name] == vars(s)[name] for a, s in pairs
-            ) / len(pairs)
-    summary = {
-        "mean": sum(right.values()) / len(right),
-        "whole": float(min(right.values()) == 1.0),
-    }
-    kinds = {item.kind for item in asked.objects}
-    colours = {item.colour for item in asked.objects}
+    for name in ("kind", "colour", "place", "size") if pairs else ():
+        right[name] = fmean(s is not None and vars(a)[name] == vars(s)[name] for a, s in pairs)
+    summary = {"mean": fmean(right.values()), "whole": float(min(right.values()) == 1.0)}
+    kinds, colours = ({vars(o)[name] for o in asked.objects} for name in ("kind", "colour"))
     if len(kinds) == len(colours) == 2:  # otherwise colours cannot be on the wrong object
         summary["binding"] = float(right["kind"] == right["colour"] == 1.0)
     return right | summary

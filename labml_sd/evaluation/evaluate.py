@@ -34,9 +34,7 @@ N_FOR_AXES = 1024  # scenes from which the axes are computed
 
 def scene_axes(m: Measurement) -> Axes:
     """The principal axes of the probe's features of drawn scenes, the same for every model."""
-    scenes = [
-        Scene.sample(SEED + 3, index, n_objects=1 + index % 2) for index in range(N_FOR_AXES)
-    ]
+    scenes = [Scene.sample(SEED + 3, i, n_objects=1 + i % 2) for i in range(N_FOR_AXES)]
     return principal_axes(m.read(m.draw(scenes)).features, N_AXES)
 
 

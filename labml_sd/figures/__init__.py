@@ -27,13 +27,7 @@ from labml_sd.figures.latents import (
     round_trips,
 )
 from labml_sd.figures.noise import histograms, latent_colours, random_walks
-from labml_sd.figures.picture import (
-    COLOURS,
-    Picture,
-    animation,
-    from_image,
-    saved_picture,
-)
+from labml_sd.figures.picture import Picture, animation, saved_picture
 from labml_sd.figures.plots import curves, heat_maps, learning_curve
 from labml_sd.figures.samplers import (
     distance_map,
@@ -66,7 +60,6 @@ __all__ = [
     "eps_arrows",
     "error_lines",
     "feature_maps",
-    "from_image",
     "guidance_arrows",
     "guided_samples",
     "heat_maps",

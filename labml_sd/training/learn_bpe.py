@@ -31,9 +31,8 @@ def byte_symbols() -> dict[int, str]:
     """
     visible = [byte for byte in range(256) if chr(byte).isprintable() and byte != ord(" ")]
     hidden = [byte for byte in range(256) if byte not in visible]
-    return {byte: chr(byte) for byte in visible} | {
-        byte: chr(256 + i) for i, byte in enumerate(hidden)
-    }
+    others = {byte: chr(256 + i) for i, byte in enumerate(hidden)}
+    return {byte: chr(byte) for byte in visible} | others
 
 
 def split_words(caption: str) -> list[str]:
@@ -41,11 +40,8 @@ def split_words(caption: str) -> list[str]:
 
     Merges never cross a boundary between words.
     """
-    symbols = byte_symbols()
-    return [
-        "".join(symbols[byte] for byte in word.encode())
-        for word in _WORD.findall(caption.lower())
-    ]
+    symbols, words = byte_symbols(), _WORD.findall(caption.lower())
+    return ["".join(symbols[byte] for byte in word.encode()) for word in words]
 
 
 def learn_bpe(captions: Iterable[str], vocab_size: int) -> tuple[dict[str, int], list[Pair]]:

@@ -8,11 +8,11 @@ from labml_sd.figures import (
     animation,
     curves,
     data_flow,
-    from_image,
     heat_maps,
     learning_curve,
     saved_picture,
 )
+from labml_sd.figures.picture import from_image
 from labml_sd.training.progress import smoothed
 
 RED, GREEN, BLUE = (200, 0, 0), (0, 200, 0), (0, 0, 200)

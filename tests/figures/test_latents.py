@@ -6,13 +6,13 @@ from pictures import pixels
 from PIL import Image, ImageColor
 
 from labml_sd.figures import (
-    COLOURS,
     cell_reach,
     posterior_plane,
     receptive_fields,
     round_trips,
 )
 from labml_sd.figures.grids import GAP
+from labml_sd.figures.picture import COLOURS
 
 MEAN = torch.tensor([[1.0, -2.0], [0.5, 0.25]])
 STD = torch.tensor([[0.1, 0.2], [0.05, 0.02]])
