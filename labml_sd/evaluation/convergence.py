@@ -108,19 +108,21 @@ def convergence(m: Measurement) -> dict[str, Any]:
     captions = [scene.caption(full=True) for scene in mixed_scenes(n_prompts)]
     solve = Solver(m.model, captions, scale)
     about = {"n_prompts": n_prompts, "scale": scale, "dtype": str(m.model.dtype)}
-    m.bar.reset(total=len(_settings()) + 2)  # runs
+    counts = {s: EVALUATIONS if s in CURVES else (COMPARED_AT,) for s in SPACINGS}
+    keys = [(name, s, n) for s, ns in counts.items() for name in ODE for n in ns]
+    m.bar.reset(total=len(keys) + 2)  # runs
     exact = solve(EXACT, "trailing", EXACT_STEPS)
     check = solve(CHECK, "trailing", EXACT_STEPS // 2)
     m.bar.update(2)
 
     def distance(name: str, spacing: str, n: int) -> dict[str, Any]:
         n_steps = steps_for(name, n)
-        counts = {"meant": n, "evaluations": evaluations(name, n_steps)}
+        row = {"sampler": name, "spacing": spacing, "meant": n}
         error = rms(solve(name, spacing, n_steps) - exact)
-        return {"sampler": name, "spacing": spacing, **counts, "rms": error}
+        return row | {"evaluations": evaluations(name, n_steps), "rms": error}
 
     measured = []
-    for key in _settings():
+    for key in keys:
         measured.append(m.rows.row(json.dumps([*key, about]), partial(distance, *key)))
         m.bar.update()
     return {
@@ -129,11 +131,3 @@ def convergence(m: Measurement) -> dict[str, Any]:
         "check": {"sampler": CHECK, "steps": EXACT_STEPS // 2, "rms": rms(check - exact)},
         "rows": measured,
     }
-
-
-def _settings() -> list[tuple[str, str, int]]:
-    """All combinations of sampler, spacing and evaluations that are measured."""
-    counts = {
-        spacing: EVALUATIONS if spacing in CURVES else (COMPARED_AT,) for spacing in SPACINGS
-    }
-    return [(name, spacing, n) for spacing, ns in counts.items() for name in ODE for n in ns]

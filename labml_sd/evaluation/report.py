@@ -83,11 +83,14 @@ def _clip(scores: Json | None) -> str:
 def _sweeps(part: Json) -> Json:
     """A table for each setting that is varied."""
     tables = {}
-    varied = {"guidance": "guidance_scale", "steps": "steps", "sampler": "sampler"}
-    for name, key in varied.items():
+    for name, key, form in (
+        ("guidance", "guidance_scale", "g"),
+        ("steps", "steps", "d"),
+        ("sampler", "sampler", "s"),
+    ):
         head = [name, "mean", "whole"]
         rows = [
-            [_value(row[key]), percent(row["mean"]), percent(row["whole"])]
+            [f"{row[key]:{form}}", percent(row["mean"]), percent(row["whole"])]
             for row in part["rows"][name]
         ]
         if name == "guidance":
@@ -99,10 +102,6 @@ def _sweeps(part: Json) -> Json:
                 line += [f"{row['distance']:.2f}", f"{row['entropy']:.2f}"]
         tables[name] = table(head, rows)
     return tables
-
-
-def _value(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _edits(part: Json) -> Json:

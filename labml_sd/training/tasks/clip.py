@@ -61,7 +61,9 @@ class Clip(nn.Module):
         self.image = ImageTower(recipe.image_channels, recipe.d_embed)
         self.logit_scale = nn.Parameter(torch.tensor(1 / 0.07).log())  # section 2.5
         self.image(torch.zeros(1, 3, image_size, image_size))  # sets the lazy layer's width
-        init_text(self.text)
+        # Small, as in CLIP: with PyTorch's variance of 1 the layers add too little.
+        nn.init.normal_(self.text.embeddings.token_embedding.weight, std=0.02)
+        nn.init.normal_(self.text.embeddings.position_embedding.weight, std=0.01)
 
     def embed_text(self, ids: Int[Tensor, "b n"]) -> Float[Tensor, "b d"]:
         """Unit vectors of captions, close to the unit vectors of pictures they describe."""
@@ -95,12 +97,6 @@ def token_ids(
     )  # fmt: skip
     longest = int((ids != text.eos_id).sum(dim=1).max()) + 1
     return ids[:, :longest]
-
-
-def init_text(transformer: CLIPTextTransformer) -> None:
-    """Small embeddings as in CLIP: with PyTorch's variance of 1 the layers add too little."""
-    nn.init.normal_(transformer.embeddings.token_embedding.weight, std=0.02)
-    nn.init.normal_(transformer.embeddings.position_embedding.weight, std=0.01)
 
 
 def contrastive_loss(logits: Float[Tensor, "b b"]) -> Float[Tensor, ""]:
