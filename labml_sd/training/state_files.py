@@ -40,8 +40,10 @@ def write_file(state: dict[str, Any], path: Path) -> None:
         with part.open("wb") as file:
             torch.save(state, file)
         os.replace(part, path)
-    except RuntimeError as error:  # PyTorch hides the system's error behind its own
-        raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+    except RuntimeError as error:  # PyTorch's writer hides the system's error behind its own
+        hidden = error.__context__
+        is_hidden = isinstance(hidden, OSError) and "StreamWriter" in str(error)
+        raise hidden if is_hidden and hidden else error from None
     finally:
         part.unlink(missing_ok=True)
 

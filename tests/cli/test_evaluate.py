@@ -54,9 +54,7 @@ def test_evaluate_trains_the_probe_and_prints_and_saves_the_report(folder, capsy
 def test_a_clip_in_the_folder_gives_a_score(folder, small_recipe, monkeypatch):
     monkeypatch.setitem(RECIPES, "tiny", small_recipe)
     cpu = torch.device("cpu")
-    train_stage(
-        "clip", small_recipe, folder, n_steps=1, seed=0, device=cpu, progress=False
-    )
+    train_stage("clip", small_recipe, folder, n_steps=1, seed=0, device=cpu, progress=False)
     words = (
         "--model",
         str(folder / "m"),

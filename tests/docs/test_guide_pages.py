@@ -145,7 +145,7 @@ def test_every_name_of_the_notation_table_is_in_the_package(name):
 
 def test_the_table_of_settings_has_every_setting(monkeypatch):
     monkeypatch.syspath_prepend(DOCS / "_ext")
-    rows = importlib.import_module("settings_table").settings()
+    rows = importlib.import_module("settings_rows").settings()
     flags = [flag for flag, *_ in rows]
     names = [field.name for field in fields(Settings)]
     assert flags == [f"`--{name.replace('_', '-')}`" for name in names]
