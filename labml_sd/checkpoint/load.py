@@ -115,7 +115,7 @@ def collecting_later() -> Iterator[None]:
 
 def _check_switches(*others: object, **switches: object) -> None:
     for name, value in switches.items():
-        if not isinstance(value, bool) and value not in others:
+        if not (isinstance(value, bool) or any(value is other for other in others)):
             raise CheckpointError(f"{name} is {quoted(value)}; give True or False")
 
 

@@ -20,7 +20,7 @@ TINY = "tiny"
 
 def locate(source: str | PathLike[str]) -> Path:
     """The file or folder of a source. What exists on this disk is used before the hub."""
-    if source == TINY:
+    if isinstance(source, str) and source == TINY:
         return Path(str(files("labml_sd"))) / "models" / "tiny"
     path = to_path(source, f"a file, a folder, a hub id or {TINY!r}")
     if path.exists():

@@ -102,8 +102,8 @@ def read_picture(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> Image.Image
         )
     name = str(path)
     with _open(path) as file:
-        check_structure(file, name, limit)
         try:
+            check_structure(file, name, limit)
             with _parsed(file, name) as image:
                 _check_size(image, name, limit)
                 _check_transparency(image, name)
