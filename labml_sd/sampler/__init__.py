@@ -93,73 +93,17 @@ def get_sampler(name_or_object: object) -> Sampler:
     return name_or_object
 
 
-__all__ = [
-    "Schedule",
-    "Level",
-    "CLEAN",
-    "add_noise",
-    "predict_x0",
-    "timesteps",
-    "check_steps",
-    "tail",
-    "check_strength",
-    "NoiseSource",
-    "NOISES",
-    "check_noise",
-    "check_seed",
-    "cuda_noise",
-    "Variation",
-    "slerp",
-    "Prediction",
-    "from_eps",
-    "from_v",
-    "Guidance",
-    "guide",
-    "rescale_std",
-    "inpaint_blend",
-    "Sampler",
-    "Moment",
-    "Denoise",
-    "eps_denoiser",
-    "Evaluation",
-    "StepInput",
-    "SAMPLERS",
-    "get_sampler",
-    "DDPM",
-    "ddpm_step",
-    "DDIM",
-    "ddim_step",
-    "DPMpp2M",
-    "dpmpp_2m_step",
-    "PLMS",
-    "plms_step",
-    "Euler",
-    "euler_step",
-    "Heun",
-    "heun_step",
-    "DPM2",
-    "dpm_2_step",
-    "LMS",
-    "lms_step",
-    "UniPC",
-    "unip_step",
-    "unic_step",
-    "EulerA",
-    "euler_a_step",
-    "DPM2A",
-    "dpm_2_a_step",
-    "DPMpp2SA",
-    "dpmpp_2s_a_step",
-    "DPMppSDE",
-    "dpmpp_sde_step",
-    "DPMpp2MSDE",
-    "dpmpp_2m_sde_step",
-    "DPMpp3MSDE",
-    "dpmpp_3m_sde_step",
-    "TOOLS",
-    "AsIn",
-    "as_in",
-    "check_compat",
-    "sample",
-    "Step",
-]
+__all__ = ["Schedule", "Level", "CLEAN", "add_noise", "predict_x0"]
+__all__ += ["timesteps", "check_steps", "tail", "check_strength"]
+__all__ += ["NoiseSource", "NOISES", "check_noise", "check_seed", "cuda_noise"]
+__all__ += ["Variation", "slerp", "Prediction", "from_eps", "from_v"]
+__all__ += ["Guidance", "guide", "rescale_std", "inpaint_blend"]
+__all__ += ["Moment", "Denoise", "eps_denoiser", "Evaluation", "StepInput"]
+__all__ += ["Sampler", "SAMPLERS", "get_sampler"]
+__all__ += ["DDPM", "ddpm_step", "DDIM", "ddim_step", "PLMS", "plms_step"]
+__all__ += ["Euler", "euler_step", "Heun", "heun_step", "DPM2", "dpm_2_step"]
+__all__ += ["DPMpp2M", "dpmpp_2m_step", "LMS", "lms_step", "UniPC", "unip_step", "unic_step"]
+__all__ += ["EulerA", "euler_a_step", "DPM2A", "dpm_2_a_step"]
+__all__ += ["DPMpp2SA", "dpmpp_2s_a_step", "DPMppSDE", "dpmpp_sde_step"]
+__all__ += ["DPMpp2MSDE", "dpmpp_2m_sde_step", "DPMpp3MSDE", "dpmpp_3m_sde_step"]
+__all__ += ["TOOLS", "AsIn", "as_in", "check_compat", "sample", "Step"]

@@ -7,7 +7,6 @@ Tests      tests/sampler/test_prediction.py
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -48,9 +47,3 @@ def from_v(
     """
     signal, spread = math.sqrt(level.alpha_bar), math.sqrt(1 - level.alpha_bar)
     return Prediction(eps=signal * v + spread * x, x0=signal * x - spread * v)
-
-
-PREDICTIONS: dict[str, Callable[[Tensor, Tensor, Level], Prediction]] = {
-    "eps": from_eps,
-    "v": from_v,
-}

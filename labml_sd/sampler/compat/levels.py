@@ -12,15 +12,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import torch
 
-from labml_sd.sampler.between import with_between
-from labml_sd.sampler.protocol import Sampler
 from labml_sd.sampler.schedule import CLEAN, Level, Schedule
-from labml_sd.sampler.solvers.ancestral import with_ancestral_between
-from labml_sd.sampler.solvers.dpm_2 import DPM2
-from labml_sd.sampler.solvers.dpm_2_a import DPM2A
-from labml_sd.sampler.solvers.dpmpp_2s_a import DPMpp2SA
-from labml_sd.sampler.solvers.dpmpp_sde import DPMppSDE
-from labml_sd.sampler.solvers.unipc import LevelWithOrder, UniPC
 from labml_sd.sampler.spacing import BY_SIGMA
 
 Levels = Callable[[Schedule, int], list[Level]]
@@ -44,24 +36,6 @@ def _with_alpha_bar(schedule: Schedule, alpha_bar: torch.Tensor) -> Schedule:
     other.alpha_bar = alpha_bar.double()
     other.log_sigma = 0.5 * torch.log((1 - other.alpha_bar) / other.alpha_bar)
     return other
-
-
-def as_the_solver_lists(
-    solver: Sampler, schedule: Schedule, levels: list[Level]
-) -> list[Level]:
-    """Add what the solver's own `levels` adds: levels in between, or the order of each step."""
-    if isinstance(solver, DPM2 | DPMppSDE):
-        return with_between(schedule, levels)
-    if isinstance(solver, DPM2A | DPMpp2SA):
-        return with_ancestral_between(schedule, levels, solver.eta)
-    if isinstance(solver, UniPC):
-        n_left = range(len(levels) - 1, 0, -1)
-        steps = zip(levels, n_left, strict=False)
-        return [
-            *(LevelWithOrder(h.t, h.alpha_bar, min(solver.order, n)) for h, n in steps),
-            levels[-1],
-        ]
-    return levels
 
 
 def _at(schedule: Schedule, times: Iterable[int]) -> list[Level]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from labml_sd.errors import GenerationError, quoted
 from labml_sd.sampler.compat import levels as lists
 from labml_sd.sampler.compat.levels import Levels
-from labml_sd.sampler.protocol import Sampler, StepInput
+from labml_sd.sampler.protocol import StepInput
 from labml_sd.sampler.schedule import Level, Schedule
 from labml_sd.sampler.solvers.ddim import DDIM
 from labml_sd.sampler.solvers.ddpm import DDPM
@@ -33,6 +33,7 @@ from labml_sd.sampler.solvers.euler_a import EulerA
 from labml_sd.sampler.solvers.heun import Heun
 from labml_sd.sampler.solvers.lms import LMS
 from labml_sd.sampler.solvers.plms import PLMS
+from labml_sd.sampler.solvers.solver import Solver
 from labml_sd.sampler.solvers.unipc import UniPC
 from labml_sd.sampler.spacing import check_steps
 
@@ -62,7 +63,7 @@ class Strength:
 class Preset:
     """How a tool runs one sampler: which of our solvers, on which levels, from which start."""
 
-    solver: Sampler
+    solver: Solver
     levels: Levels
     strength: Strength
     scaled_noise: bool = False  # the std of the first noise is sqrt(1 - alpha_bar), not 1
@@ -76,11 +77,11 @@ SCHEDULE_TYPES = ("linspace", "trailing", "karras", "exponential")  # of the web
 _WEB_UI_TIMED = Strength(highest=0.999, more=-1, fewest=-1, noised_above=1)
 
 
-def _sigma(solver: Sampler) -> Preset:
+def _sigma(solver: Solver) -> Preset:
     return Preset(solver, lists.diffusers_in_sigma, _AT_LEAST_ONE, scaled_noise=True)
 
 
-def _web_ui(solver: Sampler, spacing: str, drops_lowest: bool = False) -> Preset:
+def _web_ui(solver: Solver, spacing: str, drops_lowest: bool = False) -> Preset:
     spacings = {s: lists.k_diffusion(s, drops_lowest) for s in SCHEDULE_TYPES}
     strength = Strength(highest=0.999, more=1)
     return Preset(solver, spacings[spacing], strength, scaled_noise=True, spacings=spacings)
@@ -128,9 +129,7 @@ TOOLS: dict[str, Mapping[str, Preset]] = {
         "dpmpp_sde": _web_ui(DPMppSDE(), "karras"),
         "dpmpp_2m_sde": _web_ui(DPMpp2MSDE(), "exponential"),
         "dpmpp_3m_sde": _web_ui(
-            DPMpp3MSDE(solver_type="k_diffusion"),
-            "exponential",
-            drops_lowest=True,
+            DPMpp3MSDE(solver_type="k_diffusion"), "exponential", drops_lowest=True
         ),
     },
 }
@@ -159,8 +158,7 @@ class AsIn:
             lists.computed_in_float32 if self.tool == "diffusers" else lists.rounded_to_float32
         )
         schedule = table(schedule)
-        levels = self.preset.levels(schedule, n_steps)
-        return lists.as_the_solver_lists(self.preset.solver, schedule, levels)
+        return self.preset.solver.completed(schedule, self.preset.levels(schedule, n_steps))
 
     def step(self, given: StepInput) -> Tensor:
         """The solver's step."""

@@ -10,7 +10,6 @@ Tests      tests/sampler/solvers/test_ddim.py
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -63,8 +62,6 @@ def check_eta(eta: float | int) -> None:
 @dataclass(frozen=True)
 class DDIM(Solver):
     """With `eta` 0 an ODE solver that draws no noise; with `eta` 1 DDPM on the same levels."""
-
-    evaluations_per_step: ClassVar[int] = 1
 
     eta: float | int = 0.0
 

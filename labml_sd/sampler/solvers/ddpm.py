@@ -7,7 +7,6 @@ Tests      tests/sampler/solvers/test_ddpm.py
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -46,8 +45,6 @@ def ddpm_step(
 @dataclass(frozen=True)
 class DDPM(Solver):
     """The first diffusion sampler: every step but the last draws noise. It needs many steps."""
-
-    evaluations_per_step: ClassVar[int] = 1
 
     def step(self, given: StepInput) -> Tensor:
         """One evaluation; one draw, none into CLEAN."""

@@ -7,8 +7,8 @@ Reference  k-diffusion k_diffusion/sampling.py, sample_dpm_2 without churn
 Tests      tests/sampler/solvers/test_dpm_2.py
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -43,11 +43,11 @@ def dpm_2_step(
 class DPM2(Solver):
     """Second order from two evaluations a step; the step into CLEAN has one: 2 n - 1 a run."""
 
-    evaluations_per_step: ClassVar[int] = 2
+    evaluations_per_step = 2
 
-    def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
-        """The visited levels, each with the middle of its step in log sigma, then CLEAN."""
-        return with_between(schedule, super().levels(schedule, n_steps))
+    def completed(self, schedule: Schedule, levels: Sequence[Level]) -> list[Level]:
+        """Each level but the last with the middle of its step in log sigma."""
+        return with_between(schedule, levels)
 
     def step(self, given: StepInput) -> Tensor:
         """Two evaluations, no draw; Euler's step where `here` has no level in between."""

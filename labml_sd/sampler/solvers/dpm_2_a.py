@@ -7,8 +7,8 @@ Reference  k-diffusion sampling.py, sample_dpm_2_ancestral
 Tests      tests/sampler/solvers/test_dpm_2_a.py
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -44,11 +44,11 @@ class DPM2A(AncestralSolver):
     The step into CLEAN has no point halfway in log sigma: it is Euler's, with one evaluation.
     """
 
-    evaluations_per_step: ClassVar[int] = 2
+    evaluations_per_step = 2
 
-    def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
-        """The visited levels, each with the one halfway to its sigma_down, then CLEAN."""
-        return with_ancestral_between(schedule, super().levels(schedule, n_steps), self.eta)
+    def completed(self, schedule: Schedule, levels: Sequence[Level]) -> list[Level]:
+        """Each level but the last with the one halfway to its sigma_down."""
+        return with_ancestral_between(schedule, levels, self.eta)
 
     def step(self, given: StepInput) -> Tensor:
         """Two evaluations and one draw; into CLEAN one evaluation and no draw."""

@@ -8,7 +8,6 @@ Tests      tests/sampler/solvers/test_dpmpp_2m.py
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -59,8 +58,6 @@ def dpmpp_2m_step(
 @dataclass(frozen=True)
 class DPMpp2M(Solver):
     """Good pictures in 20 steps: one evaluation a step, no noise drawn, second order."""
-
-    evaluations_per_step: ClassVar[int] = 1
 
     def step(self, given: StepInput) -> Tensor:
         """One evaluation. First order in the first step of a run, and into CLEAN."""

@@ -9,7 +9,6 @@ Tests      tests/sampler/solvers/test_dpmpp_2m_sde.py
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -92,8 +91,6 @@ class DPMpp2MSDE(AncestralSolver):
     Its steps do not overlap, so independent draws have the same distribution; but one seed
     gives another picture.
     """
-
-    evaluations_per_step: ClassVar[int] = 1
 
     solver_type: str = "midpoint"
 

@@ -7,8 +7,8 @@ Reference  k-diffusion sampling.py, sample_dpmpp_2s_ancestral
 Tests      tests/sampler/solvers/test_dpmpp_2s_a.py
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -51,11 +51,11 @@ class DPMpp2SA(AncestralSolver):
     is Euler's, with one evaluation.
     """
 
-    evaluations_per_step: ClassVar[int] = 2
+    evaluations_per_step = 2
 
-    def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
-        """The visited levels, each with the one halfway to its sigma_down, then CLEAN."""
-        return with_ancestral_between(schedule, super().levels(schedule, n_steps), self.eta)
+    def completed(self, schedule: Schedule, levels: Sequence[Level]) -> list[Level]:
+        """Each level but the last with the one halfway to its sigma_down."""
+        return with_ancestral_between(schedule, levels, self.eta)
 
     def step(self, given: StepInput) -> Tensor:
         """Two evaluations and one draw; into CLEAN one evaluation and no draw."""

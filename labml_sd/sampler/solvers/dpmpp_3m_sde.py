@@ -11,7 +11,6 @@ Tests      tests/sampler/solvers/test_dpmpp_3m_sde.py
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -79,8 +78,6 @@ class DPMpp3MSDE(AncestralSolver):
     draws from a Brownian tree. Its steps do not overlap, so independent draws have the same
     distribution; but one seed gives another picture.
     """
-
-    evaluations_per_step: ClassVar[int] = 1
 
     solver_type: str = "exact"
 

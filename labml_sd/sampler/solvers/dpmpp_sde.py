@@ -9,8 +9,8 @@ Tests      tests/sampler/solvers/test_dpmpp_sde.py
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -70,7 +70,7 @@ class DPMppSDE(AncestralSolver):
     evaluation, no draw.
     """
 
-    evaluations_per_step: ClassVar[int] = 2
+    evaluations_per_step = 2
 
     r: float | int = 0.5
 
@@ -82,9 +82,9 @@ class DPMppSDE(AncestralSolver):
                 f"r is {self.r!r}; give a number above 0 and up to 1, the step's end"
             )
 
-    def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
-        """The visited levels, each with the one at r of its step in log sigma, then CLEAN."""
-        return with_between(schedule, super().levels(schedule, n_steps), share=float(self.r))
+    def completed(self, schedule: Schedule, levels: Sequence[Level]) -> list[Level]:
+        """Each level but the last with the one at r of its step in log sigma."""
+        return with_between(schedule, levels, share=float(self.r))
 
     def step(self, given: StepInput) -> Tensor:
         """Two evaluations and two draws; into CLEAN one evaluation and no draw."""

@@ -9,7 +9,6 @@ Tests      tests/sampler/solvers/test_euler.py
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -37,8 +36,6 @@ def euler_step(
 @dataclass(frozen=True)
 class Euler(Solver):
     """DDIM with eta 0, written in sigma; but Euler ends at CLEAN, and DDIM at t = 0."""
-
-    evaluations_per_step: ClassVar[int] = 1
 
     def step(self, given: StepInput) -> Tensor:
         """One evaluation, no draw."""

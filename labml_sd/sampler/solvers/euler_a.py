@@ -9,7 +9,6 @@ Tests      tests/sampler/solvers/test_euler_a.py
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -46,8 +45,6 @@ class EulerA(AncestralSolver):
 
     More steps give another picture, as each step draws noise. `s_noise` scales that noise.
     """
-
-    evaluations_per_step: ClassVar[int] = 1
 
     def step(self, given: StepInput) -> Tensor:
         """One evaluation; one draw, none into CLEAN."""

@@ -7,7 +7,6 @@ Tests      tests/sampler/solvers/test_heun.py
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -36,7 +35,7 @@ def heun_step(
 class Heun(Solver):
     """Second order from two evaluations a step; the step into CLEAN has one: 2 n - 1 a run."""
 
-    evaluations_per_step: ClassVar[int] = 2
+    evaluations_per_step = 2
 
     def step(self, given: StepInput) -> Tensor:
         """Two evaluations, no draw; one into CLEAN, where the network was never trained."""

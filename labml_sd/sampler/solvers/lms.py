@@ -9,7 +9,6 @@ Tests      tests/sampler/solvers/test_lms.py
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -56,8 +55,6 @@ def lms_step(
 @dataclass(frozen=True)
 class LMS(Solver):
     """Order 4 from one evaluation a step; lower in the first three steps of a run."""
-
-    evaluations_per_step: ClassVar[int] = 1
 
     order: int = MAX_ORDER
 

@@ -9,7 +9,6 @@ Tests      tests/sampler/solvers/test_plms.py
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -57,8 +56,6 @@ def plms_step(
 @dataclass(frozen=True)
 class PLMS(Solver):
     """One evaluation a step, but two in the first, which has no past eps: n + 1 a run."""
-
-    evaluations_per_step: ClassVar[int] = 1
 
     def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
         """DDIM's: the visited levels, then t = 0, or CLEAN when t = 0 is visited itself."""

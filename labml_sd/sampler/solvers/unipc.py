@@ -10,7 +10,6 @@ Tests      tests/sampler/solvers/test_unipc.py
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -18,10 +17,9 @@ from torch import Tensor
 
 from labml_sd.errors import GenerationError
 from labml_sd.sampler.protocol import Evaluation, StepInput
-from labml_sd.sampler.schedule import CLEAN, Level, Schedule
+from labml_sd.sampler.schedule import Level, Schedule
 from labml_sd.sampler.solvers.dpmpp_2m import dpmpp_first_order_step
 from labml_sd.sampler.solvers.solver import Solver
-from labml_sd.sampler.spacing import visited
 
 MAX_ORDER = 3  # the corrector of order 3 uses three past evaluations, all the loop keeps
 
@@ -130,8 +128,6 @@ class UniPC(Solver):
     made at the x before correction.
     """
 
-    evaluations_per_step: ClassVar[int] = 1
-
     order: int = MAX_ORDER
     solver: str = "bh2"
 
@@ -146,15 +142,12 @@ class UniPC(Solver):
                 f"solver is {self.solver!r}; give 'bh2' (the usual one) or 'bh1'"
             )
 
-    def levels(self, schedule: Schedule, n_steps: int) -> list[Level]:
-        """The visited levels, then CLEAN. For stability the order falls to 1 at the end."""
-        levels = visited(schedule, self.spacing, n_steps)
-        orders = [min(self.order, n_steps - i) for i in range(n_steps)]
-        steps = zip(levels, orders, strict=True)
-        return [
-            *(LevelWithOrder(level.t, level.alpha_bar, order) for level, order in steps),
-            CLEAN,
-        ]
+    def completed(self, schedule: Schedule, levels: Sequence[Level]) -> list[Level]:
+        """Each level but the last with its order. For stability it falls to 1 at the end."""
+        *starts, end = levels
+        orders = [min(self.order, n_left) for n_left in range(len(starts), 0, -1)]
+        steps = zip(starts, orders, strict=True)
+        return [*(LevelWithOrder(h.t, h.alpha_bar, order) for h, order in steps), end]
 
     def step(self, given: StepInput) -> Tensor:
         """One evaluation, no draw: first correct x, then predict from it."""
