@@ -6,7 +6,6 @@ files/               named tensors in a file of any format
   safetensors_file.py  .safetensors
   torch_file.py        .ckpt, with torch_zip.py (the zip), pickle_scan.py and pickle_names.py
                        (what its pickle may contain), stand_ins.py, torch_errors.py
-  replace.py           write a file or folder completely or not at all
 layouts/             the names and settings that different programs give the same weights
   compvis.py           our names <-> names in a single file; single_file.py opens one
   diffusers.py         our names <-> names in a diffusers folder; diffusers_folder.py opens one

@@ -14,9 +14,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from labml_sd.checkpoint.files.replace import whole_file
 from labml_sd.checkpoint.layouts.diffusers_folder import find_weights
 from labml_sd.errors import CheckpointError
+from labml_sd.utilities.replace import whole_file
 
 NOTED_FROM = 100_000_000  # bytes; a smaller file is read as fast as a note
 NOTES_AT_MOST = 1_000
@@ -32,9 +32,7 @@ class WeightsFile:
     @classmethod
     def of(cls, source: str | PathLike[str]) -> "WeightsFile | None":
         """The file of a model, or of a folder its U-Net's; None if it cannot be found."""
-        path = Path(source).absolute()
-        if path.is_dir():
-            path = find_weights(path, "unet") or path
+        path = _weights_file(Path(source).absolute())
         stamp = _stamp(path)
         return None if stamp is None else cls(path, stamp)
 
@@ -45,6 +43,11 @@ class WeightsFile:
             return None
         digits = model_hash(self.path)
         return digits if _stamp(self.path) == self.stamp else None
+
+
+def _weights_file(path: Path) -> Path:
+    """The file, or of a folder its U-Net's."""
+    return find_weights(path, "unet") or path if path.is_dir() else path
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
@@ -63,9 +66,7 @@ def model_hash(path: str | PathLike[str]) -> str:
     with the file's size and time of change, and taken from there as long as both are the same.
     Raises CheckpointError when there is no file.
     """
-    file = Path(path)
-    if file.is_dir():
-        file = find_weights(file, "unet") or file
+    file = _weights_file(Path(path))
     try:
         with file.open("rb") as stream:
             return _noted(file.resolve(), stream)

@@ -14,7 +14,6 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from labml_sd.checkpoint.files.replace import whole_file, whole_folder
 from labml_sd.checkpoint.layouts import write_configs
 from labml_sd.checkpoint.layouts.compvis import file_name
 from labml_sd.checkpoint.layouts.diffusers import name_map
@@ -25,6 +24,7 @@ from labml_sd.checkpoint.tokenizer_files import CLIP_L_VOCAB, tokenizer_text, wr
 from labml_sd.checkpoint.weights_to_save import weights_to_save
 from labml_sd.errors import CheckpointError
 from labml_sd.latent_diffusion import LatentDiffusion
+from labml_sd.utilities.replace import whole_file, whole_folder
 
 
 def save_model(
@@ -77,6 +77,18 @@ def _save_file(model: LatentDiffusion, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as new:
         save_file(tensors, new, metadata=metadata)
+        _sort_metadata(new)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Give equal models equal bytes: the library writes the metadata in a random order."""
+    with path.open("r+b") as file:
+        n_header = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(n_header))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False)
+        file.seek(8)
+        file.write(text.encode().ljust(n_header))
 
 
 def _save_folder(model: LatentDiffusion, path: Path) -> None:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labml_sd.checkpoint.files.replace import whole_file
 from labml_sd.errors import CheckpointError
 from labml_sd.latent_diffusion import LatentDiffusion
+from labml_sd.utilities.replace import whole_file
 
 FILE = "evaluation.json"
 FORMAT = 1

@@ -19,7 +19,7 @@ from PIL import Image
 from labml_sd.errors import ImageError, quoted
 from labml_sd.images.reading import PathLike
 from labml_sd.images.texts import JSON_KEY, TEXT_KEY, XMP, exif_of, png_texts, texts_of
-from labml_sd.utilities.flush import flush_folder
+from labml_sd.utilities.replace import flush_file, flush_folder
 
 _FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
 _MAX_SEGMENT = 65_000  # bytes; one segment of a JPEG file holds 65,533
@@ -161,7 +161,9 @@ def _write_next(folder: Path, prefix: str, suffix: str, content: bytes) -> Path:
     temporary = folder / f".{secrets.token_hex(8)}.part"
     try:
         try:
-            _write(temporary, content)
+            with temporary.open("xb") as file:
+                file.write(content)
+            flush_file(temporary)
             path = _name(temporary, folder, prefix, suffix)
         finally:
             temporary.unlink(missing_ok=True)
@@ -170,16 +172,6 @@ def _write_next(folder: Path, prefix: str, suffix: str, content: bytes) -> Path:
         raise
     flush_folder(folder)
     return path
-
-
-def _write(path: Path, content: bytes) -> None:
-    handle = os.open(
-        path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666
-    )
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _name(temporary: Path, folder: Path, prefix: str, suffix: str) -> Path:
@@ -202,7 +194,7 @@ def _take(temporary: Path, path: Path) -> None:
     except OSError:
         # A file system without links, such as FAT: take the name with an empty file.
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            path.touch(exist_ok=False)
             os.replace(temporary, path)
         except FileExistsError:
             raise

@@ -4,7 +4,6 @@ Maps       a state of tensors and numbers  <->  a .pt file
 Tests      tests/training/test_state_files.py
 """
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from labml_sd.errors import CheckpointError
+from labml_sd.utilities.replace import whole_file
 
 
 @contextmanager
@@ -35,17 +35,13 @@ def run_folder(folder: Path) -> Iterator[None]:
 
 def write_file(state: dict[str, Any], path: Path) -> None:
     """Replace a file by a complete new one. Raises OSError, and leaves the old one then."""
-    part = path.with_suffix(".part")
     try:
-        with part.open("wb") as file:
+        with whole_file(path) as part, part.open("wb") as file:
             torch.save(state, file)
-        os.replace(part, path)
     except RuntimeError as error:  # PyTorch's writer hides the system's error behind its own
         hidden = error.__context__
         is_hidden = isinstance(hidden, OSError) and "StreamWriter" in str(error)
         raise hidden if is_hidden and hidden else error from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read_file(path: Path) -> dict[str, Any]:

@@ -4,5 +4,5 @@ device.py       names -> torch.device, torch.dtype; a device in words
 numbers.py      numbers of NumPy and PyTorch -> Python's
 shapes_only.py  build networks without allocating weights
 interrupt.py    hold Ctrl-C back until the end of a step
-flush.py        wait until the disk has what was written
+replace.py      write a file or folder completely or not at all
 """

@@ -33,6 +33,13 @@ def test_saving_over_the_file_that_was_loaded_is_safe(tmp_path, model, layout, a
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+def test_a_model_that_is_saved_again_has_the_same_bytes(tmp_path, model):
+    files = [tmp_path / f"{i}.safetensors" for i in range(8)]  # one order in 6 is the right one
+    for file in files:
+        save_model(model, file, "compvis")
+    assert len({file.read_bytes() for file in files}) == 1
+
+
 def test_diffusers_opens_the_folder(folder, words, model):
     pipe = diffusers.StableDiffusionPipeline.from_pretrained(folder, local_files_only=True)
     assert pipe.vae_scale_factor == model.config.autoencoder.downsampling_factor

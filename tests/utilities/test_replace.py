@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from labml_sd.checkpoint.files.replace import whole_file, whole_folder
+from labml_sd.utilities.replace import (
+    flush_file,
+    flush_folder,
+    flush_tree,
+    whole_file,
+    whole_folder,
+)
 
 
 def test_a_file_takes_its_place_with_the_users_usual_rights(tmp_path):
@@ -141,7 +147,7 @@ def test_a_disk_that_fills_up_while_writing_leaves_the_old_one_and_nothing_else(
 KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
-from labml_sd.checkpoint.files.replace import whole_file, whole_folder
+from labml_sd.utilities.replace import whole_file, whole_folder
 
 place = Path(sys.argv[1])
 wait = random.Random(0)
@@ -174,7 +180,7 @@ for _ in range(20):
 
 
 def test_after_twenty_kills_there_is_a_whole_file_and_a_whole_folder(tmp_path):
-    where = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    where = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     subprocess.run([sys.executable, "-c", KILLED, tmp_path], env=where, check=True, timeout=300)
     assert {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")} <= {
         "file",
@@ -213,3 +219,40 @@ def test_the_marker_leaves_first_and_comes_last(tmp_path, monkeypatch):
     write("new")
     assert sorted(moved) == ["a", "a", "b", "b", "c", "c"]
     assert moved[0] == moved[-1] == "b"
+
+
+@pytest.fixture
+def flushed(monkeypatch):
+    """The names that were flushed, in order."""
+    seen = []
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: seen.append(os.readlink(f"/proc/self/fd/{handle}"))
+    )
+    return seen
+
+
+def test_everything_in_a_folder_is_flushed_and_links_are_not_followed(tmp_path, flushed):
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/b/file").touch()
+    (tmp_path / "a/link").symlink_to("/nowhere")
+    flush_tree(tmp_path / "a")
+    assert sorted(flushed) == [str(tmp_path / name) for name in ("a", "a/b", "a/b/file")]
+
+
+def test_a_file_that_the_disk_cannot_take_is_an_error(tmp_path, monkeypatch):
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    (tmp_path / "a").touch()
+    with pytest.raises(OSError, match="No space"):
+        flush_file(tmp_path / "a")
+    flush_folder(tmp_path)  # the files themselves are safe: not every system can flush a folder
+
+
+def test_no_file_stays_open(tmp_path, flushed):
+    (tmp_path / "a").touch()
+    before = os.listdir("/proc/self/fd")
+    flush_file(tmp_path / "a")
+    flush_folder(tmp_path)
+    assert os.listdir("/proc/self/fd") == before

@@ -7,19 +7,18 @@ with a dot. An existing folder stays, with its mode: it may be a mount point, or
 folder of a process. The new entries take the places of the old ones, one by one; the entry
 that makes it a model folder goes first and comes last, so after a kill between them there is
 no mixture that could be loaded, and the old entries are in a folder that ends with .old.
+After a power cut nothing is incomplete either: each rename waits until the disk has the data.
 
 Maps       a path -> a path to write to
-Tests      tests/checkpoint/files/test_replace.py
+Tests      tests/utilities/test_replace.py
 """
 
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-
-from labml_sd.utilities.flush import flush_file, flush_folder, flush_tree
 
 
 def _beside(path: Path, word: str) -> Path:
@@ -86,3 +85,31 @@ def _exchange(path: Path, new: Path, marker: str) -> None:
         raise
     finally:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def flush_file(path: Path) -> None:
+    """Wait for the content of a file. Raises OSError when the disk is full."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def flush_folder(path: Path) -> None:
+    """Wait for the names in a folder, if the system can: not on Windows, for example."""
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def flush_tree(path: Path) -> None:
+    """Wait for a folder and everything in it."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            if not (Path(folder) / name).is_symlink():
+                flush_file(Path(folder) / name)
+        flush_folder(Path(folder))
