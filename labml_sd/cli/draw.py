@@ -17,7 +17,7 @@ from PIL import Image
 from labml_sd.checkpoint import load_model
 from labml_sd.errors import GenerationError, ImageError, PromptError, one_line
 from labml_sd.images.parameters import write_entries
-from labml_sd.images.reading import MAX_PIXELS, open_layers
+from labml_sd.images.reading import open_layers
 from labml_sd.images.tensors import save_images
 from labml_sd.images.writing import check_folder
 from labml_sd.latent_diffusion import LatentDiffusion
@@ -34,13 +34,13 @@ def txt2img_command(args: argparse.Namespace) -> None:
     if args.from_image is not None:
         _redraw(args)
         return
-    prompts = _required(_prompts(args))
+    prompts = _prompts(args)
     _draw(txt2img, args, _model(args), prompts)
 
 
 def _redraw(args: argparse.Namespace) -> None:
     """Draw the picture of --from-image again; flags replace its parameters."""
-    drawn = read_parameters(args.from_image, max_pixels=_limit(args))
+    drawn = read_parameters(args.from_image, max_pixels=args.max_pixels)
     if drawn.task != "txt2img":
         raise GenerationError(
             f"{args.from_image} was drawn by {drawn.task}: "
@@ -58,14 +58,12 @@ def _redraw(args: argparse.Namespace) -> None:
     here = model.weights_hash or "not from a file"
     if drawn.model_hash and drawn.model_hash != here:
         _note(f"labml-sd: warning: drawn by model {drawn.model_hash}, this is {here}")
-    prompts = _prompts(args)
-    prompt = drawn.prompt if prompts is None else prompts
-    _draw(txt2img, args, model, prompt, recorded=drawn.settings)
+    _draw(txt2img, args, model, _prompts(args, drawn.prompt), recorded=drawn.settings)
 
 
 def img2img_command(args: argparse.Namespace) -> None:
     """Draw a picture again under a prompt."""
-    prompts = _required(_prompts(args))
+    prompts = _prompts(args)
     missing = "img2img needs a picture to start from: give --init-image FILE"
     image = _opened(args, args.init_image, missing)
     _draw(img2img, args, _model(args), prompts, image)
@@ -73,7 +71,7 @@ def img2img_command(args: argparse.Namespace) -> None:
 
 def inpaint_command(args: argparse.Namespace) -> None:
     """Draw the white part of a mask again."""
-    prompts = _required(_prompts(args))
+    prompts = _prompts(args)
     missing = "inpaint needs the picture to repair: give --init-image FILE"
     image = _opened(args, args.init_image, missing)
     missing = "inpaint needs a mask, white where it should paint: give --mask FILE"
@@ -81,21 +79,29 @@ def inpaint_command(args: argparse.Namespace) -> None:
     _draw(inpaint, args, _model(args), prompts, image, mask)
 
 
-def _prompts(args: argparse.Namespace) -> str | list[str] | None:
+def _prompts(args: argparse.Namespace, otherwise: str | None = None) -> str | list[str]:
+    """The prompt that was given, or those of a file."""
     given = [p for p in (args.prompt, args.prompt_flag, args.prompt_file) if p is not None]
     if len(given) > 1:
         raise PromptError(
             "more than one prompt was given: use PROMPT, or --prompt, or --prompt-file"
         )
-    return given[0] if given and args.prompt_file is None else _lines(args.prompt_file)
+    if args.prompt_file is not None:
+        return _lines(args.prompt_file)
+    prompt: str | None = given[0] if given else otherwise
+    if prompt is None:
+        raise PromptError(
+            "no prompt was given: write it after the command, "
+            'as in labml-sd txt2img "a red house"'
+        )
+    return prompt
 
 
-def _lines(path: str | None) -> list[str] | None:
-    """One prompt from every line that is not empty."""
-    if path is None:
-        return None
+def _lines(path: str) -> list[str]:
+    """One prompt from every line that is not empty; "-" is standard input."""
+    source, path = (0, "standard input") if path == "-" else (path, path)
     try:
-        with open(path, "rb") as file:  # it may be a pipe, and a device has no end
+        with open(source, "rb", closefd=source != 0) as file:  # a device has no end
             content = file.read(_MAX_PROMPTS + 1)
         if len(content) > _MAX_PROMPTS:
             raise PromptError(
@@ -114,24 +120,11 @@ def _lines(path: str | None) -> list[str] | None:
     return lines
 
 
-def _required(prompts: str | list[str] | None) -> str | list[str]:
-    if prompts is None:
-        raise PromptError(
-            "no prompt was given: write it after the command, "
-            'as in labml-sd txt2img "a red house"'
-        )
-    return prompts
-
-
-def _limit(args: argparse.Namespace) -> int:
-    return MAX_PIXELS if args.max_pixels is None else int(args.max_pixels)
-
-
 def _opened(args: argparse.Namespace, path: str | None, message: str) -> Image.Image:
     """A picture with its opacity, which says something in a mask."""
     if path is None:
         raise ImageError(message)
-    return open_layers(path, max_pixels=_limit(args))
+    return open_layers(path, max_pixels=args.max_pixels)
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:

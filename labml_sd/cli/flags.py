@@ -20,6 +20,7 @@ _DTYPES = {
     "full": "float32",  # CompVis: --precision full or autocast
     "autocast": "auto",
 }
+_MAX_PIXELS = 2**24  # as in images/reading.py, which imports Pillow
 
 
 def add_flag(
@@ -57,7 +58,7 @@ def add_drawing(parser: argparse.ArgumentParser) -> None:
     """Add what all commands that draw share: prompt, settings, model and folder."""
     parser.add_argument("prompt", metavar="PROMPT", nargs="?", help="what to draw")
     add_flag(parser, "--prompt", help="the prompt", dest="prompt_flag", metavar="PROMPT")
-    help = "a UTF-8 file with one prompt a line"
+    help = "a UTF-8 file with one prompt a line, or - for standard input"
     add_flag(parser, "--prompt-file", "--from-file", help=help, metavar="FILE")
     add_settings(parser)
     help = "tiny, a checkpoint, a folder or a hub id (tiny)"
@@ -89,8 +90,8 @@ def add_init_image(parser: argparse.ArgumentParser, *, default_strength: str) ->
 
 def add_max_pixels(parser: argparse.ArgumentParser) -> None:
     """Add the limit on pictures that are read."""
-    help = "most pixels of a picture that is read (16777216)"
-    add_flag(parser, "--max-pixels", help=help, type=int, metavar="N")
+    help = f"most pixels of a picture that is read ({_MAX_PIXELS})"
+    add_flag(parser, "--max-pixels", help=help, type=int, metavar="N", default=_MAX_PIXELS)
 
 
 def _dtype(name: str) -> str:

@@ -10,12 +10,12 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 from typing import NoReturn
 
 import labml_sd
 from labml_sd.cli.flags import add_drawing, add_flag, add_init_image, add_max_pixels
-from labml_sd.cli.stop import raising
 from labml_sd.errors import LabmlSdError, one_line
 
 _OUT_OF_MEMORY = (
@@ -30,9 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     before, warnings.showwarning = warnings.showwarning, _show_warning
     try:
-        args = _build_parser(with_train="train" in arguments[:1]).parse_args(arguments)
-        run: Callable[[argparse.Namespace], None] = args.run
-        run(args)
+        _check_current_folder()
+        parser = _build_parser(with_train="train" in arguments[:1])
+        args, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            args.parser.error(_unrecognized(unknown))
+        module, function = args.run.split(".")
+        getattr(import_module(f"labml_sd.cli.{module}"), function)(args)
         sys.stdout.flush()
         return 0
     except LabmlSdError as error:
@@ -52,10 +56,20 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, without the usage text before it."""
 
     def error(self, message: str) -> NoReturn:
-        unknown = message.removeprefix("unrecognized arguments: ")
-        if unknown != message and not unknown.startswith("-"):  # txt2img a red house
-            message += '; a prompt of several words needs quotes, as in "a red house"'
         self.exit(2, f"labml-sd: error: {message} (see {self.prog} --help)\n")
+
+
+def _check_current_folder() -> None:
+    """PyTorch cannot be imported in a folder that was deleted: MKL ends the process."""
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise LabmlSdError("the current folder was deleted: change to another one") from error
+
+
+def _unrecognized(words: Sequence[str]) -> str:
+    quotes = '; a prompt of several words needs quotes, as in "a red house"'
+    return f"unrecognized arguments: {' '.join(words)}{'' if words[0][0] == '-' else quotes}"
 
 
 def _fail(message: str, code: int = 2) -> int:
@@ -86,70 +100,31 @@ def _build_parser(with_train: bool) -> argparse.ArgumentParser:
         title="commands", metavar="COMMAND", dest="command", required=True
     )
 
-    def add(
-        name: str, text: str, run: Callable[[argparse.Namespace], None]
-    ) -> argparse.ArgumentParser:
+    def add(name: str, text: str, run: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        command.set_defaults(run=run)
+        command.set_defaults(run=run, parser=command)
         return command
 
-    txt2img = add("txt2img", "draw pictures of a prompt", _txt2img)
+    txt2img = add("txt2img", "draw pictures of a prompt", "draw.txt2img_command")
     add_drawing(txt2img)
     help = "draw a picture again from the parameters inside it"
     add_flag(txt2img, "--from-image", help=help, metavar="PICTURE")
-    img2img = add("img2img", "draw a picture again under a prompt", _img2img)
+    img2img = add("img2img", "draw a picture again under a prompt", "draw.img2img_command")
     add_drawing(img2img)
     add_init_image(img2img, default_strength="0.75")
-    inpaint = add("inpaint", "draw the white part of a mask again", _inpaint)
+    inpaint = add("inpaint", "draw the white part of a mask again", "draw.inpaint_command")
     add_drawing(inpaint)
     add_init_image(inpaint, default_strength="1")
     help = "picture of the same size: white is redrawn"
     add_flag(inpaint, "--mask", "--mask-image", help=help, metavar="FILE")
-    train = add("train", "train the tiny model from scratch", _train)
+    train = add("train", "train the tiny model from scratch", "train.run")
     if with_train:
         from labml_sd.cli.train import add_arguments
 
         add_arguments(train)
-    inspect = add("inspect", "show what a picture or a model file holds", _inspect)
+    inspect = add("inspect", "show what a picture or a model holds", "show.inspect_command")
     help = "a picture, a checkpoint file or a model folder"
     inspect.add_argument("file", metavar="FILE", help=help)
     add_max_pixels(inspect)
-    add("env", "show versions and devices", _env)
+    add("env", "show versions and devices", "show.env_command")
     return parser
-
-
-def _txt2img(args: argparse.Namespace) -> None:
-    from labml_sd.cli.draw import txt2img_command
-
-    txt2img_command(args)
-
-
-def _img2img(args: argparse.Namespace) -> None:
-    from labml_sd.cli.draw import img2img_command
-
-    img2img_command(args)
-
-
-def _inpaint(args: argparse.Namespace) -> None:
-    from labml_sd.cli.draw import inpaint_command
-
-    inpaint_command(args)
-
-
-def _train(args: argparse.Namespace) -> None:
-    from labml_sd.cli import train
-
-    with raising():  # on Ctrl-C training saves its state, and then ends
-        train.run(args)
-
-
-def _inspect(args: argparse.Namespace) -> None:
-    from labml_sd.cli.show import inspect_command
-
-    inspect_command(args.file, args.max_pixels)
-
-
-def _env(args: argparse.Namespace) -> None:
-    from labml_sd.cli.show import env_command
-
-    env_command()

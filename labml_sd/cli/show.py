@@ -4,6 +4,7 @@ Maps       a file, or this computer -> lines of text on standard output
 Tests      tests/cli/test_main.py
 """
 
+import argparse
 import json
 import os
 import platform
@@ -16,7 +17,7 @@ import labml_sd
 from labml_sd.acceleration.attention import which_kernel
 from labml_sd.errors import ImageError
 from labml_sd.images.parameters import write_entries
-from labml_sd.images.reading import MAX_PIXELS, picture_format
+from labml_sd.images.reading import picture_format
 from labml_sd.pipeline.parameters import read_parameters
 
 _PACKAGES = (
@@ -25,9 +26,9 @@ _PACKAGES = (
 )
 
 
-def inspect_command(file: str, max_pixels: int | None = None) -> None:
+def inspect_command(args: argparse.Namespace) -> None:
     """Print the parameters inside a picture, or what a checkpoint holds."""
-    path = Path(file)
+    file, path = args.file, Path(args.file)
     try:
         exists, is_picture = path.exists(), _is_picture(path)
     except OSError as error:
@@ -37,7 +38,7 @@ def inspect_command(file: str, max_pixels: int | None = None) -> None:
             f"{file} does not exist: give a picture, a checkpoint file, a model folder or tiny"
         )
     if is_picture:
-        print(_picture_text(path, MAX_PIXELS if max_pixels is None else max_pixels))
+        print(_picture_text(path, args.max_pixels))
         return
     from labml_sd.checkpoint import inspect_file
 
@@ -72,16 +73,11 @@ def _printable(value: object) -> object:
     )
 
 
-def env_command() -> None:
+def env_command(args: argparse.Namespace) -> None:
     """Print the versions, the devices and the memory, one line each."""
-    for name, value in _environment().items():
-        print(f"{name + ':':16} {value}")
-
-
-def _environment() -> dict[str, object]:
     folder = Path(labml_sd.__file__).parent / "models" / "tiny"
     has_model = (folder / "model_index.json").is_file()
-    return {
+    shown = {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "labml_sd": labml_sd.__version__,
@@ -92,6 +88,8 @@ def _environment() -> dict[str, object]:
         "attention": f"in bfloat16 on the CPU: {which_kernel()}",
         "bundled model": "present" if has_model else f"missing ({folder})",
     }
+    for name, value in shown.items():
+        print(f"{name + ':':16} {value}")
 
 
 def _version(package: str) -> str:

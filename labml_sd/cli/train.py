@@ -10,7 +10,8 @@ from pathlib import Path
 
 from labml_sd.checkpoint import save_model
 from labml_sd.cli.evaluate import add_evaluation, run_card, run_evaluation
-from labml_sd.errors import GenerationError
+from labml_sd.cli.stop import raising
+from labml_sd.errors import CheckpointError, GenerationError
 from labml_sd.tiny.recipe import RECIPES
 from labml_sd.training.processes import Processes, join_processes
 from labml_sd.training.stages import STAGES, assemble, train_stage
@@ -48,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_evaluation(parser)
 
 
+@raising()  # on Ctrl-C training saves its state, and then ends
 def run(args: argparse.Namespace) -> None:
     """Train, and print where the results are.
 
@@ -57,11 +59,17 @@ def run(args: argparse.Namespace) -> None:
         raise GenerationError(f"--minutes is {args.minutes}; give a finite number above 0")
     if args.steps is not None and args.steps < 1:
         raise GenerationError(f"--steps is {args.steps}; give 1 or more")
-    if args.stage in ("evaluate", "card"):
-        (run_evaluation if args.stage == "evaluate" else run_card)(args)
-        return
-    with join_processes() as processes:
-        _train(args, processes)
+    try:
+        if args.stage in ("evaluate", "card"):
+            (run_evaluation if args.stage == "evaluate" else run_card)(args)
+            return
+        with join_processes() as processes:
+            _train(args, processes)
+    except PermissionError as error:
+        place = error.filename or args.outdir
+        raise CheckpointError(
+            f"{place}: not allowed ({error.strerror}); give another folder"
+        ) from error
 
 
 def _train(args: argparse.Namespace, processes: Processes) -> None:

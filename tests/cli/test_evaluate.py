@@ -1,5 +1,6 @@
 import argparse
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -119,3 +120,17 @@ def test_card_writes_the_pages_that_were_measured(folder, monkeypatch, capsys):
 def test_a_card_without_an_evaluation_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="run labml-sd train evaluate"):
         run("card", "--outdir", str(tmp_path))
+
+
+@pytest.mark.parametrize("stage", ["evaluate", "card", "assemble"])
+def test_a_folder_that_may_not_be_read_is_one_line(tmp_path, monkeypatch, stage):
+    exists, locked = Path.exists, tmp_path / "locked"
+
+    def refuse(path):  # root may read everything
+        if locked in path.parents:
+            raise PermissionError(13, "Permission denied", str(path))
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(CheckpointError, match=r"locked.*: not allowed \(Permission denied\)"):
+        run(stage, "--outdir", str(locked))

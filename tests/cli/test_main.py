@@ -169,6 +169,20 @@ def test_a_prompt_file_holds_one_prompt_per_line(shell, tmp_path):
     assert [read_parameters(p).prompt for p in out] == ["a house", "дом"]
 
 
+@pytest.mark.parametrize(
+    "words, command",
+    [
+        (["txt2img", "a", "--stepz", "3"], "labml-sd txt2img"),
+        (["img2img", "a", "red", "house"], "labml-sd img2img"),
+        (["env", "now"], "labml-sd env"),
+        (["txt2img", "a", "--steps", "many"], "labml-sd txt2img"),
+    ],
+)
+def test_an_error_in_the_arguments_names_the_help_of_the_command(shell, words, command):
+    code, _, (told,) = shell(*words)
+    assert code == 2 and told.endswith(f" (see {command} --help)")
+
+
 def test_only_line_ends_divide_a_prompt_file(shell, tmp_path):
     others = "a\x0bb\x0cc\x1cd\x1de\x1ef\x85g\u2028h\u2029i"
     (tmp_path / "p.txt").write_bytes(f"{others}\rtwo\nthree\r\n\r\nfour".encode())

@@ -13,7 +13,7 @@ from labml_sd.checkpoint import save_model
 from labml_sd.cli.start import open_streams
 from labml_sd.images.reading import read_picture
 from labml_sd.images.tensors import save_images
-from labml_sd.pipeline.parameters import GenerationParameters, attach
+from labml_sd.pipeline.parameters import GenerationParameters, attach, read_parameters
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,6 +41,25 @@ def test_without_standard_streams_a_picture_is_drawn_all_the_same(model, tmp_pat
     assert done.returncode == 0
     assert read_picture(tmp_path / "outputs/00000.png").size == (32, 32)
     assert {path.name for path in (tmp_path / "outputs").iterdir()} == {"00000.png"}
+
+
+def test_prompts_are_read_from_standard_input(model, tmp_path):
+    save_model(model, tmp_path / "m", layout="diffusers")
+    drawing = "$LABML txt2img --prompt-file - --model m --steps 1"
+    done = run(f"printf 'a house\\nдом\\n' | {drawing}", tmp_path)
+    drawn = [read_parameters(tmp_path / p).prompt for p in done.stdout.decode().split()]
+    assert (done.returncode, drawn) == (0, ["a house", "дом"])
+    empty = run(f"{drawing} <&-", tmp_path)
+    told = b"labml-sd: error: standard input holds no prompt: write one on each line\n"
+    assert (empty.returncode, empty.stdout, empty.stderr) == (2, b"", told)
+
+
+@pytest.mark.parametrize("command", ["txt2img a", "inspect a.png", "train", "env"])
+def test_a_folder_that_was_deleted_is_one_line(tmp_path, command):
+    (tmp_path / "gone").mkdir()
+    done = run(f"cd gone && rmdir ../gone && $LABML {command}", tmp_path)
+    told = b"labml-sd: error: the current folder was deleted: change to another one\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, b"", told)
 
 
 def test_missing_streams_are_replaced_and_others_kept(monkeypatch):
