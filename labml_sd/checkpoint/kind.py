@@ -42,10 +42,12 @@ OTHER_SIZE = Kind(
 )
 SD2 = Kind("sd2", "Stable Diffusion v2 model", LATER)
 SDXL = Kind("sdxl", "Stable Diffusion XL model", LATER)
-DEPTH = Kind("depth", "Stable Diffusion depth-to-image model (5 input channels)", LATER)
-UPSCALER = Kind("upscaler", "Stable Diffusion x4 upscaler (7 input channels)", LATER)
-PIX2PIX = Kind("pix2pix", "instruct-pix2pix model (8 input channels)", LATER)
-INPAINTING = Kind("inpainting", "Stable Diffusion in-painting model (9 input channels)", LATER)
+BY_CHANNELS = {
+    5: Kind("depth", "Stable Diffusion depth-to-image model (5 input channels)", LATER),
+    7: Kind("upscaler", "Stable Diffusion x4 upscaler (7 input channels)", LATER),
+    8: Kind("pix2pix", "instruct-pix2pix model (8 input channels)", LATER),
+    9: Kind("inpainting", "Stable Diffusion in-painting model (9 input channels)", LATER),
+}
 UNET = Kind("unet", "U-Net alone", PART)
 AUTOENCODER = Kind("autoencoder", "autoencoder (VAE) alone", PART)
 TEXT_ENCODER = Kind("text-encoder", "text encoder alone", PART)
@@ -58,13 +60,8 @@ ESRGAN = Kind(
     "ESRGAN upscaler",
     "not a latent diffusion model; expected a Stable Diffusion v1 model",
 )
-UNKNOWN = Kind(
-    "unknown",
-    "weights of an unknown kind",
-    "expected a Stable Diffusion v1 model",
-)
+UNKNOWN = Kind("unknown", "weights of an unknown kind", "expected a Stable Diffusion v1 model")
 
-BY_CHANNELS = {5: DEPTH, 7: UPSCALER, 8: PIX2PIX, 9: INPAINTING}
 LORA_SIGNS = (
     ".lora_down.",
     ".lora_up.",
@@ -113,10 +110,7 @@ def recognise_unet(tensors: Tensors) -> Kind:
         return SDXL
     if channels in BY_CHANNELS:
         return BY_CHANNELS[channels]
-    linear = any(
-        n.endswith("proj_in.weight") and len(info.shape) == 2 for n, info in tensors.items()
-    )
-    if linear:
+    if any(n.endswith("proj_in.weight") and len(t.shape) == 2 for n, t in tensors.items()):
         return SD2 if d_cond == 1024 else UNKNOWN
     return SD1 if d_cond == 768 else OTHER_SIZE
 

@@ -9,11 +9,8 @@ from functools import cache
 
 from torch import nn
 
-from labml_sd.autoencoder import Autoencoder
 from labml_sd.config import ModelConfig
 from labml_sd.latent_diffusion import LatentDiffusion
-from labml_sd.text_encoder import CLIPTextTransformer
-from labml_sd.unet import UNet
 from labml_sd.utilities.shapes_only import shapes_only
 
 
@@ -42,9 +39,4 @@ def shapes(parts: Mapping[str, nn.Module]) -> Shapes:
 def wanted_shapes(config: ModelConfig) -> Shapes:
     """Name and shape of every weight of a model with this configuration."""
     with shapes_only():
-        parts: dict[str, nn.Module] = {
-            "text_encoder": CLIPTextTransformer(config.text_encoder),
-            "unet": UNet(config.unet),
-            "autoencoder": Autoencoder(config.autoencoder),
-        }
-    return shapes(parts)
+        return shapes(networks(LatentDiffusion(config, tokenizer=None)))

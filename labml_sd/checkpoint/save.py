@@ -8,7 +8,6 @@ Tests      tests/checkpoint/test_save.py
 import json
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -114,7 +113,8 @@ def _save_folder(model: LatentDiffusion, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_folder(path, marker="model_index.json") as new:
         for name, values in settings.items():
-            _write_json(new / name, values)
+            (new / name).parent.mkdir(exist_ok=True)
+            (new / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         write_tokenizer(words, new / "tokenizer", config.text_encoder.n_positions)
         for part, weights in all_weights.items():
             with whole_file(new / FOLDERS[part] / f"{STEMS[part][0]}.safetensors") as file:
@@ -132,8 +132,3 @@ def _as_diffusers(name: str, tensor: Tensor) -> Tensor:
         ("encoder.", "decoder.")
     )
     return tensor.flatten(1) if in_attention and tensor.ndim == 4 else tensor
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -67,20 +67,20 @@ def open_image(source: PathLike | Image.Image, *, max_pixels: int = MAX_PIXELS) 
 
 def open_layers(source: PathLike | Image.Image, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """As `open_image`, with the opacity kept: in mode RGB, or RGBA if parts are transparent."""
-    is_image = isinstance(source, Image.Image)
-    image = (
-        source
-        if isinstance(source, Image.Image)
-        else read_picture(source, max_pixels=max_pixels)
-    )
-    name = "the image" if is_image else str(source)
+    if isinstance(source, Image.Image):
+        image, name, n_frames = source, "the image", 1
+    else:
+        image, name = read_picture(source, max_pixels=max_pixels), str(source)
+        n_frames = getattr(image, "n_frames", 1)
     _check_size(image, name, max_pixels)
     try:
-        upright = _upright(_to_8_bits(image, name), exif_value(image, _ORIENTATION))
+        upright = _to_8_bits(image, name)
+        orientation = exif_value(image, _ORIENTATION)
+        if isinstance(orientation, int) and orientation in _TURNS:
+            upright = upright.transpose(_TURNS[orientation])
     except _DAMAGE as error:
         raise _damaged(name, error) from error
     upright.info = {}  # with the orientation, or the picture would be turned once more
-    n_frames = 1 if is_image else getattr(image, "n_frames", 1)
     if n_frames > 1:
         warnings.warn(f"{name} holds {n_frames} pictures: the first is taken", stacklevel=3)
     return upright
@@ -223,11 +223,6 @@ def exif_value(image: Image.Image, tag: int, ifd: int | None = None) -> object:
         return (exif if ifd is None else exif.get_ifd(ifd)).get(tag)
     except _DAMAGE:
         return None
-
-
-def _upright(image: Image.Image, orientation: object) -> Image.Image:
-    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
 
 
 def _damaged(name: str, error: BaseException) -> ImageError:

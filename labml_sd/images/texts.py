@@ -35,6 +35,7 @@ _FIELDS = {
 }
 _COMFYUI = {"prompt": 0x0110, "workflow": 0x010F}  # the camera's model and maker
 _THE_REST = 0x9C9C  # a comment of Windows, in UTF-16
+_MARKS = {b"\xfe\xff": "utf-16-be", b"\xff\xfe": "utf-16-le", b"\xef\xbb\xbf": "utf-8"}
 _PNG_NAME = re.compile(r"[ -~\xa1-\xff]{1,79}")
 
 
@@ -137,14 +138,7 @@ def comment_text(comment: bytes) -> str:
     if code != b"UNICODE\0" and b"\0" not in text.rstrip(b"\0"):
         return _one_byte_text(text.rstrip(b"\0"))
     readings = [text.decode(encoding, "replace") for encoding in ("utf-16-be", "utf-16-le")]
-    return max(readings, key=_n_ascii).rstrip("\0")
-
-
-_MARKS = {b"\xfe\xff": "utf-16-be", b"\xff\xfe": "utf-16-le", b"\xef\xbb\xbf": "utf-8"}
-
-
-def _n_ascii(text: str) -> int:
-    return sum(map(str.isascii, text))
+    return max(readings, key=lambda reading: sum(map(str.isascii, reading))).rstrip("\0")
 
 
 def _one_byte_text(text: bytes) -> str:

@@ -89,21 +89,21 @@ def _exchange(path: Path, new: Path, marker: str) -> None:
 
 def flush_file(path: Path) -> None:
     """Wait for the content of a file. Raises OSError when the disk is full."""
-    handle = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    _flush(path, os.O_RDWR)
 
 
 def flush_folder(path: Path) -> None:
     """Wait for the names in a folder, if the system can: not on Windows, for example."""
     with suppress(OSError):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        _flush(path, os.O_RDONLY)
+
+
+def _flush(path: Path, access: int) -> None:
+    handle = os.open(path, access)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def flush_tree(path: Path) -> None:

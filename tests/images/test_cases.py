@@ -449,8 +449,8 @@ def refusal(path: object, message: str) -> str:
 
 @pytest.mark.parametrize("make, message", REFUSED.values(), ids=REFUSED.keys())
 def test_what_cannot_be_used_is_one_line(make, message, tmp_path):
-    (tmp_path / "picture").write_bytes(make())
-    refusal(tmp_path / "picture", message)
+    (tmp_path / "given.bin").write_bytes(make())
+    assert "given.bin" in refusal(tmp_path / "given.bin", message)
 
 
 def fifo(folder: Path) -> object:

@@ -53,27 +53,23 @@ def open_weights(path: Path) -> Weights:
 def _refuse_other_file(path: Path, head: bytes) -> None:
     """Name what was given instead of a checkpoint."""
     text = head.lstrip().lower()
-    found = next((name for magic, name in OTHER_FILES.items() if head.startswith(magic)), None)
+    other = next((name for magic, name in OTHER_FILES.items() if head.startswith(magic)), None)
     if not head:
         found = "empty; get the file again"
     elif text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        found = "a web page, not a model; use the download link of the file itself"
+        found = "is a web page, not a model; use the download link of the file itself"
     elif head.startswith(b"version https://git-lfs"):
-        found = "a git-lfs pointer, not the file itself; run `git lfs pull` in its folder"
-    elif found:
-        found += ", not a model; expected a .safetensors or .ckpt file"
+        found = "is a git-lfs pointer, not the file itself; run `git lfs pull` in its folder"
+    elif other:
+        found = f"is {other}, not a model; expected a .safetensors or .ckpt file"
     elif head[257:262] == b"ustar":
-        found = (
-            "a tar archive, as torch wrote before 0.1.10; save its state_dict with a later one"
-        )
-    elif head[8:9] != b"{" and head[:2] != b"PK" and head[:1] != b"\x80":
+        found = "is a tar archive, as torch wrote before 0.1.10; "
+        found += "save its state_dict with a later one"
+    elif head[8:9] == b"{" or head[:2] == b"PK" or head[:1] == b"\x80":
+        return
+    else:
         found = "neither a safetensors file nor a torch checkpoint; get the file again"
-    if found:
-        raise CheckpointError(
-            f"{path}: {found}"
-            if found.startswith(("empty", "neither"))
-            else f"{path}: is {found}"
-        )
+    raise CheckpointError(f"{path}: {found}")
 
 
 def _open_index(path: Path) -> Weights:

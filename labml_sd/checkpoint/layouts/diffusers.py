@@ -126,28 +126,17 @@ def _unet_up(config: UNetConfig) -> Pairs:
 def _vae_modules(config: AutoencoderConfig) -> Pairs:
     n_levels = len(config.channel_multipliers)
     for level in range(n_levels):
-        up = n_levels - 1 - level
+        down, downs = f"encoder.down.{level}", f"encoder.down_blocks.{level}"
+        up, ups = f"decoder.up.{level}", f"decoder.up_blocks.{n_levels - 1 - level}"
         for block in range(config.n_res_blocks):
-            ours, theirs = (
-                f"encoder.down.{level}.block.{block}",
-                f"encoder.down_blocks.{level}.resnets.{block}",
-            )
-            yield from _inside(ours, theirs, VAE_RESNET)
+            yield from _inside(f"{down}.block.{block}", f"{downs}.resnets.{block}", VAE_RESNET)
         for block in range(config.n_res_blocks + 1):
-            ours, theirs = (
-                f"decoder.up.{level}.block.{block}",
-                f"decoder.up_blocks.{up}.resnets.{block}",
-            )
-            yield from _inside(ours, theirs, VAE_RESNET)
-        yield (
-            f"encoder.down.{level}.downsample.conv",
-            f"encoder.down_blocks.{level}.downsamplers.0.conv",
-        )
-        yield f"decoder.up.{level}.upsample.conv", f"decoder.up_blocks.{up}.upsamplers.0.conv"
+            yield from _inside(f"{up}.block.{block}", f"{ups}.resnets.{block}", VAE_RESNET)
+        yield f"{down}.downsample.conv", f"{downs}.downsamplers.0.conv"
+        yield f"{up}.upsample.conv", f"{ups}.upsamplers.0.conv"
     for side in ("encoder", "decoder"):
-        yield from _inside(f"{side}.mid.block_1", f"{side}.mid_block.resnets.0", VAE_RESNET)
-        yield from _inside(
-            f"{side}.mid.attn_1", f"{side}.mid_block.attentions.0", VAE_ATTENTION
-        )
-        yield from _inside(f"{side}.mid.block_2", f"{side}.mid_block.resnets.1", VAE_RESNET)
+        ours, theirs = f"{side}.mid", f"{side}.mid_block"
+        yield from _inside(f"{ours}.block_1", f"{theirs}.resnets.0", VAE_RESNET)
+        yield from _inside(f"{ours}.attn_1", f"{theirs}.attentions.0", VAE_ATTENTION)
+        yield from _inside(f"{ours}.block_2", f"{theirs}.resnets.1", VAE_RESNET)
         yield f"{side}.norm_out", f"{side}.conv_norm_out"

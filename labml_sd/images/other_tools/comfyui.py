@@ -133,15 +133,11 @@ class _Graph:
             found += here
             if not here:
                 links = self.links(node)
-                ahead = [links[side]] if side in links else _without(links, _NOT_TEXT)
-                new = [target for target in ahead if target not in seen]
-                waiting += new
+                ahead = {side} if side in links else links.keys() - _NOT_TEXT
+                new = dict.fromkeys(links[name] for name in links if name in ahead)
+                waiting += [target for target in new if target not in seen]
                 seen.update(new)
         return "\n".join(dict.fromkeys(found))
-
-
-def _without(links: Mapping[str, str], names: set[str]) -> list[str]:
-    return list(dict.fromkeys(target for name, target in links.items() if name not in names))
 
 
 def _task(graph: _Graph, sampler: str) -> str:
