@@ -67,16 +67,13 @@ def frechet(
     `floor` is the same distance for scenes drawn by code in place of the model's pictures.
     """
     axes = scene_axes(m)
-    trained = {g: kind for g, kind in GROUPS.items() if kind[0] == "train"}
-    others = {
-        g: m.read(m.draw(sample_scenes(SEED + 1, m.n_prompts, *kind)))
-        for g, kind in trained.items()
-    }
+    trained = [g for g, (split, _) in GROUPS.items() if split == "train"]
+    scenes = {g: sample_scenes(SEED + 1, m.n_prompts, *GROUPS[g]) for g in trained}
 
     def points(readings: dict[str, Readings]) -> Float[Tensor, "n k"]:
         return axes(torch.cat([readings[g].features for g in trained]))
 
-    reference = points(others)
+    reference = points({g: m.read(m.draw(scenes[g])) for g in trained})
     return {
         "distance": frechet_distance(points(seen), reference),
         "floor": frechet_distance(points(by_code), reference),

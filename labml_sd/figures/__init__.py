@@ -20,12 +20,7 @@ from labml_sd.figures.grids import (
     step_animation,
 )
 from labml_sd.figures.guidance import doubled_batch, guidance_arrows, guided_samples
-from labml_sd.figures.latents import (
-    cell_reach,
-    posterior_plane,
-    receptive_fields,
-    round_trips,
-)
+from labml_sd.figures.latents import cell_reach, posterior_plane, receptive_fields, round_trips
 from labml_sd.figures.noise import histograms, latent_colours, random_walks
 from labml_sd.figures.picture import Picture, animation, saved_picture
 from labml_sd.figures.plots import curves, heat_maps, learning_curve
@@ -44,52 +39,17 @@ from labml_sd.figures.text import (
     token_strip,
 )
 
-__all__ = [
-    "COLOURS",
-    "Picture",
-    "Stage",
-    "animation",
-    "attention_overlay",
-    "captioned_grid",
-    "captions_and_pictures",
-    "cell_reach",
-    "curves",
-    "data_flow",
-    "distance_map",
-    "doubled_batch",
-    "eps_arrows",
-    "error_lines",
-    "feature_maps",
-    "guidance_arrows",
-    "guided_samples",
-    "heat_maps",
-    "histograms",
-    "latent_colours",
-    "layer_orders",
-    "learning_curve",
-    "level_bars",
-    "level_rows",
-    "map_and_sequence",
-    "mask_cells",
-    "mask_outline",
-    "part_sizes",
-    "parts_chart",
-    "position_bars",
-    "posterior_plane",
-    "random_walks",
-    "receptive_fields",
-    "round_trips",
-    "sampling_paths",
-    "saved_picture",
-    "share_bars",
-    "show_images",
-    "show_rows",
-    "show_sizes",
-    "step_animation",
-    "strength_chart",
-    "token_matrix",
-    "token_strip",
-    "unet_shape",
-    "weight_tables",
-    "windows",
-]
+__all__ = ["attention_overlay", "weight_tables"]
+__all__ += ["level_bars", "part_sizes", "parts_chart"]
+__all__ += ["layer_orders", "windows"]
+__all__ += ["mask_cells", "mask_outline", "strength_chart"]
+__all__ += ["Stage", "feature_maps", "map_and_sequence", "unet_shape"]
+__all__ += ["captioned_grid", "show_images", "show_rows", "show_sizes", "step_animation"]
+__all__ += ["doubled_batch", "guidance_arrows", "guided_samples"]
+__all__ += ["cell_reach", "posterior_plane", "receptive_fields", "round_trips"]
+__all__ += ["histograms", "latent_colours", "random_walks"]
+__all__ += ["Picture", "animation", "saved_picture"]
+__all__ += ["curves", "data_flow", "heat_maps", "learning_curve"]
+__all__ += ["distance_map", "eps_arrows", "error_lines", "level_rows", "sampling_paths"]
+__all__ += ["captions_and_pictures", "position_bars", "share_bars"]
+__all__ += ["token_matrix", "token_strip"]

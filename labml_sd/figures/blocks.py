@@ -5,7 +5,7 @@ Tests      tests/figures/test_blocks.py
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from jaxtyping import Float
 from PIL import Image, ImageColor, ImageDraw
@@ -22,22 +22,15 @@ PALE = (215, 215, 215)
 KINDS = {"norm": "#DDE6EE", "silu": COLOURS[4], "conv": COLOURS[5]}  # colours of layers by name
 
 
-class Window(NamedTuple):
-    """The input cells `first` to `last` of one output, and those of its padding."""
+def windows_of(seen: Float[Tensor, "out in"]) -> list[tuple[int, int, int]]:
+    """First and last input of each output, and where its window of `KERNEL` cells starts.
 
-    first: int
-    last: int
-    start: int  # the first and the last with the padding
-    end: int
-
-
-def windows_of(seen: Float[Tensor, "out in"]) -> list[Window]:
-    """The window of each output: the non-zero weights of its row, padded to `KERNEL` cells."""
+    The inputs are the non-zero weights of a row; the other cells of the window are padding.
+    """
     found = []
     for row in seen:
-        cells = row.nonzero().flatten().tolist()
-        start = cells[-1] + 1 - KERNEL if cells[0] == 0 else cells[0]
-        found.append(Window(cells[0], cells[-1], start, start + KERNEL - 1))
+        first, *_, last = row.nonzero().flatten().tolist()
+        found.append((first, last, last + 1 - KERNEL if first == 0 else first))
     return found
 
 
@@ -60,7 +53,7 @@ def windows(seen: Mapping[str, Float[Tensor, "out in"]], *, alt: str) -> Picture
     return from_image(page, alt)
 
 
-def _panel(title: str, found: Sequence[Window], n: int) -> Image.Image:
+def _panel(title: str, found: Sequence[tuple[int, int, int]], n: int) -> Image.Image:
     """A row of input cells with a bar for each output; names and padding are at the left."""
     top = FONT_SIZE + 2 * GAP
     page, pen = blank(_x(n + 1) + 4, top + CELL + len(found) * (BAR + GAP) + GAP)
@@ -68,12 +61,12 @@ def _panel(title: str, found: Sequence[Window], n: int) -> Image.Image:
     for k in range(n):
         pen.rectangle((_x(k), top, _x(k + 1), top + CELL), outline=INK, fill=PAPER)
         pen.text(((_x(k) + _x(k + 1)) / 2, top + CELL / 2), str(k), INK, anchor="mm")
-    for i, window in enumerate(found):
+    for i, (first, last, start) in enumerate(found):
         y = top + CELL + GAP + i * (BAR + GAP)
         pen.text((4, y + BAR / 2), f"out {i}", INK, anchor="lm")
-        pen.rectangle((_x(window.start), y, _x(window.end + 1), y + BAR), fill=PALE)
-        pen.rectangle((_x(window.first), y, _x(window.last + 1), y + BAR), fill=SEEN)
-        wanted, middle = _x(2 * i + 1), _x((window.start + window.end + 1) / 2)
+        pen.rectangle((_x(start), y, _x(start + KERNEL), y + BAR), fill=PALE)
+        pen.rectangle((_x(first), y, _x(last + 1), y + BAR), fill=SEEN)
+        wanted, middle = _x(2 * i + 1), _x(start + KERNEL / 2)
         pen.line((wanted, y - 3, wanted, y + BAR + 3), fill=WANTED, width=3)
         pen.circle((middle, y + BAR / 2), 5, fill=MIDDLE)
     return page

@@ -195,36 +195,29 @@ def _draw_hill(picture: Image.Image, horizon: int, colour: RGB, rng: random.Rand
     side = picture.width
     x, shift = rng.choice((0.2, 0.5, 0.8)), rng.uniform(-0.05, 0.05)
     left, right = side * (x + shift - 0.5), side * (x + shift + 0.5)
-    ImageDraw.Draw(picture).ellipse(
-        (left, horizon - side * 0.06, right, horizon + side * 0.2), fill=colour
-    )
+    box = (left, horizon - side * 0.06, right, horizon + side * 0.2)
+    ImageDraw.Draw(picture).ellipse(box, fill=colour)
 
 
 def _draw_shore(picture: Image.Image, horizon: int, factor: tuple[float, float, float]) -> None:
     pen, side = ImageDraw.Draw(picture), picture.width
-    pen.rectangle(
-        (0, horizon, side, horizon + side * 0.065), fill=times((70, 160, 205), factor)
-    )
-    pen.rectangle(
-        (0, horizon + side * 0.05, side, horizon + side * 0.068),
-        fill=times((246, 250, 250), factor),
-    )
+    water, foam = times((70, 160, 205), factor), times((246, 250, 250), factor)
+    pen.rectangle((0, horizon, side, horizon + side * 0.065), fill=water)
+    pen.rectangle((0, horizon + side * 0.05, side, horizon + side * 0.068), fill=foam)
 
 
 def _draw_stroke(picture: Image.Image, x: float, y: float, half: float, colour: RGB) -> None:
     """A horizontal line, thick enough to survive the autoencoder."""
-    ImageDraw.Draw(picture).line(
-        (x - half, y, x + half, y), fill=colour, width=round(picture.width * 0.016)
-    )
+    width = round(picture.width * 0.016)
+    ImageDraw.Draw(picture).line((x - half, y, x + half, y), fill=colour, width=width)
 
 
 def _draw_waves(picture: Image.Image, horizon: int, colour: RGB, rng: random.Random) -> None:
     side = picture.width
     for row, y in enumerate((0.09, 0.19, 0.31)):
         for column in range(2):
-            x = side * (
-                0.25 + 0.5 * column + (0.12 if row % 2 else -0.12) + rng.uniform(-0.04, 0.04)
-            )
+            shift = 0.12 if row % 2 else -0.12
+            x = side * (0.25 + 0.5 * column + shift + rng.uniform(-0.04, 0.04))
             _draw_stroke(picture, x, horizon + side * y, side * (0.05 + 0.015 * row), colour)
 
 

@@ -12,7 +12,7 @@ which object is red, and what "no sun" means, only when telling captions apart d
 import random
 from dataclasses import replace
 
-from labml_sd.tiny.scenes import COLOURS, HELD_OUT, PLACES, SIZES, Scene, SceneObject
+from labml_sd.tiny.scenes import COLOURS, HELD_OUT, LIGHT_OF, PLACES, SIZES, Scene, SceneObject
 
 
 def hard_negatives(scene: Scene, n: int, rng: random.Random) -> list[Scene]:
@@ -21,9 +21,7 @@ def hard_negatives(scene: Scene, n: int, rng: random.Random) -> list[Scene]:
     None shows a pair of `HELD_OUT` that `scene` does not show. Learning that "a purple car" is
     always wrong would also be learning about purple cars.
     """
-    lit = replace(
-        scene, light=None if scene.light else ("moon" if scene.sky == "night" else "sun")
-    )
+    lit = replace(scene, light=None if scene.light else LIGHT_OF[scene.sky])
     changed = [replace(scene, objects=objects) for objects in _other_objects(scene.objects)]
     # The change of light and the swaps between two objects are few among many changes of one
     # attribute, so up to half of the result is taken from them first.

@@ -23,6 +23,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 COLOURS: tuple[Colour, ...] = get_args(Colour)
 PLACES: tuple[Place, ...] = get_args(Place)
 SIZES: tuple[Size, ...] = get_args(Size)
+LIGHT_OF: dict[Sky, Light] = {"day": "sun", "sunset": "sun", "night": "moon"}
 
 HELD_OUT: tuple[tuple[Kind, Colour], ...] = (
     ("car", "purple"),
@@ -128,9 +129,7 @@ class Scene:
         # A string is hashed with SHA-512, so neighbouring indices give unrelated scenes.
         rng = random.Random(f"scene {seed} {index} {split}")
         sky, ground = rng.choice(SKIES), rng.choice(GROUNDS)
-        light: Light | None = (
-            ("moon" if sky == "night" else "sun") if rng.random() < 0.7 else None
-        )
+        light = LIGHT_OF[sky] if rng.random() < 0.7 else None
         n = (1 if rng.random() < 0.6 else 2) if n_objects is None else n_objects
         objects = _sample_objects(rng, ground, split, n)
         return cls(sky, ground, light, objects, jitter=rng.getrandbits(32))
@@ -149,11 +148,7 @@ class Scene:
 
     def attributes(self) -> dict[str, str]:
         """All attributes by name: sky, ground, light (or "none"), then kind_0, colour_0, ..."""
-        flat: dict[str, str] = {
-            "sky": self.sky,
-            "ground": self.ground,
-            "light": self.light or "none",
-        }
+        flat = dict[str, str](sky=self.sky, ground=self.ground, light=self.light or "none")
         for i, item in enumerate(self.objects):
             flat |= {f"{name}_{i}": value for name, value in vars(item).items()}
         return flat
@@ -213,10 +208,8 @@ class _Wording:
         else:
             objects, ground = self.word(_EMPTY_WORDS[scene.ground]), ""
         sky = self.part(_SKY_WORDS[scene.sky])
-        no_light = "no moon" if scene.sky == "night" else "no sun"
-        light = self.part(
-            _LIGHT_WORDS[scene.light or no_light], canonical=scene.light is not None
-        )
+        words = _LIGHT_WORDS[scene.light or f"no {LIGHT_OF[scene.sky]}"]
+        light = self.part(words, canonical=scene.light is not None)
 
         order = 0 if self.rng is None else self.rng.randrange(5)
         if order <= 1:

@@ -52,8 +52,7 @@ def encode_scenes(
     """Encode scenes 0..n-1 of a seed, or read what an earlier call wrote into `folder`."""
     path = folder / f"latents-{fingerprint(autoencoder, seed, n)}.pt"
     if path.exists():
-        stored = read_file(path)
-        return LatentSet(stored["mean"], stored["std"])
+        return LatentSet(**read_file(path))
     device = next(autoencoder.parameters()).device
     means, stds = [], []
     starts = tqdm(range(0, n, CHUNK), desc="latents", disable=not progress, dynamic_ncols=True)
@@ -64,7 +63,7 @@ def encode_scenes(
             means.append(posterior.mean.half().cpu())
             stds.append(posterior.std.half().cpu())
     latents = LatentSet(torch.cat(means), torch.cat(stds))
-    write_file({"mean": latents.mean, "std": latents.std}, path)
+    write_file(vars(latents), path)
     return latents
 
 

@@ -53,8 +53,8 @@ def train(
     run.load()
     if run.n_steps is None and minutes is None:
         run.n_steps = task.recipe.n_steps
-    started, first = time.monotonic(), run.step
-    save, show = Every(SAVE_EVERY), Every(picture_every)
+    first, started = run.step, time.monotonic()
+    saved = shown = started
     hidden = not (progress and processes.is_main)
     bar = tqdm(
         initial=run.step, total=run.n_steps, desc=task.name, disable=hidden, dynamic_ncols=True
@@ -64,16 +64,18 @@ def train(
             while run.n_steps is None or run.step < run.n_steps:
                 losses = one_step(run)
                 if run.n_steps is None:
-                    seconds = processes.agree(time.monotonic() - started)
-                    run.n_steps = bar.total = plan(
-                        run.step, run.step - first, seconds, minutes or 0.0
-                    )
+                    elapsed = torch.tensor(time.monotonic() - started, dtype=torch.float64)
+                    (seconds,) = processes.mean([elapsed])  # so that all plan the same
+                    timed, budget = run.step - first, minutes or 0.0
+                    run.n_steps = bar.total = plan(run.step, timed, float(seconds), budget)
                 if run.step % LOG_EVERY == 0 or run.step <= LOG_ALL:
                     bar.set_postfix(log(run, losses))
                 bar.update(1)
-                if save.due():
+                if time.monotonic() - saved > SAVE_EVERY:
+                    saved = time.monotonic()
                     run.save()
-                if show.due():
+                if time.monotonic() - shown > picture_every:
+                    shown = time.monotonic()
                     run.show()
                 if processes.any(interrupt.asked):
                     raise KeyboardInterrupt(f"{task.name}: {SAVED.format(run.step)}")
@@ -82,20 +84,6 @@ def train(
     run.show()
     processes.wait()  # until the main process has written its files
     return run.average
-
-
-class Every:
-    """A timer: `due` is true when `seconds` have passed since it was last true."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds, self.last = seconds, time.monotonic()
-
-    def due(self) -> bool:
-        """Whether the time has passed; if so, start again."""
-        now = time.monotonic()
-        is_due = now - self.last > self.seconds
-        self.last = now if is_due else self.last
-        return is_due
 
 
 def one_step(run: Run) -> dict[str, Tensor]:

@@ -62,14 +62,6 @@ class Processes:
         """The rows of all processes, in order; gradients return to the process of a row."""
         return x if self.count == 1 else _Gather.apply(x, self)  # type: ignore[no-untyped-call]
 
-    def agree(self, number: float) -> float:
-        """The main process's number."""
-        if self.count == 1:
-            return number
-        shared = torch.tensor(number, dtype=torch.float64)
-        dist.broadcast(shared, src=0)
-        return float(shared)
-
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process. Returns when all processes have called it."""
         if self.count == 1:

@@ -34,23 +34,19 @@ class Task(Protocol):
     @property
     def networks(self) -> nn.Module:
         """All that is trained."""
-        ...
 
     @property
     def recipe(self) -> StageRecipe:
         """The numbers of the stage."""
-        ...
 
     def losses(self, step: int, progress: float) -> dict[str, Tensor]:
         """Scalars of one step: `loss` is minimised, the others are only logged.
 
         `progress` is the share of the run that is done, from 0 to 1.
         """
-        ...
 
     def picture(self, networks: nn.Module, path: Path) -> None:
         """Write an image that shows what the networks have learnt so far."""
-        ...
 
 
 class Run:
@@ -106,14 +102,14 @@ class Run:
         write_file(state, self.path)
         write_curve(self.curve, self.folder / f"{self.task.name}.csv")
 
-    def load(self) -> bool:
+    def load(self) -> None:
         """Resume from the checkpoint, if there is one.
 
         Raises CheckpointError if it was trained with another seed or recipe: the run would
         then be reproducible from neither.
         """
         if not self.path.exists():
-            return False
+            return
         state = read_state(self.path)
         seed = state.get("seed", self.task.seed)  # the oldest checkpoints have none
         if seed != self.task.seed:
@@ -131,7 +127,6 @@ class Run:
         self.n_steps = state["n_steps"] if self.n_steps is None else self.n_steps
         self._spent = state.get("seconds", 0.0)  # the oldest checkpoints have no time
         self.devices = list(dict.fromkeys([*state.get("machines", []), *self.devices]))
-        return True
 
     def show(self) -> None:
         """Write a sample, a copy of it under its step number, and the learning curve."""

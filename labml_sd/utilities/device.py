@@ -34,13 +34,7 @@ def pick_device(device: str | torch.device) -> torch.device:
             f"device {quoted(device)} is unknown; expected auto, cpu, cuda, cuda:1 or mps"
         ) from error
     accelerator = torch.accelerator.current_accelerator(check_available=True)
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    other = accelerator is not None and accelerator.type == chosen.type
-    if not available.get(chosen.type, other):
+    if chosen.type not in ("cpu", accelerator and accelerator.type):
         raise GenerationError(
             f"device {quoted(device)} was asked for, but torch finds none here; use cpu"
         )

@@ -44,7 +44,7 @@ def test_one_process_gets_its_input_back():
     x = torch.ones(2, 3)
     assert ALONE.share(x).data_ptr() == x.data_ptr()
     assert ALONE.gather(x) is x and ALONE.mean([x])[0] is x
-    assert ALONE.agree(2.5) == 2.5 and ALONE.any(True) and not ALONE.any(False)
+    assert ALONE.any(True) and not ALONE.any(False)
 
 
 @pytest.fixture(scope="module")

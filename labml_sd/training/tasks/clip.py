@@ -156,10 +156,8 @@ class ClipTask:
         n, n_hard = (processes.count * k for k in (recipe.batch_size, recipe.n_hard_scenes))
         rows, captions = processes.share(list(range(min(n, n_hard)))), []
         for index in (step * n + row for row in rows):
-            scene, rng = (
-                Scene.sample(self.seed, index),
-                random.Random(f"near {self.seed} {index}"),
-            )
+            scene = Scene.sample(self.seed, index)
+            rng = random.Random(f"near {self.seed} {index}")
             scenes = [scene, *hard_negatives(scene, recipe.n_hard_negatives, rng)]
             captions += [one.caption(seed=index, full=True) for one in scenes]
         return rows, captions
@@ -167,16 +165,14 @@ class ClipTask:
     def losses(self, step: int, progress: float) -> dict[str, Tensor]:
         """The loss; the shares of right captions in the batch and among hard negatives."""
         clip, processes = self.networks, self.processes
-        ids, images = self.batch(
-            self.seed, step, processes.count * self.recipe.batch_size, processes
-        )
+        n = processes.count * self.recipe.batch_size
+        ids, images = self.batch(self.seed, step, n, processes)
         rows, captions = self.hard_captions(step)
         hard = token_ids(self.tokenizer, captions, self.text).to(self.device)
         with autocast(self.device):
             pictures = processes.gather(clip.embed_image(images))
             logits = clip.logits(processes.gather(clip.embed_text(ids)), pictures).float()
-            n = 1 + self.recipe.n_hard_negatives
-            candidates = rearrange(clip.embed_text(hard), "(b n) d -> b n d", n=n)
+            candidates = rearrange(clip.embed_text(hard), "(b n) d -> b n d", b=len(rows))
             hard_logits = clip.logits(candidates, pictures[rows, None]).float().squeeze(-1)
         right = logits.argmax(dim=1) == torch.arange(len(logits), device=self.device)
         hard_right = hard_logits.argmax(dim=1) == 0
