@@ -7,7 +7,7 @@ denoiser                   (x, moment) -> eps, x0: guidance, extra channels, con
 conditioning, control      what the U-Net is given beside x and t
 latents                    noise, pictures and masks -> latents -> pictures
 memory                     a batch in parts, where memory is short
-float32_fallback, finite   numbers that overflow float16; NaN between the stages
+float32_fallback           numbers that overflow float16
 parameters                 what a picture was made from, and attach_parameters
 """
 

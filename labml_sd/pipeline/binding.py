@@ -6,14 +6,15 @@ Tests      tests/pipeline/test_binding.py
 
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from labml_sd.acceleration import accelerate
+from labml_sd.errors import GenerationError
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline.conditioning import Conditioning
 from labml_sd.pipeline.denoiser import Denoiser
-from labml_sd.pipeline.finite import check_finite
 from labml_sd.pipeline.memory import retried
 from labml_sd.pipeline.request import Request
 
@@ -35,9 +36,9 @@ def embed(network: LatentDiffusion, prompts: Sequence[str]) -> Float[Tensor, "b 
     """Encode each distinct prompt once, in the U-Net's dtype. GenerationError for NaN."""
     distinct = list(dict.fromkeys(prompts))
     c = retried(lambda: network.encode_prompt(distinct)).to(network.device, network.dtype)
-    check_finite(
-        c,
-        "the text encoder gave NaN or Inf: its weights are damaged, or too large for float16; "
-        "run the model in float32 or bfloat16",
-    )
+    if not torch.isfinite(c).all():
+        raise GenerationError(
+            "the text encoder gave NaN or Inf: its weights are damaged, or too large for "
+            "float16; run the model in float32 or bfloat16"
+        )
     return c[[distinct.index(prompt) for prompt in prompts]]

@@ -73,10 +73,8 @@ def _add(a: UNetResiduals, b: UNetResiduals) -> UNetResiduals:
         skips = [add_residual(*pair) for pair in zip(a.skips, b.skips, strict=True)]
     else:
         skips = [*a.skips, *b.skips]
-    if a.middle is not None and b.middle is not None:
-        middle: Tensor | None = add_residual(a.middle, b.middle)
-    else:
-        middle = a.middle if b.middle is None else b.middle
+    middles = [middle for middle in (a.middle, b.middle) if middle is not None]
+    middle = reduce(add_residual, middles) if middles else None
     return UNetResiduals(
         features={**a.features, **b.features, **shared}, skips=skips, middle=middle
     )

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from labml_sd.errors import GenerationError
 from labml_sd.images.tensors import (
     crop,
     latent_mask,
@@ -19,7 +20,6 @@ from labml_sd.images.tensors import (
     to_tensor,
 )
 from labml_sd.latent_diffusion import LatentDiffusion
-from labml_sd.pipeline.finite import check_finite
 from labml_sd.pipeline.float32_fallback import with_float32_fallback
 from labml_sd.pipeline.memory import BatchSplitter, retried
 from labml_sd.pipeline.request import Request
@@ -39,7 +39,7 @@ def noise_source(model: LatentDiffusion, request: Request, h: int, w: int) -> No
         shape,
         model.device,
         state_dtype(model),
-        noise=request.noise,
+        noise=request.settings.noise,
         variation=request.variation,
     )
 
@@ -56,10 +56,11 @@ def encode(
     z = with_float32_fallback(
         model, network, "encode", lambda network: retried(lambda: network.encode_image(pixels))
     )  # [1 z h w]
-    check_finite(
-        z,
-        'stage "encode" gave NaN or infinite latents: the autoencoder\'s weights are damaged',
-    )
+    if not torch.isfinite(z).all():
+        raise GenerationError(
+            'stage "encode" gave NaN or infinite latents: '
+            "the autoencoder's weights are damaged"
+        )
     return z.to(state_dtype(model)).expand(n_images, -1, -1, -1)
 
 

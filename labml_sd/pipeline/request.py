@@ -47,21 +47,6 @@ class Request:
     strength: float
 
     @property
-    def steps(self) -> int:
-        """Steps that were asked for; with `compat` another number may be run."""
-        return self.settings.steps
-
-    @property
-    def noise(self) -> str:
-        """Whose random numbers: "cpu" or "cuda"."""
-        return self.settings.noise
-
-    @property
-    def compat(self) -> str | None:
-        """The tool whose noise levels are used; None for ours."""
-        return self.settings.compat
-
-    @property
     def noise_scale(self) -> float:
         """What pure noise is multiplied by to start from it."""
         if isinstance(self.sampler, AsIn):
@@ -71,7 +56,7 @@ class Request:
     def start(self) -> tuple[Level, list[Level]]:
         """The level a picture is noised to, and the levels run on it at this strength."""
         if isinstance(self.sampler, AsIn) and self.strength > 0:
-            return self.sampler.start(self.levels, self.steps, self.strength)
+            return self.sampler.start(self.levels, self.settings.steps, self.strength)
         levels = tail(self.levels, self.strength)
         return levels[0], levels
 
@@ -197,7 +182,7 @@ def _guidance(asked: Settings, config: ModelConfig) -> Guidance:
     if asked.guidance_interval is None:
         return Guidance(scale, rescale=asked.guidance_rescale)
     low, high = asked.guidance_interval
-    return Guidance(scale, low=low, high=high, rescale=asked.guidance_rescale)
+    return Guidance(scale, low, high, asked.guidance_rescale)
 
 
 def _seeds(seed: int | None, count: int, counting: bool) -> tuple[int, ...]:

@@ -74,38 +74,31 @@ def sample(
     history: list[Evaluation] = []
     with tqdm(total=n_steps, disable=not progress) as bar:
         for index, (here, there) in enumerate(pairwise(levels)):
-            evaluate = _Recorder(denoise, watch, index)
+            evaluate, made = _recorder(denoise, watch, index)
             x = sampler.step(StepInput(evaluate, x, here, there, draw, tuple(history)))
             if blend is not None:
                 x = blend(x, there)
             watch.look(x, "the sampler's x", index, here.t)
-            first = evaluate.evaluations[0]
-            history = [*history, first][-N_PAST:]
+            history = [*history, made[0]][-N_PAST:]
             bar.update()
             if on_step is not None:
-                copies = (x.clone(), first.x0.clone(), first.eps.clone())
+                copies = (x.clone(), made[0].x0.clone(), made[0].eps.clone())
                 on_step(Step(index, n_steps, here.t, *copies))
     watch.report()
     return x
 
 
-class _Recorder:
-    """`evaluate` of one step: adds the moment, checks and keeps the predictions."""
+def _recorder(
+    denoise: Denoise, watch: FiniteWatch, index: int
+) -> tuple[Callable[[Tensor, Level], Evaluation], list[Evaluation]]:
+    """`evaluate` of one step, which adds the moment and checks, and the list of its answers."""
+    made: list[Evaluation] = []
 
-    def __init__(self, denoise: Denoise, watch: FiniteWatch, index: int) -> None:
-        self.denoise = denoise
-        self.watch = watch
-        self.index = index
-        self.evaluations: list[Evaluation] = []
+    def evaluate(x: Float[Tensor, "b c h w"], level: Level) -> Evaluation:
+        moment = Moment(level=level, step=index, n_steps=watch.n_steps, evaluation=len(made))
+        prediction = denoise(x, moment)
+        watch.look(prediction.eps, "the U-Net's eps", index, level.t)
+        made.append(Evaluation(level, x, prediction.eps, prediction.x0))
+        return made[-1]
 
-    def __call__(self, x: Float[Tensor, "b c h w"], level: Level) -> Evaluation:
-        moment = Moment(
-            level=level,
-            step=self.index,
-            n_steps=self.watch.n_steps,
-            evaluation=len(self.evaluations),
-        )
-        prediction = self.denoise(x, moment)
-        self.watch.look(prediction.eps, "the U-Net's eps", self.index, level.t)
-        self.evaluations.append(Evaluation(level, x, prediction.eps, prediction.x0))
-        return self.evaluations[-1]
+    return evaluate, made

@@ -26,18 +26,12 @@ class Variation:
 
     def __post_init__(self) -> None:
         """Refuse a strength outside 0..1."""
-        check_variation_strength(self.strength)
-
-
-def check_variation_strength(strength: object) -> float:
-    """Give a strength back as a float; GenerationError unless it is a number in [0, 1]."""
-    share = real_number(strength)
-    if share is None or not 0 <= share <= 1:
-        raise GenerationError(
-            f"variation_strength is {quoted(strength)}; "
-            "give a number from 0 (the seed's own noise) to 1 (the variation seed's)"
-        )
-    return share
+        share = real_number(self.strength)
+        if share is None or not 0 <= share <= 1:
+            raise GenerationError(
+                f"variation_strength is {quoted(self.strength)}; "
+                "give a number from 0 (the seed's own noise) to 1 (the variation seed's)"
+            )
 
 
 def slerp(

@@ -38,14 +38,19 @@ def test_guidance_is_made_from_three_settings(model):
 
 def test_compat_may_run_another_number_of_steps_than_asked_for(model):
     made = request(model, sampler="ddim", compat="a1111", steps=20)
-    assert (made.steps, len(made.levels) - 1, made.compat) == (20, 19, "a1111")
+    assert (made.settings.steps, len(made.levels) - 1, made.settings.compat) == (
+        20,
+        19,
+        "a1111",
+    )
     assert (made.sampler.name, made.noise_scale) == ("ddim", 1.0)
 
 
 def test_without_compat_a_picture_is_noised_to_the_first_level_that_runs(model):
     made = request(model, strength=0.5)
     noised_to, levels = made.start()
-    assert (noised_to, len(levels), made.compat, made.noise_scale) == (levels[0], 3, None, 1.0)
+    assert (noised_to, len(levels), made.noise_scale) == (levels[0], 3, 1.0)
+    assert made.settings.compat is None
 
 
 def test_with_compat_strength_means_what_it_means_to_the_tool(model):

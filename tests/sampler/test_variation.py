@@ -1,11 +1,11 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from labml_sd.errors import GenerationError
 from labml_sd.sampler import NoiseSource, Variation, slerp
-from labml_sd.sampler.variation import check_variation_strength
 
 SHAPE = (4, 6, 5)
 
@@ -90,7 +90,7 @@ def test_a_strength_out_of_range_is_refused_in_one_line(strength):
     with pytest.raises(
         GenerationError, match=r"^variation_strength is .*; give a number from 0 .* to 1 .*$"
     ):
-        check_variation_strength(strength)
+        Variation.__post_init__(SimpleNamespace(strength=strength))
 
 
 def test_a_source_refuses_a_bad_variation_seed_by_its_name():

@@ -9,6 +9,7 @@ Tests      tests/sampler/solvers/test_dpmpp_2m_sde.py
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -17,8 +18,6 @@ from labml_sd.errors import GenerationError
 from labml_sd.sampler.protocol import StepInput
 from labml_sd.sampler.schedule import Level
 from labml_sd.sampler.solvers.ancestral import AncestralSolver
-
-SOLVER_TYPES = ("midpoint", "heun")
 
 
 def sde_first_order_step(
@@ -92,14 +91,17 @@ class DPMpp2MSDE(AncestralSolver):
     gives another picture.
     """
 
+    solver_types: ClassVar[tuple[str, ...]] = ("midpoint", "heun")
+
     solver_type: str = "midpoint"
 
     def __post_init__(self) -> None:
         """Refuse an eta outside 0..1, a negative s_noise and an unknown solver type."""
         super().__post_init__()
-        if self.solver_type not in SOLVER_TYPES:
+        if self.solver_type not in self.solver_types:
             raise GenerationError(
-                f"solver_type is {self.solver_type!r}; choose one of {', '.join(SOLVER_TYPES)}"
+                f"solver_type is {self.solver_type!r}; "
+                f"choose one of {', '.join(self.solver_types)}"
             )
 
     def step(self, given: StepInput) -> Tensor:

@@ -15,17 +15,14 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from labml_sd.errors import GenerationError
 from labml_sd.sampler.protocol import Evaluation, StepInput
 from labml_sd.sampler.schedule import Level
-from labml_sd.sampler.solvers.ancestral import AncestralSolver
 from labml_sd.sampler.solvers.dpmpp_2m_sde import (
+    DPMpp2MSDE,
     dpmpp_2m_sde_step,
     mean_time,
     sde_first_order_step,
 )
-
-SOLVER_TYPES = ("exact", "k_diffusion")
 
 
 def dpmpp_3m_sde_step(
@@ -71,7 +68,7 @@ def mean_squared_time(big_h: float) -> float:
 
 
 @dataclass(frozen=True)
-class DPMpp3MSDE(AncestralSolver):
+class DPMpp3MSDE(DPMpp2MSDE):
     """One evaluation a step, third order apart from the noise, from the third step on.
 
     The second step of a run has two: it is DPM-Solver++(2M) SDE's with "heun". k-diffusion
@@ -79,15 +76,9 @@ class DPMpp3MSDE(AncestralSolver):
     distribution; but one seed gives another picture.
     """
 
-    solver_type: str = "exact"
+    solver_types = ("exact", "k_diffusion")
 
-    def __post_init__(self) -> None:
-        """Refuse an eta outside 0..1, a negative s_noise and an unknown solver type."""
-        super().__post_init__()
-        if self.solver_type not in SOLVER_TYPES:
-            raise GenerationError(
-                f"solver_type is {self.solver_type!r}; choose one of {', '.join(SOLVER_TYPES)}"
-            )
+    solver_type: str = "exact"
 
     def step(self, given: StepInput) -> Tensor:
         """One evaluation, one draw. As many predictions as there are; into CLEAN one."""
