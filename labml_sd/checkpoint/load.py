@@ -82,15 +82,10 @@ def load_model(
             tokenizer, opened.tokenizer, opened.config.text_encoder
         )
         large = report.n_parameters >= LARGE
+        mapped = large if mmap is None else mmap
         number = given or auto_dtype(where, large=large)
         for part, network in networks(model).items():
-            fill(
-                network,
-                opened.found[part],
-                where,
-                number,
-                mapped=large if mmap is None else mmap,
-            )
+            fill(network, opened.found[part], where, number, mapped=mapped)
     model.fast = large or compile if fast is None else fast
     if compile:
         compile_unet(model.unet)

@@ -18,9 +18,8 @@ MAX_BESIDE = 2**24  # bytes that are not pixels: texts, profiles, EXIF
 MAX_BYTES_PER_PIXEL = 8  # four channels of 16 bits
 MAX_CHUNKS = 2**16  # of a PNG; 134 MB of pixels take 16,384 of libpng's usual 8 KiB
 MAX_SEGMENTS = 2**12  # of a JPEG before its pixels; each holds at most 64 KiB
-MAX_PASSES = (
-    1000  # of a JPEG over its pixels; ten are usual. By chance in data behind it: 65 MB
-)
+# Of a JPEG over its pixels; ten are usual. By chance in data behind it: 65 MB.
+MAX_PASSES = 1000
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _START_OF_SCAN = b"\xff\xda"  # a pass over the pixels; packed pixels never hold a marker

@@ -38,13 +38,6 @@ def test_a_mask_of_another_size_names_both_sizes():
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA"])
-def test_a_mask_may_have_any_mode(mode):
-    white = Image.new(mode, (2, 1), "white")
-    white.putpixel((0, 0), 0 if mode in ("1", "L") else (0, 0, 0, 255)[: len(mode)])
-    assert np.asarray(load_mask(white, (2, 1))).tolist() == [[0, 255]]
-
-
 @pytest.mark.parametrize("colour", [(255, 255, 255), (0, 0, 0), (200, 30, 60)])
 @pytest.mark.parametrize("hidden", [(0, 0, 0), (255, 255, 255), (1, 2, 3)])
 def test_strokes_on_a_transparent_ground_are_the_mask_whatever_their_colour(colour, hidden):
