@@ -31,13 +31,8 @@ def with_float32_fallback(
     if answer.dtype != torch.float16 or torch.isfinite(answer).all():
         return answer
     warnings.warn(f"{stage} left the range of float16: done again in float32", stacklevel=2)
-    return run(with_float32_autoencoder(model))
-
-
-def with_float32_autoencoder(model: LatentDiffusion) -> LatentDiffusion:
-    """A model with the same networks but for the autoencoder, which is a copy in float32."""
-    wide = copy.copy(model)
+    wide = copy.copy(model)  # the same networks but for the autoencoder
     autoencoder = copy.deepcopy(model.autoencoder).float()
     autoencoder = accelerate(autoencoder) if model.fast else autoencoder
     wide._modules = {**model._modules, "autoencoder": autoencoder}
-    return wide
+    return run(wide)

@@ -14,10 +14,10 @@ from PIL import Image
 from labml_sd.images.reading import PathLike
 from labml_sd.images.tensors import open_image, resize_to
 from labml_sd.latent_diffusion import LatentDiffusion
-from labml_sd.pipeline.attach_parameters import attach_parameters
 from labml_sd.pipeline.binding import denoiser_for, network_for
 from labml_sd.pipeline.latents import decode, encode, noise_source
 from labml_sd.pipeline.memory import memory_errors_explained
+from labml_sd.pipeline.parameters import attach_parameters
 from labml_sd.pipeline.request import check_call, make_request
 from labml_sd.sampler import Step, add_noise, sample
 from labml_sd.settings import SettingsDict, takes_settings

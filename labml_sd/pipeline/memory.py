@@ -58,7 +58,12 @@ class BatchSplitter:
                 if self.size == 1 or not is_out_of_memory(error):
                     raise
             # Outside the except block, where the traceback no longer holds the call's tensors.
-            self._halve()
+            self.size = (self.size + 1) // 2
+            warnings.warn(
+                f"{self.n} pictures do not fit in memory at once: {self.size} at a time",
+                stacklevel=2,
+            )
+            free()
 
     def _run(
         self, call: Callable[[slice], Float[Tensor, "b *rest"]]
@@ -66,14 +71,6 @@ class BatchSplitter:
         starts = range(0, self.n, self.size)
         parts = [call(slice(i, min(i + self.size, self.n))) for i in starts]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-    def _halve(self) -> None:
-        self.size = (self.size + 1) // 2
-        warnings.warn(
-            f"{self.n} pictures do not fit in memory at once: {self.size} at a time",
-            stacklevel=2,
-        )
-        free()
 
 
 def retried(run: Callable[[], Float[Tensor, "*shape"]]) -> Float[Tensor, "*shape"]:

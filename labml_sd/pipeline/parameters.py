@@ -2,12 +2,13 @@ r"""What one picture was made from, as it travels inside its file.
 
 Maps       GenerationParameters <-> two texts: one that other programs read, one that is exact
 Reference  the `parameters` text of AUTOMATIC1111's web UI: its keys
-Tests      tests/pipeline/test_parameters.py
+Tests      tests/pipeline/test_parameters.py, tests/pipeline/test_attach_parameters.py
 """
 
+import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from types import NoneType
 from typing import Any, cast, get_args
@@ -20,6 +21,7 @@ from labml_sd.images.other_tools import Written, a1111, read_written
 from labml_sd.images.parameters import write_text
 from labml_sd.images.reading import MAX_PIXELS, PathLike, read_picture
 from labml_sd.images.texts import JSON_KEY, TEXT_KEY, texts_of, with_texts
+from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline.entries import joined, number, settings_of, spread, unused_entries
 from labml_sd.pipeline.request import Request
 from labml_sd.settings import Settings, SettingsDict, described
@@ -120,6 +122,34 @@ def _known(settings: Settings) -> SettingsDict:
 def attach(image: Image.Image, parameters: GenerationParameters) -> Image.Image:
     """A copy of `image` with its parameters in `.info`, where a reader would put them."""
     return with_texts(image, parameters.to_text(), parameters.to_json())
+
+
+def attach_parameters(
+    model: LatentDiffusion,
+    request: Request,
+    images: Sequence[Image.Image],
+    task: str,
+    init_image: Image.Image | None = None,
+    mask: Image.Image | None = None,
+) -> list[Image.Image]:
+    """Copies of the pictures of a call, each with its own parameters attached."""
+    parameters = parameters_of(
+        request,
+        task=task,
+        size=images[0].size,
+        model=model.config.name,
+        model_hash=model.weights_hash,
+        dtype=str(model.dtype).removeprefix("torch."),
+        init_image_sha256=None if init_image is None else pixels_sha256(init_image),
+        mask_sha256=None if mask is None else pixels_sha256(mask),
+    )
+    return [attach(image, each) for image, each in zip(images, parameters, strict=True)]
+
+
+def pixels_sha256(image: Image.Image) -> str:
+    """64 hex digits that identify the pixels, their mode and size, not the file."""
+    header = f"{image.mode} {image.width}x{image.height} "
+    return hashlib.sha256(header.encode() + image.tobytes()).hexdigest()
 
 
 def read_parameters(

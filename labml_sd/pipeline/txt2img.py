@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 from labml_sd.latent_diffusion import LatentDiffusion
-from labml_sd.pipeline.attach_parameters import attach_parameters
 from labml_sd.pipeline.binding import denoiser_for, network_for
 from labml_sd.pipeline.latents import decode, noise_source
 from labml_sd.pipeline.memory import memory_errors_explained
+from labml_sd.pipeline.parameters import attach_parameters
 from labml_sd.pipeline.request import check_call, check_size, make_request
 from labml_sd.sampler import Step, sample
 from labml_sd.settings import SettingsDict, takes_settings

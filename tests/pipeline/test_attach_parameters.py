@@ -4,7 +4,7 @@ import pytest
 
 from labml_sd.checkpoint import load_model, model_hash, save_model
 from labml_sd.pipeline import read_parameters, txt2img
-from labml_sd.pipeline.attach_parameters import pixels_sha256
+from labml_sd.pipeline.parameters import pixels_sha256
 
 
 @pytest.fixture

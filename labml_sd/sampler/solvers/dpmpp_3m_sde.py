@@ -71,9 +71,8 @@ def mean_squared_time(big_h: float) -> float:
 class DPMpp3MSDE(DPMpp2MSDE):
     """One evaluation a step, third order apart from the noise, from the third step on.
 
-    The second step of a run has two: it is DPM-Solver++(2M) SDE's with "heun". k-diffusion
-    draws from a Brownian tree. Its steps do not overlap, so independent draws have the same
-    distribution; but one seed gives another picture.
+    The second step of a run has two: it is DPM-Solver++(2M) SDE's with "heun", whose noise this
+    one has, too.
     """
 
     solver_types = ("exact", "k_diffusion")
