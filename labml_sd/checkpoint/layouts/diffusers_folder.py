@@ -8,7 +8,6 @@ Tests      tests/checkpoint/layouts/test_diffusers_folder.py
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from labml_sd.checkpoint.files.open_file import open_weights
 from labml_sd.checkpoint.files.weights import Stored, Weights
@@ -107,38 +106,30 @@ def open_folder(folder: Path, config: ModelConfig | None = None) -> OpenedCheckp
 
 def read_config(folder: Path) -> ModelConfig:
     """Read the configuration of the model from the folder's settings."""
-    unet_file, vae_file = folder / "unet/config.json", folder / "vae/config.json"
-    unet_values, vae_values = read_json(unet_file), read_json(vae_file)
-    text_file, schedule_file = (
-        folder / "text_encoder/config.json",
-        folder / "scheduler/scheduler_config.json",
-    )
-    own = read_json(folder / OWN_SETTINGS) if (folder / OWN_SETTINGS).is_file() else {}
+    unet, vae = _fields(folder / "unet/config.json"), _fields(folder / "vae/config.json")
+    own_file = folder / OWN_SETTINGS
+    own = _fields(own_file) if own_file.is_file() else Fields(str(own_file), {})
     try:
-        autoencoder = read_autoencoder(vae_values, str(vae_file))
-        size = Fields(str(unet_file), unet_values).number(
-            "sample_size", 512 // autoencoder.downsampling_factor
-        )
+        autoencoder = read_autoencoder(vae)
+        size = unet.number("sample_size", 512 // autoencoder.downsampling_factor)
         config = ModelConfig(
-            name=str(own.get("name", sd_v1().name)),
-            text_encoder=read_text_encoder(read_json(text_file), str(text_file)),
-            unet=read_unet(unet_values, str(unet_file)),
+            name=str(own.values.get("name", sd_v1().name)),
+            text_encoder=read_text_encoder(_fields(folder / "text_encoder/config.json")),
+            unet=read_unet(unet),
             autoencoder=autoencoder,
-            schedule=read_schedule(read_json(schedule_file), str(schedule_file)),
+            schedule=read_schedule(_fields(folder / "scheduler/scheduler_config.json")),
             image_size=size * autoencoder.downsampling_factor,
-            guidance_scale=Fields(str(folder / OWN_SETTINGS), own).real(
-                "guidance_scale", sd_v1().guidance_scale
-            ),
+            guidance_scale=own.real("guidance_scale", sd_v1().guidance_scale),
         )
     except ValueError as error:
         raise CheckpointError(
             f"{folder}: its settings contradict each other ({error}); get the folder again"
         ) from error
-    known = "name" in own or config == sd_v1()
+    known = "name" in own.values or config == sd_v1()
     return config if known else replace(config, name=folder.name)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def _fields(path: Path) -> Fields:
     """Read a settings file. CheckpointError when it is missing or not a JSON object."""
     try:
         values = json.loads(path.read_bytes())
@@ -152,7 +143,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: expected a JSON object, found {type(values).__name__}; get the file again"
         )
-    return values
+    return Fields(str(path), values)
 
 
 def _open_part(folder: Path, part: str) -> Weights:

@@ -122,13 +122,12 @@ class Fields:
         return value[0], tuple(v // value[0] for v in value)
 
 
-def read_unet(values: Mapping[str, Any], place: str) -> UNetConfig:
+def read_unet(fields: Fields) -> UNetConfig:
     """Read unet/config.json, where `attention_head_dim` is the number of heads by mistake."""
-    fields = Fields(place, values)
     fields.only(UNET_FIXED)
     channels, multipliers = fields.widths("block_out_channels", [320, 640, 1280, 1280])
     default = [DOWN[True]] * (len(multipliers) - 1) + [DOWN[False]]
-    down = values.get("down_block_types", default)
+    down = fields.values.get("down_block_types", default)
     if (
         not isinstance(down, list)
         or len(down) != len(multipliers)
@@ -138,11 +137,11 @@ def read_unet(values: Mapping[str, Any], place: str) -> UNetConfig:
             "down_block_types", f"{len(multipliers)} of {DOWN[True]} and {DOWN[False]}"
         )
     up = [UP[kind == DOWN[True]] for kind in reversed(down)]
-    if values.get("up_block_types", up) != up:
+    if fields.values.get("up_block_types", up) != up:
         raise fields.refuse("up_block_types", f"the mirror of down_block_types, {up}")
     heads = (
         "attention_head_dim"
-        if values.get("num_attention_heads") is None
+        if fields.values.get("num_attention_heads") is None
         else "num_attention_heads"
     )
     return UNetConfig(
@@ -159,9 +158,8 @@ def read_unet(values: Mapping[str, Any], place: str) -> UNetConfig:
     )
 
 
-def read_autoencoder(values: Mapping[str, Any], place: str) -> AutoencoderConfig:
+def read_autoencoder(fields: Fields) -> AutoencoderConfig:
     """Read vae/config.json."""
-    fields = Fields(place, values)
     fields.only(VAE_FIXED)
     channels, multipliers = fields.widths("block_out_channels", [64])
     n_levels = len(multipliers)
@@ -169,7 +167,7 @@ def read_autoencoder(values: Mapping[str, Any], place: str) -> AutoencoderConfig
         ("down_block_types", "DownEncoderBlock2D"),
         ("up_block_types", "UpDecoderBlock2D"),
     ):
-        if values.get(name, [kind] * n_levels) != [kind] * n_levels:
+        if fields.values.get(name, [kind] * n_levels) != [kind] * n_levels:
             raise fields.refuse(name, f"{n_levels} of {kind}")
     image_channels = fields.number("in_channels", 3)
     if fields.number("out_channels", 3) != image_channels:
@@ -185,14 +183,13 @@ def read_autoencoder(values: Mapping[str, Any], place: str) -> AutoencoderConfig
     )
 
 
-def read_text_encoder(values: Mapping[str, Any], place: str) -> TextEncoderConfig:
+def read_text_encoder(fields: Fields) -> TextEncoderConfig:
     """Read text_encoder/config.json.
 
     The start and end tokens are the last two entries of the vocabulary: the folders of SD v1
     say 0 and 2, which is wrong.
     """
-    fields = Fields(place, values)
-    activation = values.get("hidden_act", "quick_gelu")
+    activation = fields.values.get("hidden_act", "quick_gelu")
     if activation not in ("quick_gelu", "gelu"):
         raise fields.refuse("hidden_act", "'quick_gelu' or 'gelu'")
     vocab_size = fields.number("vocab_size", 49408)
@@ -210,9 +207,8 @@ def read_text_encoder(values: Mapping[str, Any], place: str) -> TextEncoderConfi
     )
 
 
-def read_schedule(values: Mapping[str, Any], place: str) -> ScheduleConfig:
+def read_schedule(fields: Fields) -> ScheduleConfig:
     """Read scheduler/scheduler_config.json; the sampler that it names is ignored."""
-    fields = Fields(place, values)
     fields.only(SCHEDULE_FIXED)
     return ScheduleConfig(
         n_steps=fields.number("num_train_timesteps", 1000),

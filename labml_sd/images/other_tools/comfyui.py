@@ -44,7 +44,9 @@ def read(texts: Mapping[str, str]) -> Written | None:
     sampler = samplers[-1]  # the farthest from the ends
     numbers = titled({name: graph.near(sampler, name) for name in _NUMBERS}, _NUMBERS)
     above = list(graph.upstream(sampler))
-    task = _task(graph, sampler)
+    start = graph.links(sampler).get("latent_image")
+    latent = list(graph.upstream(start)) if start else []
+    task = _task({graph.classes[node] for node in latent})
     if task == "txt2img" and numbers.get("Denoising strength") in ("1", "1.0"):
         del numbers["Denoising strength"]
     return Written(
@@ -54,7 +56,7 @@ def read(texts: Mapping[str, str]) -> Written | None:
         task=task,
         entries=numbers
         | {"RNG": "CPU"}
-        | _size(graph, sampler)
+        | _size(graph, latent)
         | _schedule(graph, sampler)
         | _models(graph, above)
         | ({"Further samplers": str(len(samplers) - 1)} if len(samplers) > 1 else {}),
@@ -140,9 +142,8 @@ class _Graph:
         return "\n".join(dict.fromkeys(found))
 
 
-def _task(graph: _Graph, sampler: str) -> str:
-    start = graph.links(sampler).get("latent_image")
-    classes = {graph.classes[node] for node in graph.upstream(start)} if start else set()
+def _task(classes: set[str]) -> str:
+    """What the classes of the nodes that make the first latent say of it."""
     if not any("LoadImage" in name for name in classes):
         return "txt2img"
     return "inpaint" if classes.intersection(_MASKED) else "img2img"
@@ -155,13 +156,10 @@ def _schedule(graph: _Graph, sampler: str) -> dict[str, str]:
     return {"Schedule type": name} if name not in (found, "Basic") else {}
 
 
-def _size(graph: _Graph, sampler: str) -> dict[str, str]:
+def _size(graph: _Graph, latent: list[str]) -> dict[str, str]:
     """The size of the empty latent that a sampler starts from."""
-    start = graph.links(sampler).get("latent_image")
-    for node in graph.upstream(start) if start else ():
-        if found := size(graph.value(node, "width"), graph.value(node, "height")):
-            return found
-    return {}
+    found = (size(graph.value(node, "width"), graph.value(node, "height")) for node in latent)
+    return next(filter(None, found), {})
 
 
 def _models(graph: _Graph, nodes: list[str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 import pytest
 
 from labml_sd.checkpoint.layouts import read_configs, write_configs
+from labml_sd.checkpoint.layouts.read_configs import Fields
 from labml_sd.config import AutoencoderConfig, ModelConfig, UNetConfig, sd_v1, tiny
 from labml_sd.errors import CheckpointError
 
@@ -13,7 +14,7 @@ OTHER = ModelConfig(
 @pytest.mark.parametrize("part", ["unet", "autoencoder", "text_encoder", "schedule"])
 def test_what_is_written_reads_back_equal(config, part):
     values = getattr(write_configs, f"write_{part}")(config)
-    assert getattr(read_configs, f"read_{part}")(values, "x") == getattr(config, part)
+    assert getattr(read_configs, f"read_{part}")(Fields("x", values)) == getattr(config, part)
 
 
 def test_the_official_settings_of_v1_give_sd_v1():
@@ -52,9 +53,9 @@ def test_the_official_settings_of_v1_give_sd_v1():
         "layers_per_block": 2,
         "latent_channels": 4,
     }
-    assert read_configs.read_unet(unet, "x") == sd_v1().unet
-    assert read_configs.read_text_encoder(text, "x") == sd_v1().text_encoder
-    assert read_configs.read_autoencoder(vae, "x") == sd_v1().autoencoder
+    assert read_configs.read_unet(Fields("x", unet)) == sd_v1().unet
+    assert read_configs.read_text_encoder(Fields("x", text)) == sd_v1().text_encoder
+    assert read_configs.read_autoencoder(Fields("x", vae)) == sd_v1().autoencoder
 
 
 @pytest.mark.parametrize(
@@ -89,13 +90,13 @@ def test_the_official_settings_of_v1_give_sd_v1():
 def test_a_value_the_networks_cannot_have_is_refused_by_its_name(part, field, value):
     values = getattr(write_configs, f"write_{part}")(sd_v1()) | {field: value}
     with pytest.raises(CheckpointError, match=f"folder/config.json: {field} is ") as caught:
-        getattr(read_configs, f"read_{part}")(values, "folder/config.json")
+        getattr(read_configs, f"read_{part}")(Fields("folder/config.json", values))
     assert "\n" not in str(caught.value)
 
 
 def test_a_number_of_heads_may_be_a_list_of_equal_numbers():
     values = write_configs.write_unet(sd_v1()) | {"attention_head_dim": [8, 8, 8, 8]}
-    assert read_configs.read_unet(values, "x").n_heads == 8
+    assert read_configs.read_unet(Fields("x", values)).n_heads == 8
 
 
 @pytest.mark.parametrize(
