@@ -6,13 +6,14 @@ from functools import partial
 from typing import Any
 
 import ledger
-import rival_labml
 import torch
 from cells import Cell, Comparison, Setting, timed_if_agreed
 from files import tokenizer
 from networks import our_model
 from ours import decoding, embedding, encoding, variants
 from rival_diffusers import settings_of, twin
+from rival_engines import engines
+from rival_labml import labml
 from torch import Tensor
 
 from labml_sd.latent_diffusion import LatentDiffusion
@@ -65,10 +66,12 @@ def autoencoder(
     calls |= {name: their_call(vae, what, given) for name, vae in theirs.items()}
     labml_can = dtype == torch.float32 and setting.device.type == "cpu" and size <= 512
     python = setting.labml_python if labml_can else None
-    with rival_labml.started(
-        python, "autoencoder", what, ours.autoencoder, given, setting.files
-    ) as child:
-        runs = timed_if_agreed(calls, dtype, setting.device, child)
+    first = next(iter(theirs.values()))
+    with (
+        labml(python, "autoencoder", what, ours.autoencoder, given, setting.files) as child,
+        engines(setting.engines_python, what, first, given, dtype, setting.files) as others,
+    ):
+        runs = timed_if_agreed(calls, dtype, setting.device, child | others)
         count = ledger.decode if what == "decode" else ledger.encode
         flops = count(size, setting.config).total
         warm_ups = 5 if setting.device.type == "cuda" else 0

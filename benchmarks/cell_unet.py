@@ -7,12 +7,13 @@ from itertools import cycle
 from typing import Any
 
 import ledger
-import rival_labml
 import torch
 from cells import Cell, Comparison, Setting, timed_if_agreed
 from networks import our_model
 from ours import guided_step, variants
 from rival_diffusers import settings_of, twin
+from rival_engines import engines
+from rival_labml import fits, labml
 from torch import Tensor
 
 from labml_sd.acceleration.compiled import compile_unet
@@ -79,14 +80,14 @@ def comparison(
         for name, model in variants(ours, plain=setting.plain).items()
     }
     calls |= {name: their_step(unet, given) for name, unet in theirs.items()}
-    labml_can = (
-        dtype == torch.float32
-        and setting.device.type == "cpu"
-        and rival_labml.fits(size, batch)
-    )
+    labml_can = dtype == torch.float32 and setting.device.type == "cpu" and fits(size, batch)
     python = setting.labml_python if labml_can else None
-    with rival_labml.started(python, "unet", "step", ours.unet, given, setting.files) as child:
-        runs = timed_if_agreed(calls, dtype, setting.device, child)
+    first = next(iter(theirs.values()))
+    with (
+        labml(python, "unet", "step", ours.unet, given, setting.files) as child,
+        engines(setting.engines_python, "step", first, given, dtype, setting.files) as others,
+    ):
+        runs = timed_if_agreed(calls, dtype, setting.device, child | others)
         flops = ledger.unet(size, 2 * batch, setting.config).total
         warm_ups = 5 if setting.device.type == "cuda" else 0  # on a CPU the check was one
         yield Comparison(runs=runs, flops=flops, dtype=dtype, pictures=batch, warm_ups=warm_ups)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import torch
 from networks import Shelf
 from pairs import Run, timed
-from rival_labml import Child
+from rival_process import Child
 from torch import Tensor
 
 from labml_sd.config import ModelConfig, sd_v1
@@ -25,6 +25,7 @@ class Setting:
     device: torch.device
     compiled: bool
     labml_python: Path | None
+    engines_python: Path | None = None
     files: Path
     plain: bool = False
     config: ModelConfig = field(default_factory=sd_v1)

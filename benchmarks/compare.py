@@ -1,7 +1,7 @@
-"""Speed and memory of labml_sd beside diffusers and labml_nn, measured in turn in one run.
+"""Speed and memory of labml_sd beside other programs, measured in turn in one run.
 
     python benchmarks/compare.py                  the quick cells: twenty minutes on two cores
-    python benchmarks/compare.py --all --labml-python labml-env/bin/python --json all.json
+    python benchmarks/compare.py --all --engines-python env/bin/python --json all.json
     python benchmarks/compare.py --cells "U-Net step 512.*bfloat16" --repeats 9
     python benchmarks/compare.py --device cuda --compiled
 
@@ -113,6 +113,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--labml-python", type=Path, metavar="PATH", help="an interpreter that has labml_nn"
     )
+    parser.add_argument(
+        "--engines-python",
+        type=Path,
+        metavar="PATH",
+        help="an interpreter that has openvino, onnxruntime, diffusers",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every reading")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios")
     parser.add_argument(
@@ -139,6 +145,7 @@ def main() -> None:
         device=device,
         compiled=args.compiled,
         labml_python=args.labml_python,
+        engines_python=args.engines_python,
         files=args.files.resolve(),
         plain=args.plain,
     )

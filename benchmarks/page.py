@@ -8,13 +8,8 @@ from typing import Any
 
 from machine import line
 from pairs import column, ratios, spread
-from plot import compared
+from plot import COLOURS, compared
 from table import share_of_matmul
-
-COLUMNS = (
-    *("cell", "ours", "of diffusers' best", "of diffusers as it comes", "of labml_nn"),
-    "of matmul's rate",
-)
 
 
 def seconds(value: float) -> str:
@@ -34,10 +29,9 @@ def ratio_text(result: dict[str, Any], rival: str | None) -> str:
     return "**{median:.2f}** ({q1:.2f}-{q3:.2f})".format(**found)
 
 
-def row(result: dict[str, Any]) -> str:
-    """One cell."""
+def row(result: dict[str, Any], names: list[str]) -> str:
+    """One cell, with a column for each of these rivals."""
     rivals, share = compared(result), share_of_matmul(result, "ours")
-    names = ("the best of diffusers", "diffusers as it comes", "labml_nn")
     columns = [ratio_text(result, rivals.get(name)) for name in names]
     ours = seconds(spread(column(result["readings"]["ours"]))["median"])
     of_matmul = "" if share is None else f"{share:.0%}"
@@ -50,12 +44,15 @@ def line_of(cells: Iterable[str]) -> str:
 
 
 def table(report: dict[str, Any]) -> str:
-    """All cells, then the machine."""
+    """All cells, with a column for every rival of the run, then the machine."""
+    results = report["results"]
+    names = [name for name in COLOURS if any(name in compared(one) for one in results)]
+    columns = ["cell", "ours", *(f"of {name}" for name in names), "of matmul's rate"]
     return "\n".join(
         [
-            line_of(COLUMNS),
-            "|---" * len(COLUMNS) + "|",
-            *map(row, report["results"]),
+            line_of(columns),
+            "|---" * len(columns) + "|",
+            *(row(result, names) for result in results),
             "",
             f"Machine: {line(report['machine'])}.",
         ]

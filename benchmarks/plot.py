@@ -8,12 +8,13 @@ from matplotlib.figure import Figure
 from pairs import column, ratios
 from table import rivals
 
-COLOURS = {
-    "the best of diffusers": "#0072B2",
-    "diffusers as it comes": "#56B4E9",
-    "labml_nn": "#E69F00",
+COLOURS = {  # of the bars, and of the numbers in them
+    "diffusers' best": ("#0072B2", "white"),
+    "diffusers as it comes": ("#56B4E9", "black"),
+    "OpenVINO": ("#009E73", "white"),
+    "ONNX Runtime": ("#CC79A7", "black"),
+    "labml_nn": ("#E69F00", "black"),
 }
-INK = {"the best of diffusers": "white", "diffusers as it comes": "black", "labml_nn": "black"}
 
 
 def compared(result: dict[str, Any]) -> dict[str, str]:
@@ -22,11 +23,11 @@ def compared(result: dict[str, Any]) -> dict[str, str]:
     theirs = [name for name in names if name.startswith("diffusers")]
     plain = [name for name in theirs if name in ("diffusers", "diffusers compiled")]
     bars = {
-        "the best of diffusers": theirs[:1],
+        "diffusers' best": theirs[:1],
         "diffusers as it comes": plain if len(theirs) > 1 else [],
+        **{name: [name] for name in names if name in COLOURS},
     }
-    bars["labml_nn"] = [name for name in names if name == "labml_nn"]
-    return {bar: found[0] for bar, found in bars.items() if found}
+    return {bar: bars[bar][0] for bar in COLOURS if bars.get(bar)}
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
@@ -43,18 +44,17 @@ def draw(report: dict[str, Any], path: Path) -> None:
             at = place - 0.4 + height * (i + 0.5)
             whiskers = [[ratio["median"] - ratio["q1"]], [ratio["q3"] - ratio["median"]]]
             label = None if bar in seen else bar
+            colour, ink = COLOURS[bar]
             axes.barh(
                 at,
                 ratio["median"],
                 0.9 * height,
-                color=COLOURS[bar],
+                color=colour,
                 label=label,
                 xerr=whiskers,
                 ecolor="#555555",
             )
-            axes.text(
-                0.01, at, f"{ratio['median']:.2f}", va="center", fontsize=7, color=INK[bar]
-            )
+            axes.text(0.01, at, f"{ratio['median']:.2f}", va="center", fontsize=7, color=ink)
             seen.add(bar)
     axes.axvline(1, color="black", linewidth=1)
     axes.set(
@@ -64,6 +64,6 @@ def draw(report: dict[str, Any], path: Path) -> None:
     axes.set_yticks(range(len(results)), [result["cell"] for result in results])
     axes.grid(axis="x", alpha=0.25)
     axes.set_axisbelow(True)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(loc="outside lower center", ncols=len(COLOURS), frameon=False)
     figure.suptitle(line(report["machine"]), fontsize=7)
     figure.savefig(path)
