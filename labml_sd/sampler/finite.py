@@ -22,24 +22,20 @@ class FiniteWatch:
         """`n_steps` is for the message only."""
         self.n_steps = n_steps
         self.at_once = at_once
-        self.flags: list[Tensor] = []
-        self.places: list[str] = []
+        self.seen: list[tuple[Tensor, str]] = []  # [], a bool still on the device; the place
 
     def look(self, values: Float[Tensor, "b c h w"], stage: str, index: int, t: float) -> None:
         """Check that all values are finite. `stage` names them: "the U-Net's eps"."""
-        self.flags.append(torch.isfinite(values).all())  # []: a bool, still on the device
-        self.places.append(
-            f"{stage} holds NaN or Inf at step index {index} of {self.n_steps} steps, t = {t:g}"
-        )
+        at = f"step index {index} of {self.n_steps} steps, t = {t:g}"
+        self.seen.append((torch.isfinite(values).all(), f"{stage} holds NaN or Inf at {at}"))
         if self.at_once:
             self.report()
 
     def report(self) -> None:
         """Read the results since the last report; GenerationError names the first bad place."""
-        flags, places = self.flags, self.places
-        self.flags, self.places = [], []
-        seen = torch.stack(flags).tolist() if flags else []  # one transfer for all checks
-        for finite, place in zip(seen, places, strict=True):
+        seen, self.seen = self.seen, []
+        flags = torch.stack([flag for flag, _ in seen]).tolist() if seen else []  # one transfer
+        for finite, (_, place) in zip(flags, seen, strict=True):
             if not finite:
                 raise GenerationError(
                     f"{place}; finite numbers were expected: use dtype float32 or bfloat16, "

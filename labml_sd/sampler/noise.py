@@ -74,13 +74,9 @@ class NoiseSource:
         start = NOISES[check_noise(noise)]
         self.streams = [start(check_seed(seed), shape) for seed in seeds]
         if variation is not None:
-            others = [
-                start(check_seed(seed, "variation_seed"), shape) for seed in variation.seeds
-            ]
+            others = [check_seed(seed, "variation_seed") for seed in variation.seeds]
             pairs = zip(self.streams, others, strict=True)
-            self.streams = [
-                varied(stream, other, variation.strength) for stream, other in pairs
-            ]
+            self.streams = [varied(a, start(b, shape), variation.strength) for a, b in pairs]
         self.device = torch.device(device)
         self.dtype = dtype
 

@@ -15,11 +15,5 @@ calls      keyword arguments -> Settings; the signature and the docstring of a p
 from labml_sd.settings.calls import check_settings, described, takes_settings
 from labml_sd.settings.settings import Setting, Settings, SettingsDict
 
-__all__ = [
-    "Setting",
-    "Settings",
-    "SettingsDict",
-    "check_settings",
-    "described",
-    "takes_settings",
-]
+__all__ = ["Setting", "Settings", "SettingsDict"]
+__all__ += ["check_settings", "described", "takes_settings"]

@@ -26,9 +26,11 @@ _OF_DIFFUSERS = {  # other names than ours, for what is not a plain value there
 
 def described() -> dict[str, Setting]:
     """What is said of each setting, by its name, in the order of the fields."""
-    return {
-        f.name: Setting(name=f.name, default=f.default, **f.metadata) for f in fields(Settings)
-    }
+    found = {}
+    for f in fields(Settings):
+        keys = {"json_keys": (f.name,), "text_keys": (f.name.replace("_", " ").capitalize(),)}
+        found[f.name] = Setting(name=f.name, default=f.default, **{**keys, **f.metadata})
+    return found
 
 
 def check_settings(given: Mapping[str, object]) -> Settings:

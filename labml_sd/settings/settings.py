@@ -62,13 +62,11 @@ class Setting:
     default: object
     help: str  # one line, with the unit and the range
     kind: Kind
-    also: tuple[
-        str, ...
-    ] = ()  # flags of the command line, beside the one named like the setting
+    json_keys: tuple[str, ...]  # in a picture's exact text; several share a tuple's items
+    text_keys: tuple[str, ...]  # in a picture's text for other programs
+    also: tuple[str, ...] = ()  # flags of the command line, beside the one of its name
     none: str = ""  # what None stands for; without it None is refused
     off: object = None  # the value that changes nothing: it is not written into a picture
-    json: tuple[str, ...] | None = None  # keys in the exact text; None: the name
-    text: tuple[str, ...] | None = None  # keys in the text for other programs; None: "The name"
     titles: Mapping[str, str] = field(default_factory=dict)  # what values are called there
     only_titles: bool = False  # a value without a title is not read from there
 
@@ -77,23 +75,13 @@ class Setting:
         """All flags of the command line, the main one first."""
         return ("--" + self.name.replace("_", "-"), *self.also)
 
-    @property
-    def json_keys(self) -> tuple[str, ...]:
-        """Keys in the exact text of a picture; several share the items of a tuple."""
-        return (self.name,) if self.json is None else self.json
-
-    @property
-    def text_keys(self) -> tuple[str, ...]:
-        """Keys in the text of a picture that other programs read."""
-        return (self.name.replace("_", " ").capitalize(),) if self.text is None else self.text
-
     def check(self, value: object) -> Any:
         """The value that is used. Raises `GenerationError`, or `PromptError` for a prompt."""
         return None if value is None and self.none else self.kind.check(self.name, value)
 
 
 def setting(default: object, help: str, kind: Kind, **more: Any) -> Any:
-    """A field of `Settings`; its metadata are the other fields of `Setting`."""
+    """A field of `Settings`; its metadata are fields of `Setting`, the keys if not its name."""
     return field(default=default, metadata={"help": help, "kind": kind, **more})
 
 
@@ -106,7 +94,7 @@ class Settings:
         "what to draw away from: one text for all prompts, or one for each",
         PROMPTS,
         also=("--negative",),
-        text=(),  # it has a line of its own
+        text_keys=(),  # it has a line of its own
     )
     steps: int = setting(
         20,
@@ -127,7 +115,7 @@ class Settings:
         SPACING,
         also=("--scheduler", "--schedule"),
         none="the sampler's",
-        text=("Schedule type",),
+        text_keys=("Schedule type",),
         titles=SPACING_TITLES,
     )
     compat: str | None = setting(
@@ -139,7 +127,7 @@ class Settings:
         number("a finite number, 1 for no guidance"),
         also=("--scale", "--cfg-scale"),
         none="the model's",
-        text=("CFG scale",),
+        text_keys=("CFG scale",),
     )
     guidance_rescale: float | int = setting(
         0.0,
@@ -152,8 +140,8 @@ class Settings:
         "guide only between two noise levels sigma, the lower first, 0.03 to 14.6",
         interval("two noise levels sigma, the lower first, as in (0.3, 5)"),
         none="all levels",
-        json=("guidance_low", "guidance_high"),
-        text=("Guidance low", "Guidance high"),
+        json_keys=("guidance_low", "guidance_high"),
+        text_keys=("Guidance low", "Guidance high"),
     )
     seed: int | None = setting(
         42,
@@ -174,14 +162,14 @@ class Settings:
         number("a number from 0 (the seed's own noise) to 1 (the variation seed's)", 0, 1),
         also=("--subseed-strength",),
         off=0.0,
-        text=("Variation seed strength",),
+        text_keys=("Variation seed strength",),
     )
     noise: str = setting(
         "cpu",
         "whose random numbers: cpu, or cuda for those of an NVIDIA GPU",
         NOISE,
         off="cpu",
-        text=("RNG",),
+        text_keys=("RNG",),
         titles={"cuda": "NV"},
         only_titles=True,
     )
@@ -190,8 +178,8 @@ class Settings:
         "pictures of each prompt, at least 1",
         whole(1),
         also=("--n-samples", "--batch-size"),
-        json=(),  # parameters are those of one picture
-        text=(),
+        json_keys=(),  # parameters are those of one picture
+        text_keys=(),
     )
     height: int | None = setting(
         None,
@@ -199,7 +187,7 @@ class Settings:
         whole(1),
         also=("-H",),
         none="the model's, or the picture's",
-        text=(),  # "Size" is both
+        text_keys=(),  # "Size" is both
     )
     width: int | None = setting(
         None,
@@ -207,7 +195,7 @@ class Settings:
         whole(1),
         also=("-W",),
         none="the model's, or the picture's",
-        text=(),
+        text_keys=(),
     )
 
 
