@@ -56,12 +56,12 @@ def measure(m: Measurement, parts: Sequence[str], folder: Path) -> str:
         rows = row_cache(folder, results, name)
         with tqdm(desc=name, disable=not m.progress, dynamic_ncols=True) as bar:
             part = PARTS[name](replace(m, model=model, rows=rows, bar=bar))
-        about = {
+        part |= {
             "dtype": str(model.dtype).removeprefix("torch."),
             "settings": usual,
             "machine": describe_device(m.model.device),
+            "seconds": time.monotonic() - started,
         }
-        part |= about | {"seconds": time.monotonic() - started}
         unfinished = {k: v for k, v in results.get("unfinished", {}).items() if k != name}
         results = results | {"parts": results["parts"] | {name: part}, "unfinished": unfinished}
         write_results(folder, results)

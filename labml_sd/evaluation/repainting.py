@@ -60,10 +60,8 @@ def box_mask(before: Image.Image, after: Image.Image) -> Image.Image:
     box = ImageChops.difference(before, after).getbbox()
     mask = Image.new("L", before.size, 0)
     if box is not None:
-        left, top, right, bottom = box
-        mask.paste(
-            255, (max(0, left - MARGIN), max(0, top - MARGIN), right + MARGIN, bottom + MARGIN)
-        )
+        left, top = (max(0, side - MARGIN) for side in box[:2])
+        mask.paste(255, (left, top, box[2] + MARGIN, box[3] + MARGIN))
     return mask
 
 

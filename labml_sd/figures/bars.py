@@ -28,9 +28,8 @@ def part_sizes(
     """A group of bars for each model, a bar for each part: million parameters, log scale."""
     height = 0.8 / len(parts)
     with axes(size=(6.4, 0.8 + 0.9 * len(models))) as (figure, ((panel,),)):
-        for k, (part, sizes) in enumerate(
-            zip(parts, zip(*models.values(), strict=True), strict=True)
-        ):
+        by_part = zip(*models.values(), strict=True)
+        for k, (part, sizes) in enumerate(zip(parts, by_part, strict=True)):
             places = [row + k * height for row in range(len(models))]
             style = {"color": COLOURS[k], "label": part.replace("_", " "), "log": True}
             bars = panel.barh(places, sizes, 0.9 * height, **style)

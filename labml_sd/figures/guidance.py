@@ -124,14 +124,12 @@ def guided_samples(
     centres, reach = blobs[:, :2], RING * blobs[:, 2:]
     shown = [array(points) for points in samples.values()]
     everything = np.concatenate([*shown, centres - reach, centres + reach])
-    low, high = everything.min(axis=0) - 0.1, everything.max(axis=0) + 0.1
+    x, y = zip(everything.min(axis=0) - 0.1, everything.max(axis=0) + 0.1, strict=True)
     with axes(len(samples), size=(9.9 / len(samples), 2.9)) as (figure, (panels,)):
         for title, points, panel in zip(samples, shown, panels, strict=True):
             _modes(panel, modes)
             panel.plot(*points.T, ".", color=GUIDED, markersize=3, alpha=0.5)
-            panel.set(
-                title=title, aspect="equal", xlim=(low[0], high[0]), ylim=(low[1], high[1])
-            )
+            panel.set(title=title, aspect="equal", xlim=x, ylim=y)
         return from_figure(figure, alt)
 
 

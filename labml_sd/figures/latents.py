@@ -51,12 +51,7 @@ def posterior_plane(
     half = 4 * float(std[zoom].max())
     left, bottom = (float(value) - half for value in mean[zoom])
     reach = 1.1 * max(2.4, float(mean.abs().max()))
-    dashed: dict[str, Any] = {
-        "fill": False,
-        "color": COLOURS[1],
-        "linestyle": "--",
-        "linewidth": 1.5,
-    }
+    dashed: dict[str, Any] = {"fill": False, "color": COLOURS[1], "ls": "--", "lw": 1.5}
     words = {"ha": "left", "va": "bottom", "color": COLOURS[1]}
     frame: dict[str, Any] = {"fill": False, "color": INK, "linewidth": 1.2}
     with axes(2, size=(4.3, 4.0)) as (figure, ((panel, close),)):

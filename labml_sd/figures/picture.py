@@ -57,9 +57,8 @@ class Picture:
 def from_figure(figure: Any, alt: str) -> Picture:
     """A matplotlib figure. The same figure gives the same bytes: without date and version."""
     buffer = io.BytesIO()
-    figure.savefig(
-        buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None}
-    )
+    style = {"format": "png", "dpi": DPI, "bbox_inches": "tight"}
+    figure.savefig(buffer, **style, metadata={"Software": None})
     return Picture(buffer.getvalue(), alt)
 
 

@@ -172,9 +172,8 @@ def captions_and_pictures(
     n, m = len(captions), len(images)
     longest = max(map(len, captions))
     with axes(len(tables)) as (figure, (panels,)):
-        figure.set_size_inches(
-            CELL * m * len(tables) + 0.07 * longest + 0.4, CELL * (n + 1.3) + 0.3
-        )
+        width = CELL * m * len(tables) + 0.07 * longest + 0.4
+        figure.set_size_inches(width, CELL * (n + 1.3) + 0.3)
         for (title, table), panel in zip(tables.items(), panels, strict=True):
             values = array(table)
             panel.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1, aspect="equal")

@@ -58,9 +58,8 @@ def draw_scene(scene: Scene, size: int = 128) -> Image.Image:
 def _gradient(width: int, height: int, stops: tuple[RGB, ...]) -> Image.Image:
     at = np.linspace(0.0, 1.0, height)
     where = np.linspace(0.0, 1.0, len(stops))
-    column = np.stack(
-        [np.interp(at, where, channel) for channel in zip(*stops, strict=True)], axis=-1
-    )
+    channels = zip(*stops, strict=True)
+    column = np.stack([np.interp(at, where, channel) for channel in channels], axis=-1)
     rows = np.broadcast_to(column.round().astype(np.uint8)[:, None], (height, width, 3))
     return Image.fromarray(np.ascontiguousarray(rows))
 

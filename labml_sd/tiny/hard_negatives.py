@@ -14,6 +14,8 @@ from dataclasses import replace
 
 from labml_sd.tiny.scenes import COLOURS, HELD_OUT, LIGHT_OF, PLACES, SIZES, Scene, SceneObject
 
+Objects = tuple[SceneObject, ...]
+
 
 def hard_negatives(scene: Scene, n: int, rng: random.Random) -> list[Scene]:
     """`n` different scenes, each one change away from `scene`; there are at least nine.
@@ -22,42 +24,44 @@ def hard_negatives(scene: Scene, n: int, rng: random.Random) -> list[Scene]:
     always wrong would also be learning about purple cars.
     """
     lit = replace(scene, light=None if scene.light else LIGHT_OF[scene.sky])
-    changed = [replace(scene, objects=objects) for objects in _other_objects(scene.objects)]
+
+    def scenes(others: list[Objects]) -> list[Scene]:
+        hidden = set(HELD_OUT) - _pairs(scene.objects)
+        return [replace(scene, objects=o) for o in others if not _pairs(o) & hidden]
+
     # The change of light and the swaps between two objects are few among many changes of one
     # attribute, so up to half of the result is taken from them first.
-    first = [lit, *(s for s in changed if _is_swap(scene, s))]
-    rest = [s for s in changed if not _is_swap(scene, s)]
+    first = [lit, *scenes(_swaps(scene.objects))]
+    rest = scenes(_changes(scene.objects))
     rng.shuffle(first)
     rng.shuffle(rest)
     n_first = min(len(first), (n + 1) // 2)
     return (first[:n_first] + rest)[:n]
 
 
-def _other_objects(objects: tuple[SceneObject, ...]) -> list[tuple[SceneObject, ...]]:
-    """All that changing one attribute, or swapping one between two objects, can give."""
-    others: list[tuple[SceneObject, ...]] = []
+def _changes(objects: Objects) -> list[Objects]:
+    """All that changing one attribute of one object can give."""
+    others: list[Objects] = []
     for i, item in enumerate(objects):
         taken = {other.place for other in objects}
         variants = [replace(item, colour=c) for c in COLOURS if c != item.colour]
         variants += [replace(item, size=s) for s in SIZES if s != item.size]
         variants += [replace(item, place=p) for p in PLACES if p not in taken]
         others += [(*objects[:i], variant, *objects[i + 1 :]) for variant in variants]
-    if len(objects) == 2:
-        a, b = objects
-        others += [
-            (replace(a, **{name: getattr(b, name)}), replace(b, **{name: getattr(a, name)}))
-            for name in ("colour", "size", "place")
-            if getattr(a, name) != getattr(b, name)
-        ]
-    return [other for other in others if _pairs(other) & set(HELD_OUT) <= _pairs(objects)]
+    return others
 
 
-def _pairs(objects: tuple[SceneObject, ...]) -> set[tuple[str, str]]:
+def _swaps(objects: Objects) -> list[Objects]:
+    """All that swapping one attribute between two objects can give."""
+    if len(objects) != 2:
+        return []
+    a, b = objects
+    return [
+        (replace(a, **{name: getattr(b, name)}), replace(b, **{name: getattr(a, name)}))
+        for name in ("colour", "size", "place")
+        if getattr(a, name) != getattr(b, name)
+    ]
+
+
+def _pairs(objects: Objects) -> set[tuple[str, str]]:
     return {(item.kind, item.colour) for item in objects}
-
-
-def _is_swap(scene: Scene, other: Scene) -> bool:
-    """Whether both objects changed, which only a swap does."""
-    return len(scene.objects) == 2 and all(
-        a != b for a, b in zip(scene.objects, other.objects, strict=True)
-    )

@@ -50,9 +50,8 @@ def prepare_tokenizer(recipe: Recipe, folder: Path, seed: int) -> Any:
 
 def with_vocabulary(config: ModelConfig, n_tokens: int) -> ModelConfig:
     """The configuration for `n_tokens` tokens, of which the last two are the special ones."""
-    text = replace(
-        config.text_encoder, vocab_size=n_tokens, bos_id=n_tokens - 2, eos_id=n_tokens - 1
-    )
+    last = n_tokens - 1
+    text = replace(config.text_encoder, vocab_size=n_tokens, bos_id=last - 1, eos_id=last)
     return replace(config, text_encoder=text)
 
 
@@ -98,9 +97,8 @@ def train_stage(
                 )
             set_scale(model, latents.scale_factor)
             if processes.is_main:
-                (folder / CONFIG).write_text(
-                    json.dumps(model.config.to_dict(), indent=2) + "\n", encoding="utf-8"
-                )
+                text = json.dumps(model.config.to_dict(), indent=2) + "\n"
+                (folder / CONFIG).write_text(text, encoding="utf-8")
             task = DiffusionTask(recipe, model, latents, seed, processes)
         if minutes is not None:
             minutes = minutes * SHARE[stage] - (time.monotonic() - started) / 60.0

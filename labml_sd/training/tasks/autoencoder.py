@@ -58,9 +58,8 @@ class AutoencoderTask:
     def _images(self, step: int, whole: bool, draw: Generator) -> Float[Tensor, "b 3 h w"]:
         """This process's share of the whole pictures, or of two crops of each."""
         recipe, processes = self.recipe, self.processes
-        n_scenes = processes.count * max(
-            1, recipe.batch_size // (4 if whole else CROPS_PER_SCENE)
-        )
+        divisor = 4 if whole else CROPS_PER_SCENE
+        n_scenes = processes.count * max(1, recipe.batch_size // divisor)
         images = image_batch(processes.share(scene_batch(self.seed, step, n_scenes)), self.size)
         if whole:
             return images

@@ -40,9 +40,8 @@ class ImageTower(nn.Module):
         layers: list[nn.Module] = []
         for a, b in pairwise(widths):
             layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GroupNorm(8, b), nn.SiLU()]
-        self.convolutions = nn.Sequential(
-            *layers, nn.Conv2d(widths[-1], channels, 3, padding=1)
-        )
+        layers.append(nn.Conv2d(widths[-1], channels, 3, padding=1))
+        self.convolutions = nn.Sequential(*layers)
         self.project = nn.LazyLinear(d_embed)
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:

@@ -99,22 +99,19 @@ class DiffusionTask:
     def picture(self, networks: nn.Module, path: Path) -> None:
         """Two samples of six prompts, with 20 steps of DDIM."""
         model, networks = self.model, networks.eval()
-        channels, height, width = self.latents.mean.shape[1:]
+        c, h, w = self.latents.mean.shape[1:]
         rows = []
         with torch.inference_mode(), autocast(model.device):
             cond = model.encode_prompt(list(PICTURE_PROMPTS)).float()
             uncond = model.encode_prompt("").float()
-            prompts = Conditioning(cond, uncond)
-            denoise = Denoiser(networks, prompts, model.config.guidance_scale)
+            scale = model.config.guidance_scale
+            denoise = Denoiser(networks, Conditioning(cond, uncond), scale)
             sampler = get_sampler("ddim")
+            levels = sampler.levels(model.schedule, 20)
             for seed in (0, 100):
                 seeds = range(seed, seed + len(PICTURE_PROMPTS))
-                shape = (channels, height, width)
-                source = NoiseSource(seeds, shape, model.device, torch.float32)
-                levels = sampler.levels(model.schedule, 20)
-                z = sample(
-                    sampler, denoise, source.draw(), levels, draw=source.draw, progress=False
-                )
+                noise = NoiseSource(seeds, (c, h, w), model.device, torch.float32).draw
+                z = sample(sampler, denoise, noise(), levels, draw=noise, progress=False)
                 rows.append(model.decode_latent(z).float())
         save_rows(rows, path)
 
