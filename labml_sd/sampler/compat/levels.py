@@ -46,8 +46,11 @@ def _at(schedule: Schedule, times: Iterable[int]) -> list[Level]:
     ]
 
 
-def _every_stride(schedule: Schedule, n_steps: int) -> list[Level]:
-    """1, 1 + stride ... to the end: more than n_steps times if n_steps does not divide 1000."""
+def every_stride(schedule: Schedule, n_steps: int) -> list[Level]:
+    """1, 1 + stride ... to the end: more than n_steps times if n_steps does not divide 1000.
+
+    The web UI runs this list as it is, so the step from t = 1 is never made.
+    """
     return _at(
         schedule, (t + 1 for t in range(0, schedule.n_steps, schedule.n_steps // n_steps))
     )
@@ -55,12 +58,7 @@ def _every_stride(schedule: Schedule, n_steps: int) -> list[Level]:
 
 def compvis(schedule: Schedule, n_steps: int) -> list[Level]:
     """Every listed time, then t = 0."""
-    return [*_every_stride(schedule, n_steps), schedule.level(0)]
-
-
-def web_ui_timed(schedule: Schedule, n_steps: int) -> list[Level]:
-    """The same list without t = 0: the step from t = 1 is never made."""
-    return _every_stride(schedule, n_steps)
+    return [*every_stride(schedule, n_steps), schedule.level(0)]
 
 
 def every_time(schedule: Schedule, n_steps: int) -> list[Level]:
@@ -69,7 +67,7 @@ def every_time(schedule: Schedule, n_steps: int) -> list[Level]:
 
 
 def _leading(schedule: Schedule, n_steps: int) -> list[Level]:
-    """The lowest n_steps times of `_every_stride`: the run starts lower."""
+    """The lowest n_steps times of `every_stride`: the run starts lower."""
     return _at(schedule, (i * (schedule.n_steps // n_steps) + 1 for i in range(n_steps)))
 
 
@@ -128,7 +126,7 @@ def k_diffusion(spacing: str, drops_lowest: bool = False) -> Levels:
 
 def web_ui_unipc(schedule: Schedule, n_steps: int) -> list[Level]:
     """Evenly spaced from 999 to 0, as many as CompVis lists; log alpha_bar is linear in t."""
-    times = np.linspace(schedule.n_steps - 1, 0, len(_every_stride(schedule, n_steps)) + 1)
+    times = np.linspace(schedule.n_steps - 1, 0, len(every_stride(schedule, n_steps)) + 1)
     log_alpha_bar = np.interp(
         times, np.arange(schedule.n_steps), schedule.alpha_bar.log().numpy()
     )

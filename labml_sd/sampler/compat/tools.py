@@ -113,8 +113,8 @@ TOOLS: dict[str, Mapping[str, Preset]] = {
     },
     # The schedule types are those that "Automatic" stands for.
     "a1111": {
-        "ddim": Preset(DDIM(), lists.web_ui_timed, _WEB_UI_TIMED),
-        "plms": Preset(PLMS(), lists.web_ui_timed, _WEB_UI_TIMED),
+        "ddim": Preset(DDIM(), lists.every_stride, _WEB_UI_TIMED),
+        "plms": Preset(PLMS(), lists.every_stride, _WEB_UI_TIMED),
         "unipc": Preset(
             UniPC(solver="bh1"), lists.web_ui_unipc, Strength(highest=0.999, fewest=1)
         ),
