@@ -94,7 +94,8 @@ def _recorder(
     """`evaluate` of one step, which adds the moment and checks, and the list of its answers."""
     made: list[Evaluation] = []
 
-    def evaluate(x: Float[Tensor, "b c h w"], level: Level) -> Evaluation:
+    # A plain Tensor: the annotation of an inner function is evaluated at every step.
+    def evaluate(x: Tensor, level: Level) -> Evaluation:
         moment = Moment(level=level, step=index, n_steps=watch.n_steps, evaluation=len(made))
         prediction = denoise(x, moment)
         watch.look(prediction.eps, "the U-Net's eps", index, level.t)
