@@ -10,6 +10,7 @@ generator state, and a run that was interrupted and resumed gives bit-identical 
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,10 +56,8 @@ def train(
         run.n_steps = task.recipe.n_steps
     first, started = run.step, time.monotonic()
     saved = shown = started
-    hidden = not (progress and processes.is_main)
-    bar = tqdm(
-        initial=run.step, total=run.n_steps, desc=task.name, disable=hidden, dynamic_ncols=True
-    )
+    style: Any = {"disable": not (progress and processes.is_main), "dynamic_ncols": True}
+    bar = tqdm(initial=run.step, total=run.n_steps, desc=task.name, **style)
     with Interrupt() as interrupt, bar:
         try:
             while run.n_steps is None or run.step < run.n_steps:
