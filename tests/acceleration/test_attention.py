@@ -9,11 +9,11 @@ from torch.nn import functional as F
 
 from labml_sd.acceleration import attention as module
 from labml_sd.acceleration.attention import (
-    AMX,
+    INSTRUCTIONS,
     attention,
     c_compiler,
     compiled,
-    has_amx,
+    instruction_set,
     own_kernel,
     suits,
 )
@@ -34,9 +34,16 @@ def in_c():
     return compiled(c_compiler(), *IN_C, *STRICT)
 
 
-@pytest.fixture(scope="module", params=["in C", *(["AMX"] if has_amx() else [])])
+HERE = {"AMX": [*INSTRUCTIONS], "AVX512-BF16": ["AVX512-BF16"], "": []}[instruction_set()]
+
+
+@pytest.fixture(scope="module", params=["AMX in C", "AVX512-BF16 in C", *HERE])
 def kernel(request, in_c):
-    return in_c if request.param == "in C" else compiled(c_compiler(), *AMX, *STRICT)
+    if request.param == "AVX512-BF16 in C":
+        return in_c
+    if request.param == "AMX in C":
+        return compiled(c_compiler(), *IN_C, "-D__AMX_BF16__", *STRICT)
+    return compiled(c_compiler(), *INSTRUCTIONS[request.param], *STRICT)
 
 
 @pytest.fixture
@@ -192,11 +199,12 @@ def test_a_transformer_with_the_kernel_is_as_near_the_truth_as_without(
     assert len(calls) == 2 and errors[0] <= 1.1 * errors[1]  # to itself, and to the prompts
 
 
-def test_without_amx_or_compiler_there_is_no_kernel(monkeypatch, fresh):
-    monkeypatch.setattr(module, "has_amx", lambda: False)
-    assert own_kernel() is None and module.which_kernel() == "PyTorch's (no AMX)"
+def test_without_the_instructions_or_a_compiler_there_is_no_kernel(monkeypatch, fresh):
+    monkeypatch.setattr(module, "instruction_set", lambda: "")
+    assert own_kernel() is None
+    assert module.which_kernel() == "PyTorch's (no AMX or AVX512-BF16)"
     own_kernel.cache_clear()
-    monkeypatch.setattr(module, "has_amx", lambda: True)
+    monkeypatch.setattr(module, "instruction_set", lambda: "AMX")
     monkeypatch.setenv("CC", "there-is-no-such-compiler")
     assert (
         own_kernel() is None
@@ -250,7 +258,7 @@ def test_a_compiler_that_fails_is_named_once_and_pytorch_computes(
     broken.write_text("#!/bin/sh\necho 'no such option: -mamx-tile\nand more' >&2\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("CC", str(broken))
-    monkeypatch.setattr(module, "has_amx", lambda: True)
+    monkeypatch.setattr(module, "instruction_set", lambda: "AMX")
     given = drawn(randn, 1, 1, module.FEWEST_QUERIES, 5, 8)
     with pytest.warns(
         UserWarning,
@@ -261,14 +269,33 @@ def test_a_compiler_that_fails_is_named_once_and_pytorch_computes(
     assert own_kernel() is None  # and does not warn again
 
 
-def test_where_there_is_amx_the_kernel_is_compiled_for_it(fresh):
-    kernel = own_kernel()
-    assert (kernel is not None) == has_amx()
-    assert module.which_kernel() == ("our own, for AMX" if has_amx() else "PyTorch's (no AMX)")
+def test_the_kernel_is_compiled_for_what_the_processor_has(fresh):
+    kernel, instructions = own_kernel(), instruction_set()
+    assert (kernel is not None) == bool(instructions)
+    wanted = f"our own, for {instructions}" if instructions else "PyTorch's (no AMX or"
+    assert module.which_kernel().startswith(wanted)
+
+
+@pytest.mark.parametrize(
+    "has, initialised, expected",
+    [
+        ({"amx_bf16": True, "avx512_bf16": True}, True, "AMX"),
+        ({"amx_bf16": True, "avx512_bf16": True}, False, "AVX512-BF16"),
+        ({"avx512_bf16": True}, True, "AVX512-BF16"),
+        ({"avx2": True}, True, ""),
+    ],
+)
+def test_the_best_instructions_of_the_processor(monkeypatch, has, initialised, expected):
+    monkeypatch.setattr(module.sys, "platform", "linux")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    monkeypatch.setattr(torch.cpu, "_init_amx", lambda: initialised)
+    instruction_set.cache_clear()
+    assert instruction_set() == expected
+    instruction_set.cache_clear()
 
 
 def test_a_second_openmp_is_noticed(monkeypatch, fresh, in_c):
-    monkeypatch.setattr(module, "has_amx", lambda: True)
+    monkeypatch.setattr(module, "instruction_set", lambda: "AMX")
     monkeypatch.setattr(module, "compiled", lambda *_: in_c)
     if sys.platform == "linux":
         assert own_kernel() is in_c

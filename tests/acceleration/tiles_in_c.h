@@ -61,6 +61,27 @@ static inline numbers_of_512 _mm512_cvtne2ps_pbh(__m512 high, __m512 low) {
   return y;
 }
 
+typedef numbers_of_512 __m512bh;
+typedef int32_t integers_of_512 __attribute__((vector_size(64)));
+
+static inline integers_of_512 _mm512_set1_epi32(int32_t a) {
+  integers_of_512 y;
+  EACH y[i] = a;
+  return y;
+}
+
+static inline __m512i _mm512_load_si512(const void *from) {
+  __m512i y;
+  memcpy(&y, from, 64);
+  return y;
+}
+
+static inline __m512 _mm512_dpbf16_ps(__m512 sums, __m512bh a, __m512bh b) {
+  for (int i = 0; i < 32; i++) sums[i / 2] += widened(a[i]) * widened(b[i]);
+  return sums;
+}
+
+static inline void _mm512_store_ps(float *to, __m512 a) { memcpy(to, &a, 64); }
 static inline void _mm512_store_si512(void *to, __m512i a) { memcpy(to, &a, 64); }
 
 static inline void _mm512_mask_storeu_epi16(void *to, uint32_t mask, __m512i a) {
