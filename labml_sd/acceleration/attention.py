@@ -9,7 +9,7 @@ $$ o = \frac{\sum_j 2^{s_j - r}\, v_j}{\sum_j 2^{s_j - r}}, \qquad
    s_j = \frac{q \cdot k_j}{\sqrt d \ln 2} $$
 
 and attention.c takes one that is near enough. With that, and with scores that never leave the
-first-level cache, it takes half the time with AMX, a quarter to two thirds with AVX512-BF16.
+first-level cache, it takes half the time with AMX, and a quarter with AVX512-BF16.
 
 The kernel is compiled at the first call that can use it, in a third of a second, by the C
 compiler of the machine (`CC`, or `cc`). Without a compiler or such a processor, PyTorch's
