@@ -69,7 +69,7 @@ def autoencoder(
     first = next(iter(theirs.values()))
     with (
         labml(python, "autoencoder", what, ours.autoencoder, given, setting.files) as child,
-        engines(setting.engines_python, what, first, given, dtype, setting.files) as others,
+        engines(setting, what, first, given, dtype) as others,
     ):
         runs = timed_if_agreed(calls, dtype, setting.device, child | others)
         count = ledger.decode if what == "decode" else ledger.encode

@@ -85,7 +85,7 @@ def comparison(
     first = next(iter(theirs.values()))
     with (
         labml(python, "unet", "step", ours.unet, given, setting.files) as child,
-        engines(setting.engines_python, "step", first, given, dtype, setting.files) as others,
+        engines(setting, "step", first, given, dtype) as others,
     ):
         runs = timed_if_agreed(calls, dtype, setting.device, child | others)
         flops = ledger.unet(size, 2 * batch, setting.config).total

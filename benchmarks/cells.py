@@ -26,6 +26,7 @@ class Setting:
     compiled: bool
     labml_python: Path | None
     engines_python: Path | None = None
+    engines: tuple[str, ...] = ()
     files: Path
     plain: bool = False
     config: ModelConfig = field(default_factory=sd_v1)

@@ -26,6 +26,7 @@ import table
 import torch
 from cells import Cell, Setting
 from pairs import in_turn, timed
+from rival_engines import ENGINES
 from tqdm import tqdm
 
 from labml_sd.utilities.device import fast_bfloat16
@@ -119,6 +120,13 @@ def arguments() -> argparse.Namespace:
         metavar="PATH",
         help="an interpreter that has openvino, onnxruntime, diffusers",
     )
+    parser.add_argument(
+        "--engines",
+        nargs="+",
+        choices=list(ENGINES),
+        default=list(ENGINES),
+        help="which of them to run; in float32 both do not fit into 24 GiB (both)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every reading")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios")
     parser.add_argument(
@@ -146,6 +154,7 @@ def main() -> None:
         compiled=args.compiled,
         labml_python=args.labml_python,
         engines_python=args.engines_python,
+        engines=tuple(args.engines),
         files=args.files.resolve(),
         plain=args.plain,
     )

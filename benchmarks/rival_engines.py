@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from cells import Setting
 from rival_process import Child, started
 from torch import Tensor
 
@@ -19,23 +20,23 @@ ENGINES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
 
 @contextmanager
 def engines(
-    python: Path | None,
+    setting: Setting,
     what: str,
     theirs: Any,
     inputs: dict[str, Tensor],
     dtype: torch.dtype,
-    files: Path,
 ) -> Iterator[dict[str, Child]]:
-    """A running process of each engine by its name; none without a `python`.
+    """A running process of each engine of the setting by its name; none without its Python.
 
     `what` is "step", "decode" or "encode", `theirs` diffusers' network with our weights.
     """
     running: dict[str, Child] = {}
+    python = setting.engines_python
     if python is None:
         yield running
         return
     with ExitStack() as stack:
-        for engine, name in ENGINES.items():
+        for engine in setting.engines:
             if engine == "onnxruntime" and dtype != torch.float32:
                 continue
             weights = {key: weight.float() for key, weight in theirs.state_dict().items()}
@@ -47,6 +48,6 @@ def engines(
                 "config": {k: v for k, v in theirs.config.items() if not k.startswith("_")},
             }
             tensors = {"weights": weights, "inputs": inputs}
-            process = started([python, SCRIPT], order, tensors, files)
-            running[name] = stack.enter_context(process)
+            process = started([python, SCRIPT], order, tensors, setting.files)
+            running[ENGINES[engine]] = stack.enter_context(process)
         yield running
