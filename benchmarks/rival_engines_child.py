@@ -1,16 +1,14 @@
 """OpenVINO or ONNX Runtime in an interpreter of their own, started by `rival_engines.py`.
 
 The first line of standard input is JSON: the engine, diffusers' class and its configuration,
-the files of weights and inputs, the number of threads. Each further line is a request: "run"
-prints the seconds of one call, "answer FILE" also writes its result. Needed here: torch,
-diffusers, openvino, onnxruntime, onnx and onnxscript.
+the files of weights and inputs, the number of threads. Each further line is a request
+(rival_requests.py). Needed here: torch, diffusers, openvino, onnxruntime, onnx and onnxscript.
 """
 
 import gc
 import json
 import os
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from itertools import cycle
@@ -19,6 +17,7 @@ from typing import Any
 
 import diffusers
 import torch
+from rival_requests import serve
 from torch import Tensor, nn
 
 Compiled = Callable[..., Tensor]
@@ -120,15 +119,7 @@ def main() -> None:
     torch.set_num_threads(order["threads"])
     call = caller(order)
     gc.collect()
-    print("ready", file=replies, flush=True)
-    for request in sys.stdin:
-        word, _, file = request.strip().partition(" ")
-        started = time.perf_counter()
-        answer = call()
-        seconds = time.perf_counter() - started
-        if word == "answer":
-            torch.save(answer.clone(), file)
-        print(seconds, file=replies, flush=True)
+    serve(call, replies)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,11 @@
 """labml_nn's networks in an interpreter of their own, started by `rival_labml.py`.
 
 The first line of standard input is JSON: the part, the files of weights and inputs, the number
-of threads. Each further line is a request: "run" prints the seconds of one call, "answer FILE"
-also writes its result. Only torch and labml_nn are needed here.
+of threads. Each further line is a request (rival_requests.py). Needed here: torch and labml_nn.
 """
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator
 from itertools import cycle
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import torch
 from labml_nn.diffusion.stable_diffusion.model.autoencoder import Autoencoder, Decoder, Encoder
 from labml_nn.diffusion.stable_diffusion.model.unet import UNetModel
+from rival_requests import serve
 from torch import Tensor, nn
 
 SCALE = 0.18215
@@ -76,15 +75,7 @@ def main() -> None:
         network.eval(),
         torch.load(order["inputs"], weights_only=True),
     )
-    print("ready", flush=True)
-    for request in sys.stdin:
-        word, _, file = request.strip().partition(" ")
-        started = time.perf_counter()
-        answer = call()
-        seconds = time.perf_counter() - started
-        if word == "answer":
-            torch.save(answer, file)
-        print(seconds, flush=True)
+    serve(call, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 /* Attention, softmax(scale q k^T) v, in bfloat16 on a processor with AMX or AVX512-BF16.
 
 The products are cheap: AMX multiplies a tile of [16 32] numbers by one of [32 16] in 16 cycles.
-What sets the pace is an exponential for every pair of a query and a key, and memory. So 32 queries meet 32 keys at a time, and their 1024 scores are used
-up before they leave the nearest cache: nobody ever writes down the matrix of all scores (flash
-attention, arXiv:2205.14135). Three more things keep the work between two products short:
+Most of the time goes to an exponential for every pair of a query and a key, and to memory. So 32
+queries meet 32 keys at a time, and their 1024 scores are used before they leave the nearest cache:
+the matrix of all scores is never stored (flash attention, arXiv:2205.14135). Three more things keep
+the work between two products short:
 
 - A softmax subtracts the largest score, so that no power overflows. But any number r cancels:
 

@@ -1,0 +1,27 @@
+"""How a rival's own interpreter answers the requests of `rival_process.py`.
+
+Only torch is needed here.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+import torch
+from torch import Tensor
+
+
+def serve(call: Callable[[], Tensor], replies: TextIO) -> None:
+    """Answer until the input ends: "run" prints the seconds of one call, "answer FILE" also
+    writes its result.
+    """
+    print("ready", file=replies, flush=True)
+    for request in sys.stdin:
+        word, _, file = request.strip().partition(" ")
+        started = time.perf_counter()
+        answer = call()
+        seconds = time.perf_counter() - started
+        if word == "answer":
+            torch.save(answer.clone(), file)
+        print(seconds, file=replies, flush=True)
