@@ -1,4 +1,5 @@
-/* Attention, softmax(scale q k^T) v, in bfloat16 on a processor with AMX or AVX512-BF16.
+/* Attention, softmax(scale q k^T) v, in bfloat16 on a processor with AMX or AVX512-BF16, and with
+-DFLOAT32 in float32 on one with AVX-512.
 
 The products are cheap: AMX multiplies a tile of [16 32] numbers by one of [32 16] in 16 cycles.
 Most of the time goes to an exponential for every pair of a query and a key, and to memory. So 32
@@ -14,7 +15,7 @@ the work between two products short:
   first 32 scores, and nothing is rescaled on the way. Where a sum comes to 2^64 all the same, r is
   looked for among all keys, and those queries are done again.
 - The sum below the line is the product with one more column of v, which holds ones.
-- A weight becomes a bfloat16, so its power of two need not be better than that.
+- In bfloat16 a weight is rounded to 8 bits, so its power of two need not be better than that.
 
 attention.py compiles this file and calls `attend`; tests/acceleration/test_attention.py holds it to the
 formula. */
@@ -28,19 +29,29 @@ formula. */
 #include <stdlib.h>
 #include <string.h>
 
-typedef uint16_t bf16;
+#ifdef FLOAT32
+typedef float number;
+static const number ONE = 1.0f;
+enum { PAIR = 1 };
+#else
+typedef uint16_t number; /* a bfloat16 */
+static const number ONE = 0x3f80;
+enum { PAIR = 2 };       /* numbers in 32 bits, a lane of a register */
+#endif
 
 /* A tensor [batch head token d]: where it starts, and its strides in numbers. The numbers of a
    token lie side by side. */
 typedef struct {
-  bf16 *data;
+  number *data;
   int64_t batch, head, token;
 } Rows;
 
 enum {
-  TILE = 16 * 32, /* numbers: 16 rows, or in a right factor 16 pairs of rows, each pair in turn */
-  BLOCK = 32,     /* queries, or keys, that meet at a time: two tiles */
-  CHUNKS = 8,     /* blocks of keys whose weights are collected, to meet v together */
+  ROW = 16 * PAIR,     /* numbers in 64 bytes, a row of a tile */
+  TILE = 16 * ROW,     /* 16 rows of a left factor; 16 columns of a right one, its lanes in turn */
+  BLOCK = 32,          /* queries, or keys, that meet at a time */
+  DEEP = BLOCK / ROW,  /* tiles of a left factor that hold the weights of a block of keys */
+  CHUNKS = 8 / DEEP,   /* blocks of keys whose weights are collected, to meet v together */
 };
 static const float TOO_LARGE = 0x1p64f, LOG2_E = 1.44269504f;
 
@@ -49,8 +60,8 @@ typedef struct {
   int64_t d, depth, width; /* size of a head; its tiles in q and k; those of v with the ones */
   int64_t chunks;          /* blocks of keys */
   float scale;             /* of the exponent of 2 */
-  bf16 *q, *k;             /* tiles [2 depth], [2*chunks depth] */
-  bf16 *v, *weights;       /* tiles [width chunks], [2 CHUNKS] */
+  number *q, *k;           /* tiles [2 depth], [2*chunks depth] */
+  number *v, *weights;     /* tiles [width DEEP*chunks], [2 DEEP*CHUNKS] */
   float *scores;           /* [32 32] */
   float *reference;        /* [32] */
   float *out;              /* [32 16*width]; column d is the sum of the weights */
@@ -59,21 +70,29 @@ typedef struct {
 static inline int64_t ceil_div(int64_t n, int64_t size) { return (n + size - 1) / size; }
 static inline int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* 2^t within 1.1e-4: a cubic for the fraction of t, then its whole part goes into the exponent. */
+/* 2^t within 1.1e-4, in float32 within 1e-7: a polynomial for the fraction of t, then its whole part
+   goes into the exponent. */
 static inline __m512 exp2_ps(__m512 t) {
+#ifdef FLOAT32
+  static const float factors[] = {2.1702256e-4f, 1.2439688e-3f, 9.678841e-3f, 5.5483342e-2f,
+                                  0.24022984f,   0.69314698f,   1.0f};
+#else
+  static const float factors[] = {0.07826795f, 0.22630771f, 0.69542434f, 1.0f};
+#endif
   const __m512 fraction = _mm512_reduce_ps(t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-  __m512 p = _mm512_set1_ps(0.07826795f);
-  p = _mm512_fmadd_ps(p, fraction, _mm512_set1_ps(0.22630771f));
-  p = _mm512_fmadd_ps(p, fraction, _mm512_set1_ps(0.69542434f));
-  p = _mm512_fmadd_ps(p, fraction, _mm512_set1_ps(1.0f));
+  __m512 p = _mm512_set1_ps(factors[0]);
+#pragma GCC unroll 8
+  for (size_t i = 1; i < sizeof factors / sizeof *factors; i++)
+    p = _mm512_fmadd_ps(p, fraction, _mm512_set1_ps(factors[i]));
   return _mm512_scalef_ps(p, t);
 }
 
 /* c [32 32] = a b, or c += a b; `two` says whether b and c have a second column of tiles.
-   Two rows of tiles of a, `a_next` apart, and two columns of b. */
+   Two rows of tiles of a, `a_next` apart, and two columns of b; `depth` is the length of a row of a,
+   in numbers. */
 #ifdef __AMX_BF16__ /* four products of tiles for four loads */
-static inline void multiply(const bf16 *a, int64_t a_next, const bf16 *b, int64_t b_next,
-                            int64_t steps, float *c, int64_t c_row, int add, int two) {
+static inline void multiply(const number *a, int64_t a_next, const number *b, int64_t b_next,
+                            int64_t depth, float *c, int64_t c_row, int add, int two) {
   __asm__ volatile("" ::: "memory"); /* GCC does not know that a load of a tile reads memory */
   float *lower = c + 16 * c_row;
   const int64_t row = c_row * sizeof(float);
@@ -90,7 +109,7 @@ static inline void multiply(const bf16 *a, int64_t a_next, const bf16 *b, int64_
     _tile_zero(2);
     _tile_zero(3);
   }
-  for (int64_t i = 0; i < steps; i++, a += TILE, b += TILE) {
+  for (int64_t i = 0; i < depth; i += ROW, a += TILE, b += TILE) {
     _tile_loadd(4, a, 64);
     _tile_loadd(6, b, 64);
     _tile_loadd(5, a + a_next, 64);
@@ -112,85 +131,90 @@ static inline void multiply(const bf16 *a, int64_t a_next, const bf16 *b, int64_
 #else /* AVX-512: 8 rows of c and both columns stay in registers, 16 dot products for 10 loads */
 enum { ROWS = 8 };
 
+#ifdef FLOAT32
+typedef __m512 lanes;
+static inline lanes repeat(const number *a) { return _mm512_set1_ps(*a); }
+static inline __m512 dot(__m512 sum, lanes a, lanes b) { return _mm512_fmadd_ps(a, b, sum); }
+#else
+typedef __m512bh lanes;
+static inline lanes repeat(const number *a) {
+  int32_t both;
+  memcpy(&both, a, sizeof both);
+  return (lanes)_mm512_set1_epi32(both);
+}
+static inline __m512 dot(__m512 sum, lanes a, lanes b) { return _mm512_dpbf16_ps(sum, a, b); }
+#endif
+
 static inline __attribute__((always_inline)) void
-multiply_rows(const bf16 *a, const bf16 *b, int64_t b_next, int64_t steps, float *c, int64_t c_row,
-              int add, const int columns) {
-  __m512 sums[2][ROWS];
-  for (int column = 0; column < columns; column++)
-#pragma GCC unroll 8
-    for (int r = 0; r < ROWS; r++)
-      sums[column][r] = add ? _mm512_load_ps(c + r * c_row + 16 * column) : _mm512_set1_ps(0);
-  for (int64_t i = 0; i < steps; i++, a += TILE, b += TILE)
-    for (int pair = 0; pair < 16; pair++) {
-      const __m512bh left = (__m512bh)_mm512_load_si512(b + 32 * pair);
-      const __m512bh right = (__m512bh)_mm512_load_si512(b + (columns - 1) * b_next + 32 * pair);
+multiply_rows(const number *a, const number *b, int64_t b_next, int64_t depth, float *c,
+              int64_t c_row, int add, const int columns) {
+  __m512 sums[2][ROWS] = {{{0}}};
+  for (int64_t first = 0; first < depth; first += ROW, a += TILE - ROW)
+    for (int64_t i = first; i < min(first + ROW, depth); i += PAIR, a += PAIR, b += ROW) {
+      const lanes left = (lanes)_mm512_load_si512(b);
+      const lanes right = (lanes)_mm512_load_si512(b + (columns - 1) * b_next);
 #pragma GCC unroll 8
       for (int r = 0; r < ROWS; r++) {
-        int32_t both;
-        memcpy(&both, a + 32 * r + 2 * pair, sizeof both);
-        const __m512bh each = (__m512bh)_mm512_set1_epi32(both);
-        sums[0][r] = _mm512_dpbf16_ps(sums[0][r], each, left);
-        if (columns == 2) sums[1][r] = _mm512_dpbf16_ps(sums[1][r], each, right);
+        const lanes each = repeat(a + r * ROW);
+        sums[0][r] = dot(sums[0][r], each, left);
+        if (columns == 2) sums[1][r] = dot(sums[1][r], each, right);
       }
     }
   for (int column = 0; column < columns; column++)
 #pragma GCC unroll 8
-    for (int r = 0; r < ROWS; r++) _mm512_store_ps(c + r * c_row + 16 * column, sums[column][r]);
+    for (int r = 0; r < ROWS; r++) {
+      float *to = c + r * c_row + 16 * column; /* a sum of sums is rounded less than one long sum */
+      if (add) sums[column][r] += _mm512_load_ps(to);
+      _mm512_store_ps(to, sums[column][r]);
+    }
 }
 
-static inline void multiply(const bf16 *a, int64_t a_next, const bf16 *b, int64_t b_next,
-                            int64_t steps, float *c, int64_t c_row, int add, int two) {
+static inline void multiply(const number *a, int64_t a_next, const number *b, int64_t b_next,
+                            int64_t depth, float *c, int64_t c_row, int add, int two) {
   for (int row = 0; row < BLOCK; row += ROWS, c += ROWS * c_row) {
-    const bf16 *rows = a + row / 16 * a_next + row % 16 * 32;
+    const number *rows = a + row / 16 * a_next + row % 16 * ROW;
     if (two)
-      multiply_rows(rows, b, b_next, steps, c, c_row, add, 2);
+      multiply_rows(rows, b, b_next, depth, c, c_row, add, 2);
     else
-      multiply_rows(rows, b, b_next, steps, c, c_row, add, 1);
+      multiply_rows(rows, b, b_next, depth, c, c_row, add, 1);
   }
 }
 #endif
 
-/* A left factor: rows of 32 numbers. */
-static void tile_queries(const Work *w, const bf16 *q, int64_t token, int64_t n) {
+/* A left factor: rows of 64 bytes. */
+static void tile_queries(const Work *w, const number *q, int64_t token, int64_t n) {
   for (int64_t r = 0; r < n; r++)
-    for (int64_t i = 0; i < w->d; i += 32)
-      memcpy(w->q + (r / 16 * w->depth + i / 32) * TILE + r % 16 * 32, q + r * token + i,
-             min(w->d - i, 32) * sizeof(bf16));
+    for (int64_t i = 0; i < w->d; i += ROW)
+      memcpy(w->q + (r / 16 * w->depth + i / ROW) * TILE + r % 16 * ROW, q + r * token + i,
+             min(w->d - i, ROW) * sizeof(number));
 }
 
-/* A right factor, k^T: pairs of numbers of 16 keys side by side. The last key stands in for those
+/* A right factor, k^T: lanes of 16 keys side by side. The last key stands in for those
    that a block lacks, so that no score is out of range; their values are zeros, and so they count
    for nothing. */
-static void tile_keys(const Work *w, const bf16 *k, int64_t token, int64_t m) {
+static void tile_keys(const Work *w, const number *k, int64_t token, int64_t m) {
   for (int64_t j = 0; j < w->chunks * BLOCK; j++) {
-    const bf16 *row = k + min(j, m - 1) * token;
-    bf16 *to = w->k + j / 16 * w->depth * TILE + j % 16 * 2;
-    for (int64_t i = 0; i < w->d; i += 2) memcpy(to + i * 16, row + i, 2 * sizeof(bf16));
+    const number *row = k + min(j, m - 1) * token;
+    number *to = w->k + j / 16 * w->depth * TILE + j % 16 * PAIR;
+    for (int64_t i = 0; i < w->d; i += PAIR) memcpy(to + i * 16, row + i, PAIR * sizeof(number));
   }
 }
 
-/* A right factor, v and a column of ones: 16 numbers of a pair of tokens, in turn. */
-static void tile_values(const Work *w, const bf16 *v, int64_t token, int64_t m) {
-  const uint32_t one = 0x3f80;
-  const int64_t next_column = w->chunks * TILE / 2;
-  for (int64_t j = 0; j < m; j += 2) {
-    const int pair = j + 1 < m;
-    const bf16 *row = v + j * token, *next = pair ? row + token : row;
-    const uint32_t both = pair ? 0xffffffff : 0xffff;
-    uint32_t *to = (uint32_t *)(w->v + j / 32 * TILE + j % 32 / 2 * 32);
-    for (int64_t i = 0; i < w->d; i += 16) {
-      const int64_t some = min(w->d - i, 16);
-      for (int64_t c = 0; c < some; c++)
-        to[i / 16 * next_column + c] = ((uint32_t)next[i + c] << 16 | row[i + c]) & both;
+/* A right factor, v and a column of ones: of the tokens in a lane 16 numbers each, in turn. */
+static void tile_values(const Work *w, const number *v, int64_t token, int64_t m) {
+  for (int64_t j = 0; j < m; j++)
+    for (int64_t i = 0; i <= w->d; i++) {
+      number *to = w->v + i / 16 * w->chunks * DEEP * TILE + j / ROW * TILE;
+      to[j % ROW / PAIR * ROW + i % 16 * PAIR + j % PAIR] = i < w->d ? v[j * token + i] : ONE;
     }
-    to[w->d / 16 * next_column + w->d % 16] = (one << 16 | one) & both;
-  }
 }
 
-/* Of 32 queries and one block of keys. */
+/* Of 32 queries and one block of keys; a sum of more than 128 products is a sum of several. */
 static inline void score(const Work *w, int64_t block) {
-  const int64_t next = w->depth * TILE;
-  multiply(w->q, next, w->k + 2 * block * next, next, w->depth, w->scores, BLOCK, 0, 1);
+  const int64_t next = w->depth * TILE, most = 128;
+  const number *k = w->k + 2 * block * next;
+  for (int64_t i = 0; i < w->d; i += most)
+    multiply(w->q + i * 16, next, k + i * 16, next, min(w->d - i, most), w->scores, BLOCK, i > 0, 1);
 }
 
 /* The largest score of each query, among some blocks of keys. */
@@ -207,7 +231,7 @@ static void refer(const Work *w, int64_t blocks) {
 }
 
 /* Scores -> weights, which are tiles of a left factor again. */
-static inline void weigh(const Work *w, bf16 *weights) {
+static inline void weigh(const Work *w, number *weights) {
   const __m512 scale = _mm512_set1_ps(w->scale);
   const float *scores = w->scores, *references = w->reference;
 #pragma GCC unroll 4
@@ -216,23 +240,28 @@ static inline void weigh(const Work *w, bf16 *weights) {
     const __m512 reference = _mm512_set1_ps(references[r]);
     const __m512 low = exp2_ps(_mm512_fmsub_ps(_mm512_load_ps(s), scale, reference));
     const __m512 high = exp2_ps(_mm512_fmsub_ps(_mm512_load_ps(s + 16), scale, reference));
-    bf16 *to = weights + r / 16 * CHUNKS * TILE + r % 16 * 32;
+    number *to = weights + r / 16 * CHUNKS * DEEP * TILE + r % 16 * ROW;
+#ifdef FLOAT32
+    _mm512_store_ps(to, low);
+    _mm512_store_ps(to + TILE, high);
+#else
     _mm512_store_si512(to, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+#endif
   }
 }
 
 /* All keys for 32 queries. Returns whether the sums of the first n stayed in range; a NaN is out. */
 static int meet(const Work *w, int64_t n) {
-  const int64_t row = w->width * 16;
+  const int64_t row = w->width * 16, next = w->chunks * DEEP * TILE;
   for (int64_t first = 0; first < w->chunks; first += CHUNKS) {
     const int64_t some = min(CHUNKS, w->chunks - first);
     for (int64_t i = 0; i < some; i++) {
       score(w, first + i);
-      weigh(w, w->weights + i * TILE);
+      weigh(w, w->weights + i * DEEP * TILE);
     }
     for (int64_t i = 0; i < w->width; i += 2)
-      multiply(w->weights, CHUNKS * TILE, w->v + (i * w->chunks + first) * TILE, w->chunks * TILE,
-               some, w->out + i * 16, row, first > 0, i + 1 < w->width);
+      multiply(w->weights, CHUNKS * DEEP * TILE, w->v + i * next + first * DEEP * TILE, next,
+               some * BLOCK, w->out + i * 16, row, first > 0, i + 1 < w->width);
   }
   int in_range = 1;
   for (int64_t r = 0; r < n; r++) in_range &= w->out[r * row + w->d] < TOO_LARGE;
@@ -240,13 +269,19 @@ static int meet(const Work *w, int64_t n) {
 }
 
 /* Divide by the sum, and round. */
-static void divide(const Work *w, bf16 *to, int64_t token, int64_t n) {
+static void divide(const Work *w, number *to, int64_t token, int64_t n) {
   for (int64_t r = 0; r < n; r++) {
     const float *from = w->out + r * w->width * 16;
     const __m512 factor = _mm512_set1_ps(1.0f / from[w->d]);
     for (int64_t i = 0; i < w->d; i += 16) {
-      const __m512i some = (__m512i)_mm512_cvtne2ps_pbh(factor, _mm512_load_ps(from + i) * factor);
-      _mm512_mask_storeu_epi16(to + r * token + i, (1u << min(w->d - i, 16)) - 1, some);
+      const __m512 result = _mm512_load_ps(from + i) * factor;
+      const uint32_t mask = (1u << min(w->d - i, 16)) - 1;
+#ifdef FLOAT32
+      _mm512_mask_storeu_ps(to + r * token + i, mask, result);
+#else
+      const __m512i some = (__m512i)_mm512_cvtne2ps_pbh(factor, result);
+      _mm512_mask_storeu_epi16(to + r * token + i, mask, some);
+#endif
     }
   }
 }
@@ -267,16 +302,16 @@ static void configure_tiles(void) {}
 static void release_tiles(void) {}
 #endif
 
-/* `shape`: batch, heads, queries n, keys m, d, an even number. Returns 1 when there was no memory,
+/* `shape`: batch, heads, queries n, keys m, d, in bfloat16 an even number. Returns 1 when there was no memory,
    else 0. Threads share the blocks of queries out; each puts into tiles what it meets, so none waits
    for another. */
 int attend(const Rows *q, const Rows *k, const Rows *v, const Rows *out, const int64_t *shape,
            float scale) {
   const int64_t heads = shape[1], n = shape[2], m = shape[3], d = shape[4];
-  const int64_t depth = ceil_div(d, 32), width = ceil_div(d + 1, 16), chunks = ceil_div(m, BLOCK);
+  const int64_t depth = ceil_div(d, ROW), width = ceil_div(d + 1, 16), chunks = ceil_div(m, BLOCK);
   const int64_t blocks = ceil_div(n, BLOCK), items = shape[0] * heads * blocks;
-  const size_t tiles = 2 * chunks * depth + width * chunks + 2 * depth + 2 * CHUNKS;
-  const size_t bytes = tiles * TILE * sizeof(bf16);
+  const size_t tiles = 2 * (chunks + 1) * depth + DEEP * (width * chunks + 2 * CHUNKS);
+  const size_t bytes = tiles * TILE * sizeof(number);
   const size_t floats = BLOCK * BLOCK + BLOCK * width * 16 + BLOCK;
   int no_memory = 0;
 #pragma omp parallel
@@ -286,9 +321,9 @@ int attend(const Rows *q, const Rows *k, const Rows *v, const Rows *out, const i
     if (w.k) {
       memset(w.k, 0, bytes); /* what heads and blocks of keys do not fill stays zero */
       w.v = w.k + 2 * chunks * depth * TILE;
-      w.q = w.v + width * chunks * TILE;
+      w.q = w.v + width * chunks * DEEP * TILE;
       w.weights = w.q + 2 * depth * TILE;
-      w.scores = (float *)(w.weights + 2 * CHUNKS * TILE);
+      w.scores = (float *)(w.weights + 2 * CHUNKS * DEEP * TILE);
       w.out = w.scores + BLOCK * BLOCK;
       w.reference = w.out + BLOCK * width * 16;
       configure_tiles();

@@ -1,4 +1,4 @@
-r"""Attention in bfloat16 on a processor with AMX or AVX512-BF16, by a kernel in C: attention.c.
+r"""Attention on a processor with AMX or AVX-512, by a kernel in C: attention.c.
 
 Self-attention is 15% of the arithmetic of SD v1 at 512x512, but with PyTorch's kernel more than
 a third of the time of a step. That kernel subtracts from every score $s_j$ the largest one so
@@ -9,11 +9,12 @@ $$ o = \frac{\sum_j 2^{s_j - r}\, v_j}{\sum_j 2^{s_j - r}}, \qquad
    s_j = \frac{q \cdot k_j}{\sqrt d \ln 2} $$
 
 and attention.c takes one that is near enough. With that, and with scores that never leave the
-first-level cache, it takes half the time with AMX, and a quarter with AVX512-BF16.
+first-level cache, it takes half the time in bfloat16 with AMX, a quarter with AVX512-BF16, and
+half the time in float32 with AVX-512.
 
-The kernel is compiled at the first call that can use it, in a third of a second, by the C
-compiler of the machine (`CC`, or `cc`). Without a compiler or such a processor, PyTorch's
-kernel runs.
+The kernel is compiled at the first call that can use it, once for each number type, in a third
+of a second, by the C compiler of the machine (`CC`, or `cc`). Without a compiler or such a
+processor, PyTorch's kernel runs.
 
 Maps       q [b heads n d], k and v [b heads m d]  ->  [b heads n d]
 Paper      Dao et al. 2022, arXiv:2205.14135; Milakov and Gimelshein 2018, arXiv:1805.02867
@@ -40,8 +41,13 @@ from torch.nn import functional as F
 SOURCE = Path(__file__).with_suffix(".c")
 # The threads are PyTorch's: its OpenMP library is already loaded.
 OPTIONS = ("-O3", "-shared", "-fPIC", "-fopenmp")
-AVX512 = ("-mavx512bf16", "-mavx512dq")
-INSTRUCTIONS = {"AMX": ("-mamx-tile", "-mamx-bf16", *AVX512), "AVX512-BF16": AVX512}
+AVX512 = ("-mavx512f", "-mavx512dq")
+BF16 = (*AVX512, "-mavx512bf16")
+# number type -> instructions, the best first -> options of the compiler
+INSTRUCTIONS: dict[torch.dtype, dict[str, tuple[str, ...]]] = {
+    torch.bfloat16: {"AMX": (*BF16, "-mamx-tile", "-mamx-bf16"), "AVX512-BF16": BF16},
+    torch.float32: {"AVX-512": (*AVX512, "-DFLOAT32")},
+}
 FEWEST_QUERIES = 256  # below, PyTorch's kernel is as fast
 Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -52,7 +58,7 @@ def attention(
     v: Float[Tensor, "b heads m d"],
 ) -> Float[Tensor, "b heads n d"]:
     r"""$\mathrm{softmax}(q k^T / \sqrt d)\, v$, by the kernel that is faster here."""
-    kernel = own_kernel() if suits(q, k, v) else None
+    kernel = own_kernel(q.dtype) if suits(q, k, v) else None
     return F.scaled_dot_product_attention(q, k, v) if kernel is None else kernel(q, k, v)
 
 
@@ -60,28 +66,26 @@ def suits(q: Tensor, k: Tensor, v: Tensor) -> bool:
     """Whether our kernel can compute this, and is faster. It has no gradient."""
     given = (q, k, v)
     return (
-        all(
-            x.device.type == "cpu" and x.dtype == torch.bfloat16 and x.stride(-1) == 1
-            for x in given
-        )
+        all(x.device.type == "cpu" and x.dtype == q.dtype and x.stride(-1) == 1 for x in given)
+        and q.dtype in INSTRUCTIONS
         and q.shape[2] >= FEWEST_QUERIES
-        and q.shape[3] % 2 == 0
+        and q.shape[3] * q.element_size() % 4 == 0
         and k.shape[2] > 0
         and not (torch.is_grad_enabled() and any(x.requires_grad for x in given))
     )
 
 
 @cache
-def own_kernel() -> Kernel | None:
+def own_kernel(dtype: torch.dtype) -> Kernel | None:
     """Compiled at the first call; None without a compiler or the instructions that it needs.
 
     Warns if compiling fails.
     """
-    compiler, instructions = c_compiler(), instruction_set()
+    compiler, instructions = c_compiler(), instruction_set(dtype)
     if not compiler or not instructions:
         return None
     try:
-        kernel = compiled(compiler, *INSTRUCTIONS[instructions])
+        kernel = compiled(compiler, *INSTRUCTIONS[dtype][instructions])
     except (OSError, subprocess.CalledProcessError) as error:
         said = (getattr(error, "stderr", None) or "").strip() or str(error)
         problem = f"did not compile {SOURCE.name}: {said.splitlines()[0]}"
@@ -95,16 +99,16 @@ def own_kernel() -> Kernel | None:
     return None
 
 
-def which_kernel() -> str:
-    """In words: which kernel computes attention in bfloat16 on this CPU, and why."""
-    instructions = instruction_set()
+def which_kernel(dtype: torch.dtype) -> str:
+    """In words: which kernel computes attention in bfloat16 or float32 on this CPU, and why."""
+    instructions = instruction_set(dtype)
     if not instructions:
-        return "PyTorch's (no AMX or AVX512-BF16)"
+        return f"PyTorch's (no {' or '.join(INSTRUCTIONS[dtype])})"
     if not c_compiler():
         return "PyTorch's (no C compiler for our own)"
     return (
         f"our own, for {instructions}"
-        if own_kernel()
+        if own_kernel(dtype)
         else "PyTorch's (our own cannot be built)"
     )
 
@@ -121,12 +125,14 @@ def c_compiler() -> tuple[str, ...]:
 
 
 @cache
-def instruction_set() -> str:
-    """The best of `INSTRUCTIONS` that this processor has, or "".
+def instruction_set(dtype: torch.dtype) -> str:
+    """The best of the `INSTRUCTIONS` for a number type that this processor has, or "".
 
     AMX only if the system lets this process use it.
     """
     has = torch.cpu.get_capabilities() if sys.platform == "linux" else {}
+    if dtype == torch.float32:
+        return "AVX-512" if has.get("avx512_f") and has.get("avx512_dq") else ""
     if has.get("amx_bf16") and torch.cpu._init_amx():
         return "AMX"
     return "AVX512-BF16" if has.get("avx512_bf16") else ""

@@ -10,7 +10,7 @@ Maps       x [b c h w] -> [b c2 h2 w2];  x [b n d] -> [b n d2]
 Tests      tests/acceleration/test_layers.py
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,11 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labml_sd.acceleration.copies import Weights
+from labml_sd.acceleration.onednn import ops, packed_matrix, packs, packs_half, product_with
 from labml_sd.acceleration.winograd import Winograd, pays, tile_of
-
-WIDE_ROWS = 512  # in float32, from here on PyTorch's product is as fast without a packed copy
-# what torch.compile calls when it freezes weights; PyTorch gives them no public name
-_ops = torch.ops.mkldnn
 
 
 def channels_last(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
@@ -32,25 +29,6 @@ def channels_last(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
     x itself if it is in that order, and on other devices, where any order will do.
     """
     return x.contiguous(memory_format=torch.channels_last) if x.is_cpu else x
-
-
-def packs(x: Tensor) -> bool:
-    """Whether oneDNN has a kernel for this number type on this processor."""
-    is_there: Callable[[], bool] = torch.backends.mkldnn.is_available
-    if x.device.type != "cpu" or not is_there():
-        return False
-    half = {
-        torch.bfloat16: "_is_mkldnn_bf16_supported",
-        torch.float16: "_is_mkldnn_fp16_supported",
-    }
-    if x.dtype in half:
-        return bool(getattr(_ops, half[x.dtype])())
-    return x.dtype == torch.float32
-
-
-def packs_half(x: Tensor) -> bool:
-    """The same, for bfloat16 and float16: there oneDNN also adds or multiplies as it stores."""
-    return x.element_size() == 2 and packs(x)
 
 
 class PackedConv:
@@ -96,7 +74,7 @@ class PackedConv:
             return self.winograd(x, bias, padding)
         if not packs(x):
             return F.conv2d(x, self._as_conv(weight), bias, self.stride, padding)
-        return _ops._convolution_pointwise(x, *self._packed(x, bias, padding), "none", [], "")
+        return ops._convolution_pointwise(x, *self._packed(x, bias, padding), "none", [], "")
 
     def plus(
         self, x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c2 h2 w2"]
@@ -111,7 +89,7 @@ class PackedConv:
         if not packs_half(x):
             return y.add_(self(x))
         given = self._packed(x, self.bias, self.padding)
-        return _ops._convolution_pointwise_(y, x, *given, "add", 1, None, [], None)
+        return ops._convolution_pointwise_(y, x, *given, "add", 1, None, [], None)
 
     def times(
         self, x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c2 h2 w2"]
@@ -120,7 +98,7 @@ class PackedConv:
         if not packs_half(x):
             return self(x).mul_(y)
         given = self._packed(x, self.bias, self.padding)
-        return _ops._convolution_pointwise(x, y, *given, "mul", None, None, [], None)
+        return ops._convolution_pointwise(x, y, *given, "mul", None, None, [], None)
 
     def _packed(self, x: Tensor, bias: Tensor | None, padding: list[int]) -> tuple[Any, ...]:
         """What oneDNN needs besides x; the last two are dilation and groups."""
@@ -128,7 +106,7 @@ class PackedConv:
         if self.packed is None:
             self.packed = self.weights.copy(
                 ("convolution", *self.stride),
-                lambda weight: _ops._reorder_convolution_weight(
+                lambda weight: ops._reorder_convolution_weight(
                     self._as_conv(weight), *how, list(x.shape)
                 ),
             )
@@ -143,8 +121,7 @@ class PackedConv:
 class PackedLinear:
     """A linear layer, `x W^T + b`.
 
-    In float32 oneDNN is faster than PyTorch's own product only where rows are few. In half
-    precision, sums and products with another tensor run as a 1x1 convolution.
+    In half precision, sums and products with another tensor run as a 1x1 convolution.
     """
 
     def __init__(self, weights: Weights, bias: Float[Tensor, " d2"] | None = None) -> None:
@@ -156,19 +133,13 @@ class PackedLinear:
         self, x: Float[Tensor, "b n d"], *, gelu: bool = False
     ) -> Float[Tensor, "b n d2"]:
         """Project every row; with an exact GELU after it if asked for."""
-        rows, half = x.shape[0] * x.shape[1], x.element_size() == 2
-        if not packs(x) or (rows >= WIDE_ROWS and not half):
-            y = F.linear(x, self.weights.joined, self.bias)
-            return F.gelu(y) if gelu else y
-        if self.packed is None:
+        if self.packed is None and packs(x):
+            rows = x.shape[0] * x.shape[1]
             self.packed = self.weights.copy(
-                "linear",
-                lambda weight: _ops._reorder_linear_weight(weight.contiguous(), rows),
+                "linear", lambda weight: packed_matrix(weight, rows)
             )
-        # in float32 oneDNN's GELU can take longer than PyTorch's
-        inside = "gelu" if gelu and half else "none"
-        y = _ops._linear_pointwise(x, self.packed, self.bias, inside, [], "none")
-        return F.gelu(y) if gelu and not half else y
+        weight = self.weights.joined if self.packed is None else self.packed
+        return product_with(weight, x, self.bias, gelu=gelu)
 
     def plus(
         self, x: Float[Tensor, "b n d"], y: Float[Tensor, "b n d2"]

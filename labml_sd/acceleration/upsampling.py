@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labml_sd.acceleration.copies import Weights
-from labml_sd.acceleration.layers import PackedConv, packs_half
+from labml_sd.acceleration.layers import PackedConv
+from labml_sd.acceleration.onednn import packs_half
 
 # At an even and at an odd position: which of three weights meet the first number read, and
 # which the second.

@@ -33,12 +33,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from labml_sd.acceleration.onednn import packed_matrix, product_with
+
 POINTS = {2: (1.0,), 4: (5 / 8, 3 / 2)}
 """Side of a tile -> points p, exact in float32. -p comes with each; 0 and infinity with all."""
 
 # Tiles of 4 take four times the memory of the weights, those of 2 less than twice.
 MOST_WEIGHTS = 9 * 1280 * 640
-BLOCK_BYTES = 12 * 2**20  # values of some tiles at all points; should stay in the cache
+BLOCK_BYTES = 24 * 2**20  # values of some tiles at all points; should stay in the cache
 FEWEST_RESULTS, FEWEST_CHANNELS = 256, 96  # below, the direct algorithm is as fast
 Terms = Sequence[tuple[float, Tensor]]
 
@@ -121,12 +123,15 @@ class Winograd:
     """A 3x3 convolution with stride 1. x is in channels-last memory, and so is the result."""
 
     def __init__(self, weight: Float[Tensor, "c2 c 3 3"]) -> None:
-        self.tile = tile_of(weight)
+        self.tile, (self.c2, c) = tile_of(weight), weight.shape[:2]
         points = weights_at_points(self.tile)
         both_sides = torch.kron(points, points).to(weight)  # [points*points 9]
         nine = weight.detach().flatten(2).flatten(0, 1)  # [c2*c 9]
-        # [points*points c2 c]: a matrix for each point
-        self.weight = (both_sides @ nine.t()).view(-1, *weight.shape[:2])
+        column = max(self.c2, c) * weight.element_size()
+        self.n_tiles = BLOCK_BYTES // (len(both_sides) * column)  # in a block
+        # a matrix for each point
+        matrices = (both_sides @ nine.t()).view(-1, self.c2, c)
+        self.matrices = [packed_matrix(matrix, self.n_tiles) for matrix in matrices]
 
     def __call__(
         self,
@@ -135,12 +140,11 @@ class Winograd:
         padding: Sequence[int],
     ) -> Float[Tensor, "b c2 h2 w2"]:
         """Convolve some tiles at a time. `padding`: zeros above and below, and at the sides."""
-        b, c2 = len(x), self.weight.shape[1]
+        b, c2 = len(x), self.c2
         h, w = (side + 2 * pad - 2 for side, pad in zip(x.shape[2:], padding, strict=True))
         high, wide = ceil(h / self.tile), ceil(w / self.tile)
         y = torch.empty(b, high, self.tile, wide, self.tile, c2, dtype=x.dtype, device=x.device)
-        tiles = BLOCK_BYTES // ((self.tile + 2) ** 2 * max(c2, x.shape[1]) * x.element_size())
-        images, rows = max(1, tiles // (high * wide)), max(1, tiles // wide)
+        images, rows = max(1, self.n_tiles // (high * wide)), max(1, self.n_tiles // wide)
         for i, top in product(range(0, b, images), range(0, high, rows)):
             some = y[i : i + images, top : top + rows]
             self._some(self._padded(x[i : i + images], top, some.shape[1], wide, padding), some)
@@ -178,9 +182,11 @@ class Winograd:
         to_points(
             tile, [rows[..., j::tile, :][..., :wide, :] for j in range(points)], at.unbind(1)
         )
-        values = torch.bmm(at.view(points**2, -1, c), self.weight.transpose(1, 2))
+        values = [
+            product_with(matrix, some).view(b, high, wide, c2)
+            for matrix, some in zip(self.matrices, at.view(points**2, -1, c), strict=True)
+        ]
         halfway = x.new_empty(tile, points, b, high, wide, c2)
-        from_points(
-            tile, values.view(points, points, b, high, wide, c2).unbind(), halfway.unbind()
-        )
+        for j in range(points):
+            from_points(tile, values[j::points], halfway[:, j].unbind())
         from_points(tile, halfway.unbind(1), y.permute(4, 2, 0, 1, 3, 5).unbind())

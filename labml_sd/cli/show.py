@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import labml_sd
-from labml_sd.acceleration.attention import which_kernel
+from labml_sd.acceleration.attention import INSTRUCTIONS, which_kernel
 from labml_sd.errors import ImageError
 from labml_sd.images.parameters import write_entries
 from labml_sd.images.reading import picture_format
@@ -85,7 +85,8 @@ def env_command(args: argparse.Namespace) -> None:
         "devices": ", ".join(_devices()),
         "threads": torch.get_num_threads(),
         "memory": _memory(),
-        "attention": f"in bfloat16 on the CPU: {which_kernel()}",
+        "attention": "on the CPU: "
+        + ", ".join(f"in {str(t).split('.')[1]} {which_kernel(t)}" for t in INSTRUCTIONS),
         "bundled model": "present" if has_model else f"missing ({folder})",
     }
     for name, value in shown.items():

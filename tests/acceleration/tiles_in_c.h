@@ -84,6 +84,11 @@ static inline __m512 _mm512_dpbf16_ps(__m512 sums, __m512bh a, __m512bh b) {
 static inline void _mm512_store_ps(float *to, __m512 a) { memcpy(to, &a, 64); }
 static inline void _mm512_store_si512(void *to, __m512i a) { memcpy(to, &a, 64); }
 
+static inline void _mm512_mask_storeu_ps(float *to, uint32_t mask, __m512 a) {
+  for (int i = 0; i < 16; i++)
+    if (mask >> i & 1) to[i] = a[i];
+}
+
 static inline void _mm512_mask_storeu_epi16(void *to, uint32_t mask, __m512i a) {
   for (int i = 0; i < 32; i++)
     if (mask >> i & 1) memcpy((char *)to + 2 * i, (char *)&a + 2 * i, 2);

@@ -58,6 +58,7 @@ def test_a_prompt_is_all_that_is_needed(shell):
     assert code == 0
     assert out == [os.path.join("outputs", "00000.png")] and Path(out[0]).is_file()
     defaults = {"device": "auto", "dtype": "auto", "tokenizer": None, "compile": False}
+    defaults["offload"] = False
     assert shell.loads == [{"source": "tiny", **defaults}]
 
 
@@ -142,14 +143,15 @@ def test_several_pictures_count_their_seeds(shell, name):
     [
         (
             ["--model", "m", "--device", "cpu", "--dtype", "float16"],
-            ("m", "cpu", "float16", None, False),
+            ("m", "cpu", "float16", None, False, False),
         ),
         (
             ["--ckpt", "m", "--precision", "full", "--tokenizer", "t"],
-            ("m", "auto", "float32", "t", False),
+            ("m", "auto", "float32", "t", False, False),
         ),
-        (["--precision", "autocast"], ("tiny", "auto", "auto", None, False)),
-        (["--compile"], ("tiny", "auto", "auto", None, True)),
+        (["--precision", "autocast"], ("tiny", "auto", "auto", None, False, False)),
+        (["--compile"], ("tiny", "auto", "auto", None, True, False)),
+        (["--offload"], ("tiny", "auto", "auto", None, False, True)),
     ],
 )
 def test_the_model_is_chosen_by_flags(shell, flags, loaded):
@@ -712,7 +714,8 @@ def test_env_names_versions_and_devices_one_line_each(shell):
         "bundled model",
     } <= set(shown)
     assert "cpu" in shown["devices"]
-    assert shown["attention"].strip() == f"in bfloat16 on the CPU: {which_kernel()}"
+    bf16, f32 = which_kernel(torch.bfloat16), which_kernel(torch.float32)
+    assert shown["attention"].strip() == f"on the CPU: in bfloat16 {bf16}, in float32 {f32}"
 
 
 def test_a_missing_package_is_not_installed():
