@@ -1,32 +1,36 @@
 r"""The commands that draw: txt2img, img2img and inpaint.
 
 Maps       parsed arguments -> pictures in a folder, their paths on standard output
-Tests      tests/cli/test_main.py
+Tests      tests/cli/test_main.py, tests/cli/test_lists.py
 """
 
 import argparse
 import os
-import re
+import secrets
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from labml_sd.checkpoint import load_model
-from labml_sd.errors import GenerationError, ImageError, PromptError, one_line
+from labml_sd.cli.lists import Call, Inputs, PictureList, make_calls
+from labml_sd.cli.processes import beside_others, rank_and_count, use_own_gpu
+from labml_sd.cli.prompts import pictures_in, read_prompts
+from labml_sd.cli.resume import SavedList, first_number
+from labml_sd.cli.saving import draw_calls, note, summary
+from labml_sd.cli.stop import advising
+from labml_sd.errors import GenerationError, ImageError, LabmlSdError
 from labml_sd.images.parameters import write_entries
 from labml_sd.images.reading import open_layers
-from labml_sd.images.tensors import save_images
 from labml_sd.images.writing import check_folder
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline import img2img, inpaint, txt2img
 from labml_sd.pipeline.parameters import read_parameters
 from labml_sd.settings import described
-from labml_sd.utilities.interrupt import Interrupt
-
-_MAX_PROMPTS = 2**24  # bytes of a file of prompts
 
 
 def txt2img_command(args: argparse.Namespace) -> None:
@@ -34,8 +38,7 @@ def txt2img_command(args: argparse.Namespace) -> None:
     if args.from_image is not None:
         _redraw(args)
         return
-    prompts = _prompts(args)
-    _draw(txt2img, args, _model(args), prompts)
+    _draw(txt2img, args, read_prompts(args))
 
 
 def _redraw(args: argparse.Namespace) -> None:
@@ -54,70 +57,34 @@ def _redraw(args: argparse.Namespace) -> None:
     model = _model(args)
     if drawn.unused:
         left_out = write_entries(drawn.unused)
-        _note(f"labml-sd: warning: what {drawn.tool} did and is not done here: {left_out}")
+        note(f"labml-sd: warning: what {drawn.tool} did and is not done here: {left_out}")
     here = model.weights_hash or "not from a file"
     if drawn.model_hash and drawn.model_hash != here:
-        _note(f"labml-sd: warning: drawn by model {drawn.model_hash}, this is {here}")
-    _draw(txt2img, args, model, _prompts(args, drawn.prompt), recorded=drawn.settings)
+        note(f"labml-sd: warning: drawn by model {drawn.model_hash}, this is {here}")
+    prompts = read_prompts(args, drawn.prompt)
+    _draw(txt2img, args, prompts, recorded=drawn.settings, model=model)
 
 
 def img2img_command(args: argparse.Namespace) -> None:
-    """Draw a picture again under a prompt."""
-    prompts = _prompts(args)
+    """Draw a picture, or each of a folder, again under a prompt."""
+    prompts = read_prompts(args)
+    if args.init_image is not None and os.path.isdir(args.init_image):
+        paths = pictures_in(Path(args.init_image), args.outdir)
+        _draw(img2img, args, prompts, [(path,) for path in paths])
+        return
     missing = "img2img needs a picture to start from: give --init-image FILE"
     image = _opened(args, args.init_image, missing)
-    _draw(img2img, args, _model(args), prompts, image)
+    _draw(img2img, args, prompts, [(image,)])
 
 
 def inpaint_command(args: argparse.Namespace) -> None:
     """Draw the white part of a mask again."""
-    prompts = _prompts(args)
+    prompts = read_prompts(args)
     missing = "inpaint needs the picture to repair: give --init-image FILE"
     image = _opened(args, args.init_image, missing)
     missing = "inpaint needs a mask, white where it should paint: give --mask FILE"
     mask = _opened(args, args.mask, missing)
-    _draw(inpaint, args, _model(args), prompts, image, mask)
-
-
-def _prompts(args: argparse.Namespace, otherwise: str | None = None) -> str | list[str]:
-    """The prompt that was given, or those of a file."""
-    given = [p for p in (args.prompt, args.prompt_flag, args.prompt_file) if p is not None]
-    if len(given) > 1:
-        raise PromptError(
-            "more than one prompt was given: use PROMPT, or --prompt, or --prompt-file"
-        )
-    if args.prompt_file is not None:
-        return _lines(args.prompt_file)
-    prompt: str | None = given[0] if given else otherwise
-    if prompt is None:
-        raise PromptError(
-            "no prompt was given: write it after the command, "
-            'as in labml-sd txt2img "a red house"'
-        )
-    return prompt
-
-
-def _lines(path: str) -> list[str]:
-    """One prompt from every line that is not empty; "-" is standard input."""
-    source, path = (0, "standard input") if path == "-" else (path, path)
-    try:
-        with open(source, "rb", closefd=source != 0) as file:  # a device has no end
-            content = file.read(_MAX_PROMPTS + 1)
-        if len(content) > _MAX_PROMPTS:
-            raise PromptError(
-                f"{path} is longer than {_MAX_PROMPTS:,} bytes: divide it into several files"
-            )
-        text = content.decode("utf-8-sig")  # Windows editors put a byte order mark first
-    except UnicodeDecodeError as error:
-        raise PromptError(f"cannot read the prompts in {path}: it is not UTF-8 text") from error
-    except (OSError, ValueError) as error:  # ValueError: not a path at all
-        reason = getattr(error, "strerror", None) or error
-        raise PromptError(f"cannot read the prompts in {path}: {reason}") from error
-    # `splitlines` would also end a line at U+2028 and other characters that editors show.
-    lines = [line.strip() for line in re.split(r"\r\n|\r|\n", text) if line.strip()]
-    if not lines:
-        raise PromptError(f"{path} holds no prompt: write one on each line")
-    return lines
+    _draw(inpaint, args, prompts, [(image, mask)])
 
 
 def _opened(args: argparse.Namespace, path: str | None, message: str) -> Image.Image:
@@ -141,34 +108,49 @@ def _model(args: argparse.Namespace) -> LatentDiffusion:
 def _draw(
     pipeline: Callable[..., list[Image.Image]],
     args: argparse.Namespace,
-    *inputs: object,
+    prompts: Sequence[str],
+    inputs: Sequence[Inputs] = ((),),
+    *,
     recorded: Mapping[str, Any] | None = None,
+    model: LatentDiffusion | None = None,
 ) -> None:
-    """Run a pipeline, save the pictures and print their paths; print a seed that it chose."""
-    check_folder(args.outdir)
+    """Draw this process's share of a list, which may be one prompt. Load `model` if None."""
+    folder = check_folder(args.outdir)
+    rank, count = rank_and_count()
     # The shell draws a random seed by default, where the pipelines always take the same.
     settings = {"seed": None, **(recorded or {}), **_settings(args)}
-    images = pipeline(*inputs, **settings, progress=sys.stderr.isatty())
-    if settings["seed"] is None:
-        _note(f"seed {read_parameters(images[0]).seed}")
-    for image in images:  # one at a time: if the disk fills up, the saved paths are printed
-        with Interrupt() as interrupt:
-            _print_path(*save_images([image], args.outdir))
-        if interrupt.asked:
-            raise KeyboardInterrupt
+    seed_is_new = settings["seed"] is None
+    if seed_is_new:
+        settings["seed"] = secrets.randbelow(2**32)
+    calls = make_calls(prompts, inputs, settings)
+    _check_list(args, calls, count, seed_is_new)
+    with beside_others(folder, count) as wait:
+        use_own_gpu(rank, count)
+        pictures = PictureList(pipeline, model or _model(args), calls, args.max_pixels)
+        pictures.request(replace(calls[-1], prompt=""))  # wrong settings end the list at once
+        resumes = args.resume or count > 1
+        first = first_number(pictures, folder, resumes=resumes, expected=args.resume)
+        saved = SavedList(pictures, folder, first, resumes)
+        share = [call for call in calls[rank::count] if saved.missing(call)]
+        advice = f"--resume --seed {settings['seed']} draws the rest"
+        progress = sys.stderr.isatty() and rank == 0
+        with advising(advice) if len(calls) > 1 else nullcontext():
+            failed = draw_calls(saved, share, progress=progress, tell_seed=seed_is_new)
+        if failed:
+            wait()
+            raise LabmlSdError(summary(failed, advice))
 
 
-def _print_path(path: Path) -> None:
-    """Print the bytes of a path where its text cannot be: a script opens what it reads."""
-    try:
-        str(path).encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(os.fsencode(path) + b"\n")
-    else:
-        print(path)
-
-
-def _note(text: str) -> None:
-    """Print to standard error: scripts read the paths from standard output."""
-    print(one_line(text), file=sys.stderr)
+def _check_list(
+    args: argparse.Namespace, calls: Sequence[Call], count: int, seed_is_new: bool
+) -> None:
+    """Raise `GenerationError` for what several processes, or two runs, cannot agree on."""
+    if count > 1 and len(calls) == 1 and args.prompt_file is None:
+        raise GenerationError(
+            f"WORLD_SIZE is {count}, and there is no list to share: "
+            "give --prompt-file FILE, or start one process"
+        )
+    if seed_is_new and (args.resume or count > 1):
+        why = "--resume needs the seed of the list"
+        why = why if args.resume else "several processes need the same seed"
+        raise GenerationError(f"{why}: give --seed N")

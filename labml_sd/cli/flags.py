@@ -75,6 +75,8 @@ def add_drawing(parser: argparse.ArgumentParser) -> None:
     help = "folder for the pictures (outputs)"
     options = {"metavar": "FOLDER", "default": "outputs"}
     add_flag(parser, "--outdir", "--output-dir", help=help, **options)
+    help = "draw only what the folder does not hold yet of this list; needs its --seed"
+    add_flag(parser, "--resume", help=help, action="store_true")
     add_max_pixels(parser)
 
 

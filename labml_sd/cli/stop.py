@@ -5,7 +5,7 @@ destructor, or while the interpreter shuts down, libraries swallow it or a stack
 printed. Nothing is lost by ending at once: pictures are written whole. Training, which saves
 its state, asks for the exception.
 
-Maps       a signal -> one line on standard error, exit code 130
+Maps       a signal -> one line on standard error, exit code 130 (143 for SIGTERM)
 Tests      tests/cli/test_interrupted.py
 """
 
@@ -13,16 +13,17 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 
-def stop(number: int, frame: FrameType | None) -> None:
+def stop(number: int, frame: FrameType | None, advice: str = "") -> None:
     """End the process. No stack is unwound, so no library can interfere."""
-    line = b"labml-sd: error: interrupted\n"
+    line = f"labml-sd: error: interrupted{advice}\n".encode()
     try:
         os.write(2, b"\n" + line if os.isatty(2) else line)  # below a progress bar
     finally:
-        os._exit(130)
+        os._exit(128 + number)
 
 
 @contextmanager
@@ -35,3 +36,21 @@ def raising() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def advising(advice: str) -> Iterator[None]:
+    """Inside, the line of `stop` ends with advice, and SIGTERM, by which launchers end all
+    processes, has such a line too.
+    """
+    ours = signal.getsignal(signal.SIGINT) is stop
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM) if ours}
+    try:
+        for each in before:
+            signal.signal(each, partial(stop, advice=f"; {advice}"))
+        yield
+    except KeyboardInterrupt as interrupted:
+        raise KeyboardInterrupt(f"interrupted; {advice}") from interrupted
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -19,6 +19,7 @@ from PIL import Image
 from labml_sd.errors import ImageError, quoted
 from labml_sd.images.reading import PathLike
 from labml_sd.images.texts import JSON_KEY, TEXT_KEY, XMP, exif_of, png_texts, texts_of
+from labml_sd.utilities.numbers import whole_number
 from labml_sd.utilities.replace import flush_file, flush_folder
 
 _FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
@@ -30,14 +31,20 @@ _DEVICE = re.compile(
 
 
 def save_images(
-    images: Sequence[Image.Image], outdir: PathLike, prefix: str = "", img_format: str = "png"
+    images: Sequence[Image.Image],
+    outdir: PathLike,
+    prefix: str = "",
+    img_format: str = "png",
+    *,
+    number: int | None = None,
 ) -> list[Path]:
     """Write `images` into the folder `outdir` and return the paths.
 
     They are called 00000.png, 00001.png, ... after `prefix`; numbers continue after the highest
-    in the folder. A file that exists is never touched, even when two programs save at once. The
-    generation parameters of each picture travel inside its file. `img_format` is "png", "jpg"
-    or "webp" (the last two lose detail, at quality 95). `~` is the home folder.
+    in the folder, or with `number` the free ones from that number on are taken. A file that
+    exists is never touched, even when two programs save at once. The generation parameters of
+    each picture travel inside its file. `img_format` is "png", "jpg" or "webp" (the last two
+    lose detail, at quality 95). `~` is the home folder.
 
     Raises `ImageError` when the format is unknown, the prefix cannot be part of a file's name,
     or the folder cannot be written.
@@ -59,16 +66,19 @@ def save_images(
                 "give a list of PIL images"
             )
     _check_prefix(prefix)
+    if number is not None and (whole_number(number) is None or number < 0):
+        raise ImageError(f"number is {quoted(number)}: give a whole number, at least 0")
     folder = _folder(outdir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return [_write_next(folder, prefix, suffix, _encode(image, suffix)) for image in images]
+        contents = (_encode(image, suffix) for image in images)
+        return [_write_next(folder, prefix, suffix, number, each) for each in contents]
     except (OSError, ValueError) as error:  # ValueError: a name no file system can have
         raise _cannot_write(folder, error) from error
 
 
-def check_folder(outdir: PathLike) -> None:
-    """Raise `ImageError` if `save_images` could not write there, before anything is drawn."""
+def check_folder(outdir: PathLike) -> Path:
+    """The folder that `save_images` writes to; `ImageError` if it could not, before a run."""
     folder = _folder(outdir)
     try:
         there = next(path for path in (folder, *folder.absolute().parents) if _exists(path))
@@ -78,6 +88,7 @@ def check_folder(outdir: PathLike) -> None:
         raise _cannot_write(folder, f"{there} is not a folder")
     if not os.access(there, os.W_OK | os.X_OK):
         raise _cannot_write(folder, "no permission")
+    return folder
 
 
 def _exists(path: Path) -> bool:
@@ -156,7 +167,9 @@ def _that_fit_a_jpeg(texts: dict[str, str]) -> dict[str, str]:
     return kept
 
 
-def _write_next(folder: Path, prefix: str, suffix: str, content: bytes) -> Path:
+def _write_next(
+    folder: Path, prefix: str, suffix: str, number: int | None, content: bytes
+) -> Path:
     """Write a temporary file, then give it its name: a reader sees all of it, or nothing."""
     temporary = folder / f".{secrets.token_hex(8)}.part"
     try:
@@ -164,7 +177,7 @@ def _write_next(folder: Path, prefix: str, suffix: str, content: bytes) -> Path:
             with temporary.open("xb") as file:
                 file.write(content)
             flush_file(temporary)
-            path = _name(temporary, folder, prefix, suffix)
+            path = _name(temporary, folder, prefix, suffix, number)
         finally:
             temporary.unlink(missing_ok=True)
     except BaseException:
@@ -174,11 +187,11 @@ def _write_next(folder: Path, prefix: str, suffix: str, content: bytes) -> Path:
     return path
 
 
-def _name(temporary: Path, folder: Path, prefix: str, suffix: str) -> Path:
+def _name(temporary: Path, folder: Path, prefix: str, suffix: str, number: int | None) -> Path:
     """Give a written file the first free number. A file that has one is not touched."""
-    number = _next_number(folder, prefix)
+    number = next_number(folder, prefix) if number is None else number
     while True:
-        path = folder / f"{prefix}{number:05d}.{suffix}"
+        path = folder / file_name(number, prefix, suffix)
         try:
             _take(temporary, path)
             return path
@@ -205,8 +218,22 @@ def _take(temporary: Path, path: Path) -> None:
             raise
 
 
-def _next_number(folder: Path, prefix: str) -> int:
+def file_name(number: int, prefix: str = "", suffix: str = "png") -> str:
+    """What the picture of a number is called."""
+    return f"{prefix}{number:05d}.{suffix}"
+
+
+def next_number(folder: Path, prefix: str = "") -> int:
     """One more than the highest number in use: a count would reuse one after a deletion."""
+    return max(numbered(folder, prefix), default=-1) + 1
+
+
+def numbered(folder: Path, prefix: str = "") -> dict[int, Path]:
+    """The pictures of a folder by their numbers, the lowest first; none if it is not there."""
     pattern = re.compile(re.escape(prefix) + r"([0-9]{5,9})\.(?:" + "|".join(_FORMATS) + ")")
-    matches = (pattern.fullmatch(entry.name) for entry in folder.iterdir())
-    return max((int(m[1]) for m in matches if m), default=-1) + 1
+    try:
+        paths = sorted(folder.iterdir()) if folder.exists() else []
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    matches = ((pattern.fullmatch(path.name), path) for path in paths)
+    return dict(sorted((int(match[1]), path) for match, path in matches if match))

@@ -133,17 +133,29 @@ def attach_parameters(
     mask: Image.Image | None = None,
 ) -> list[Image.Image]:
     """Copies of the pictures of a call, each with its own parameters attached."""
-    parameters = parameters_of(
+    parameters = parameters_of_call(model, request, images[0].size, task, init_image, mask)
+    return [attach(image, each) for image, each in zip(images, parameters, strict=True)]
+
+
+def parameters_of_call(
+    model: LatentDiffusion,
+    request: Request,
+    size: tuple[int, int],
+    task: str,
+    init_image: Image.Image | None = None,
+    mask: Image.Image | None = None,
+) -> list[GenerationParameters]:
+    """As `parameters_of`, with the model and the inputs, in the size of the picture."""
+    return parameters_of(
         request,
         task=task,
-        size=images[0].size,
+        size=size,
         model=model.config.name,
         model_hash=model.weights_hash,
         dtype=str(model.dtype).removeprefix("torch."),
         init_image_sha256=None if init_image is None else pixels_sha256(init_image),
         mask_sha256=None if mask is None else pixels_sha256(mask),
     )
-    return [attach(image, each) for image, each in zip(images, parameters, strict=True)]
 
 
 def pixels_sha256(image: Image.Image) -> str:

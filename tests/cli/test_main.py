@@ -7,45 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import labml_sd
 from labml_sd.acceleration.attention import which_kernel
 from labml_sd.checkpoint import model_hash, save_model
-from labml_sd.cli import draw as cli_draw
 from labml_sd.cli import main as cli
 from labml_sd.cli import show as cli_show
+from labml_sd.cli.saving import print_path
 from labml_sd.errors import ImageError
 from labml_sd.images.reading import read_picture
 from labml_sd.images.tensors import MAX_PIXELS, save_images
 from labml_sd.pipeline.parameters import GenerationParameters, attach, read_parameters
-
-
-@pytest.fixture
-def shell(model, monkeypatch, capsys, tmp_path):
-    """Runs a command line in an empty folder with the small model.
-
-    Returns the exit code, the lines on standard output and those on standard error.
-    """
-    monkeypatch.chdir(tmp_path)
-    loads = []
-
-    def load(source, **options):
-        loads.append({"source": source, **options})
-        return model
-
-    monkeypatch.setattr("labml_sd.cli.draw.load_model", load)
-
-    def run(*arguments):
-        try:
-            code = cli.main([str(a) for a in arguments])
-        except SystemExit as leaving:
-            code = leaving.code
-        out, err = capsys.readouterr()
-        return code, out.splitlines(), err.splitlines()
-
-    run.loads = loads
-    return run
 
 
 def only_picture(lines):
@@ -57,9 +31,8 @@ def test_a_prompt_is_all_that_is_needed(shell):
     code, out, _ = shell("txt2img", "a house", "--steps", 2)
     assert code == 0
     assert out == [os.path.join("outputs", "00000.png")] and Path(out[0]).is_file()
-    defaults = {"device": "auto", "dtype": "auto", "tokenizer": None, "compile": False}
-    defaults["offload"] = False
-    assert shell.loads == [{"source": "tiny", **defaults}]
+    names = {"source": "tiny", "device": "auto", "dtype": "auto", "tokenizer": None}
+    assert shell.loads == [{**names, "compile": False, "offload": False}]
 
 
 def test_a_random_seed_is_printed_and_draws_the_same_picture_again(shell):
@@ -619,23 +592,23 @@ def test_a_path_that_is_not_text_is_printed_as_its_bytes(monkeypatch):
     stdout = io.TextIOWrapper(io.BytesIO(), "utf-8")
     monkeypatch.setattr(sys, "stdout", stdout)
     print("before")
-    cli_draw._print_path(Path(os.fsdecode(b"caf\xe9/00000.png")))
+    print_path(Path(os.fsdecode(b"caf\xe9/00000.png")))
     stdout.flush()
     assert stdout.buffer.getvalue() == b"before\ncaf\xe9/00000.png\n"
 
 
 def test_if_the_disk_fills_up_the_saved_paths_are_printed(shell, monkeypatch):
-    def save(images, outdir):
-        saved = save_images(images, outdir)
-        monkeypatch.setattr("labml_sd.cli.draw.save_images", full)
+    def save(images, outdir, number):
+        saved = save_images(images, outdir, number=number)
+        monkeypatch.setattr("labml_sd.cli.saving.save_images", full)
         return saved
 
-    def full(images, outdir):
+    def full(images, outdir, number):
         raise ImageError(
             "cannot write to outputs (No space left on device): choose another folder"
         )
 
-    monkeypatch.setattr("labml_sd.cli.draw.save_images", save)
+    monkeypatch.setattr("labml_sd.cli.saving.save_images", save)
     code, out, err = shell("txt2img", "a", "--steps", 1, "--seed", 1, "--n-samples", 2)
     assert (code, out, len(err)) == (2, [os.path.join("outputs", "00000.png")], 1)
 

@@ -230,7 +230,7 @@ def test_without_links_no_picture_is_overwritten_either(tmp_path, monkeypatch, n
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "link", unknown)
-    monkeypatch.setattr("labml_sd.images.writing._next_number", lambda folder, prefix: 0)
+    monkeypatch.setattr("labml_sd.images.writing.next_number", lambda folder, prefix: 0)
     (tmp_path / "00000.png").write_text("another program's")
     assert save_images([PICTURE], tmp_path) == [tmp_path / "00001.png"]
     assert (tmp_path / "00000.png").read_text() == "another program's"

@@ -223,7 +223,7 @@ def test_each_prefix_has_its_own_numbers(tmp_path, photo):
 
 
 def test_a_name_taken_in_the_meantime_is_not_overwritten(tmp_path, photo, monkeypatch):
-    monkeypatch.setattr("labml_sd.images.writing._next_number", lambda folder, prefix: 0)
+    monkeypatch.setattr("labml_sd.images.writing.next_number", lambda folder, prefix: 0)
     (tmp_path / "00000.png").write_bytes(b"another program's")
     assert save_images([photo(8, 8)], tmp_path)[0].name == "00001.png"
     assert (tmp_path / "00000.png").read_bytes() == b"another program's"
