@@ -33,10 +33,12 @@ PARTS = {
     "adapters": "config errors text_encoder unet",
     "latent_diffusion": f"config {NETWORKS} sampler",
     "acceleration": f"config utilities {NETWORKS} latent_diffusion",
+    "offload": "utilities unet latent_diffusion acceleration",
     "images": "errors utilities",
-    "checkpoint": f"config errors utilities {NETWORKS} adapters latent_diffusion acceleration",
+    "checkpoint": f"config errors utilities {NETWORKS} adapters latent_diffusion acceleration"
+    " offload",
     "pipeline": f"config errors utilities {NETWORKS} sampler settings adapters"
-    " latent_diffusion acceleration images checkpoint",
+    " latent_diffusion acceleration offload images checkpoint",
     "tiny": "config",
     "training": f"config errors utilities {NETWORKS} sampler latent_diffusion images pipeline"
     " tiny",

@@ -23,7 +23,8 @@ from labml_sd.checkpoint.tokenizer_files import CLIP_L_VOCAB, find_tokenizer
 from labml_sd.config import ModelConfig
 from labml_sd.errors import CheckpointError, quoted
 from labml_sd.latent_diffusion import LatentDiffusion
-from labml_sd.utilities.device import auto_dtype, pick_device, pick_dtype
+from labml_sd.offload import Offloaded, waiting_place
+from labml_sd.utilities.device import auto_dtype, memory_format, pick_device, pick_dtype
 from labml_sd.utilities.shapes_only import shapes_only
 
 LARGE = 100_000_000  # parameters; above, faster layers and a mapped file are worthwhile
@@ -39,6 +40,7 @@ def load_model(
     config: ModelConfig | None = None,
     fast: bool | None = None,
     compile: bool = False,
+    offload: bool = False,
     mmap: bool | None = None,
 ) -> LatentDiffusion:
     """Load a model, ready to generate: evaluation mode, no gradients.
@@ -55,6 +57,11 @@ def load_model(
     compile the U-Net's blocks; on CUDA, with `fast`, the whole U-Net is replayed as one graph.
     That takes a minute at the first picture, and less time at each later one of that size.
 
+    With `offload` the networks wait on the CPU, and the one that runs is brought to the device
+    (`labml_sd.offload.Offloaded`): for GPUs with little memory. The pictures are the same. A
+    compiled U-Net is not replayed as a graph then. On a CPU, and on MPS, which shares the CPU's
+    memory, `offload` changes nothing.
+
     With `mmap` (None: for large models) weights that need no conversion stay in their file and
     are read when they are used. Meanwhile the file may be deleted or replaced, but not written
     to: if it is cut, or another file is copied over it, the system ends the process (SIGBUS),
@@ -63,11 +70,12 @@ def load_model(
     Raises CheckpointError when the file is no model, is damaged, or does not fit;
     GenerationError for a device or dtype that is not there.
     """
-    _check_switches(ema=ema, compile=compile)
+    _check_switches(ema=ema, compile=compile, offload=offload)
     _check_switches(None, fast=fast, mmap=mmap)
     if not isinstance(config, ModelConfig | None):
         raise CheckpointError(f"config is {quoted(config)}; give a ModelConfig, or None")
     where, given = pick_device(device), pick_dtype(dtype)
+    home = waiting_place(where) if offload else where
     with collecting_later():
         opened = open_source(source, ema=ema, config=config)
         with shapes_only():
@@ -85,11 +93,12 @@ def load_model(
         mapped = large if mmap is None else mmap
         number = given or auto_dtype(where, large=large)
         for part, network in networks(model).items():
-            fill(network, opened.found[part], where, number, mapped=mapped)
+            fill(network, opened.found[part], home, number, mapped=mapped)
     model.fast = large or compile if fast is None else fast
     if compile:
         compile_unet(model.unet)
-    return model.eval()
+    model.eval()
+    return model if home == where else Offloaded(model, where)
 
 
 @contextmanager
@@ -153,11 +162,6 @@ def fill(
     for path, module in network.named_modules():
         for name, empty in module.named_parameters(recurse=False):
             tensor = found[f"{path}.{name}" if path else name].read().reshape(empty.shape)
-            # a GPU's convolutions work on feature maps with channels last
-            order = (
-                torch.channels_last
-                if device.type == "cuda" and tensor.ndim == 4
-                else torch.contiguous_format
-            )
+            order = memory_format(tensor, device)
             weight = tensor.to(device, dtype, copy=not mapped, memory_format=order)
             module.register_parameter(name, nn.Parameter(weight, requires_grad=False))

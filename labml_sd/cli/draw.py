@@ -101,7 +101,8 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _model(args: argparse.Namespace) -> LatentDiffusion:
-    given = {name: getattr(args, name) for name in ("device", "dtype", "tokenizer", "compile")}
+    names = ("device", "dtype", "tokenizer", "compile", "offload")
+    given = {name: getattr(args, name) for name in names}
     return load_model(args.model or "tiny", **given)
 
 

@@ -72,6 +72,8 @@ def add_drawing(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "--dtype", "--precision", help=help, **options)
     help = "translate the U-Net with torch.compile first: slower start, faster steps"
     add_flag(parser, "--compile", help=help, action="store_true")
+    help = "keep networks that are not running on the CPU, for GPUs with little memory"
+    add_flag(parser, "--offload", help=help, action="store_true")
     help = "folder for the pictures (outputs)"
     options = {"metavar": "FOLDER", "default": "outputs"}
     add_flag(parser, "--outdir", "--output-dir", help=help, **options)

@@ -4,7 +4,8 @@ Maps       model, request  ->  network, Denoiser; prompts  ->  cond [b n d]
 Tests      tests/pipeline/test_binding.py
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
@@ -13,10 +14,21 @@ from torch import Tensor
 from labml_sd.acceleration import accelerate
 from labml_sd.errors import GenerationError
 from labml_sd.latent_diffusion import LatentDiffusion
+from labml_sd.offload import Offloaded
 from labml_sd.pipeline.conditioning import Conditioning
 from labml_sd.pipeline.denoiser import Denoiser
 from labml_sd.pipeline.memory import retried
 from labml_sd.pipeline.request import Request
+
+
+@contextmanager
+def running(model: LatentDiffusion) -> Iterator[LatentDiffusion]:
+    """The networks during one call; those of an `Offloaded` model leave the device with it."""
+    if isinstance(model, Offloaded):
+        with model.run(fast=model.fast) as run:
+            yield run
+    else:
+        yield network_for(model)
 
 
 def network_for(model: LatentDiffusion) -> LatentDiffusion:

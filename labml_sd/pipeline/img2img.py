@@ -14,7 +14,7 @@ from PIL import Image
 from labml_sd.images.reading import PathLike
 from labml_sd.images.tensors import open_image, resize_to
 from labml_sd.latent_diffusion import LatentDiffusion
-from labml_sd.pipeline.binding import denoiser_for, network_for
+from labml_sd.pipeline.binding import denoiser_for, running
 from labml_sd.pipeline.latents import decode, encode, noise_source
 from labml_sd.pipeline.memory import memory_errors_explained
 from labml_sd.pipeline.parameters import attach_parameters
@@ -50,8 +50,10 @@ def img2img(
     check_call(model, on_step, progress)
     request = make_request(model, prompt, settings, strength=strength)
     picture = resize_to(open_image(image), request.settings.height, request.settings.width)
-    with memory_errors_explained(len(request.seeds), *picture.size):
-        network = network_for(model)
+    with (
+        memory_errors_explained(len(request.seeds), *picture.size),
+        running(model) as network,
+    ):
         z = encode(model, network, picture, len(request.seeds))  # [b z h w]
         if request.strength > 0:
             noised_to, levels = request.start()

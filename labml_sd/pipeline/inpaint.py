@@ -15,7 +15,7 @@ from labml_sd.images.masks import load_mask
 from labml_sd.images.reading import PathLike
 from labml_sd.images.tensors import blend_pixels, open_image, resize_to
 from labml_sd.latent_diffusion import LatentDiffusion
-from labml_sd.pipeline.binding import denoiser_for, network_for
+from labml_sd.pipeline.binding import denoiser_for, running
 from labml_sd.pipeline.latents import cells_to_paint, decode, encode, noise_source
 from labml_sd.pipeline.memory import memory_errors_explained
 from labml_sd.pipeline.parameters import attach_parameters
@@ -52,8 +52,10 @@ def inpaint(
     opened = open_image(image)
     grey = resize_to(load_mask(mask, opened.size), height, width)
     picture = resize_to(opened, height, width)
-    with memory_errors_explained(len(request.seeds), *picture.size):
-        network = network_for(model)
+    with (
+        memory_errors_explained(len(request.seeds), *picture.size),
+        running(model) as network,
+    ):
         z = encode(model, network, picture, len(request.seeds))  # [b z h w]
         if request.strength > 0:
             noised_to, levels = request.start()

@@ -109,5 +109,6 @@ def memory_errors_explained(n: int, width: int, height: int) -> Iterator[None]:
         free()
         raise GenerationError(
             f"out of memory with {n} picture{'s' * (n > 1)} of {width}x{height}: "
-            "draw smaller pictures, or load the model with dtype bfloat16 or float16"
+            "draw smaller pictures, or load the model with dtype bfloat16 or float16, "
+            "or with offload=True for a GPU"
         ) from None

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from labml_sd.latent_diffusion import LatentDiffusion
-from labml_sd.pipeline.binding import denoiser_for, network_for
+from labml_sd.pipeline.binding import denoiser_for, running
 from labml_sd.pipeline.latents import decode, noise_source
 from labml_sd.pipeline.memory import memory_errors_explained
 from labml_sd.pipeline.parameters import attach_parameters
@@ -53,8 +53,10 @@ def txt2img(
     request = make_request(model, prompt, settings)
     height, width = check_size(model.config, request.settings)
     factor = model.config.autoencoder.downsampling_factor
-    with memory_errors_explained(len(request.seeds), width, height):
-        network = network_for(model)
+    with (
+        memory_errors_explained(len(request.seeds), width, height),
+        running(model) as network,
+    ):
         denoise = denoiser_for(network, request)
         draw = noise_source(model, request, height // factor, width // factor).draw
         x = request.noise_scale * draw()  # [b z h w]: pure noise

@@ -10,6 +10,8 @@ import platform
 from pathlib import Path
 
 import torch
+from jaxtyping import Shaped
+from torch import Tensor
 
 from labml_sd.errors import GenerationError, quoted
 
@@ -65,6 +67,14 @@ def auto_dtype(device: torch.device, *, large: bool) -> torch.dtype:
     if device.type == "cpu":
         return torch.bfloat16 if large and fast_bfloat16(device) else torch.float32
     return torch.float16
+
+
+def memory_format(
+    weight: Shaped[Tensor, "*shape"], device: torch.device
+) -> torch.memory_format:
+    """The order of a weight's numbers on a device: CUDA convolves maps with channels last."""
+    convolves = device.type == "cuda" and weight.ndim == 4
+    return torch.channels_last if convolves else torch.contiguous_format
 
 
 def fast_bfloat16(device: torch.device) -> bool:

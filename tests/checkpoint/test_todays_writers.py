@@ -104,7 +104,7 @@ def test_without_mapping_a_file_may_be_overwritten(make_model, tmp_path):
     assert torch.equal(model.unet.out[2].weight, before)
 
 
-@pytest.mark.parametrize("name", ["fast", "mmap"])
+@pytest.mark.parametrize("name", ["fast", "offload", "mmap"])
 def test_a_switch_that_is_not_true_or_false_is_refused(name):
     with pytest.raises(CheckpointError, match=rf"^{name} is 1; give True or False$"):
         inspect.unwrap(sd.load_model)(**{name: 1})

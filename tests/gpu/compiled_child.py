@@ -10,9 +10,11 @@ import sys
 
 import torch
 
+from labml_sd import offload
 from labml_sd.acceleration import accelerate
 from labml_sd.acceleration.compiled import GraphedUNet, compile_unet
 from labml_sd.config import UNetConfig
+from labml_sd.offload import on_device
 from labml_sd.unet import UNet
 
 SMALL = UNetConfig(
@@ -44,6 +46,10 @@ def main(device, backend):
     moved = {name: weight.clone() for name, weight in unet.state_dict().items()}
     unet.load_state_dict(moved, assign=True)
     answer["error with moved weights"] = error(unet, plain, given)
+    unet.cpu()
+    for _ in range(2):
+        with on_device(unet, torch.device(device)):
+            answer["error when offloaded"] = error(unet, plain, given, offload.accelerated)
     print(json.dumps(answer))
 
 
@@ -52,9 +58,9 @@ def inputs(device, images, width):
     return x.to(device), cond.to(device)
 
 
-def error(unet, plain, given):
+def error(unet, plain, given, faster=accelerate):
     """The largest difference; each graph is replayed with other inputs than it recorded."""
-    network, largest = accelerate(unet), 0.0
+    network, largest = faster(unet), 0.0
     for x, cond in given:
         for time in (900.0, 3.5):
             t = torch.tensor([time], device=x.device)

@@ -28,3 +28,7 @@ def test_on_a_gpu_a_compiled_unet_is_graphed(answer, gpu):
 @pytest.mark.parametrize("weights", ["", " with changed weights", " with moved weights"])
 def test_every_input_and_size_has_the_plain_answer(answer, weights):
     assert answer[f"error{weights}"] <= 1e-3  # convolutions round to TF32
+
+
+def test_a_compiled_unet_that_comes_to_the_gpu_for_a_call_has_the_plain_answer(answer):
+    assert answer["error when offloaded"] <= 1e-3

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from labml_sd.pipeline.binding import denoiser_for, embed, network_for
+from labml_sd.offload import Offloaded
+from labml_sd.pipeline.binding import denoiser_for, embed, network_for, running
 from labml_sd.pipeline.request import make_request
 from labml_sd.sampler import Level, Moment
 
@@ -51,6 +52,18 @@ def test_prompts_have_the_number_type_of_the_unet(make_model):
 
 def test_a_model_without_fast_is_its_own_network(model):
     assert network_for(model) is model
+
+
+def test_a_call_has_the_model_its_accelerated_form_or_a_run_of_an_offloaded_model(make_model):
+    model = make_model()
+    with running(model) as network:
+        assert network is model
+    model.fast = True
+    with running(model) as network:
+        assert network.unet is not model.unet
+    offloaded = Offloaded(model, model.device)
+    with running(offloaded) as network:
+        assert network is not offloaded and network.fast
 
 
 @torch.no_grad()

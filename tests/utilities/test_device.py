@@ -7,6 +7,7 @@ from labml_sd.utilities.device import (
     autocast,
     describe_device,
     fast_bfloat16,
+    memory_format,
     pick_device,
     pick_dtype,
 )
@@ -97,3 +98,11 @@ def test_bfloat16_is_used_only_where_the_processor_has_it(monkeypatch):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda flags=flags: flags)
         with autocast(CPU):
             assert (a @ a).dtype == dtype
+
+
+@pytest.mark.parametrize("device", [CPU, CUDA, MPS])
+@pytest.mark.parametrize("shape", [(2,), (2, 3), (2, 3, 1, 1), (2, 3, 3, 3)])
+def test_weights_of_convolutions_have_their_channels_last_on_cuda_only(device, shape):
+    last = device == CUDA and len(shape) == 4
+    wanted = torch.channels_last if last else torch.contiguous_format
+    assert memory_format(torch.empty(shape), device) == wanted
