@@ -17,5 +17,6 @@ waiting.py          where a loop waits for the GPU
 steps.py            U-Net steps of a random SD v1, beside diffusers
 whole_images.py     30 steps from prompt to pixels, and decoding
 finite.py           no NaN in float16
+offload.py          whole images with networks that wait on the CPU
 training.py         the tiny U-Net trained on
 """

@@ -31,6 +31,7 @@ CPU_IMAGE = 1.5  # an image of the bundled model on 16 cores
 BLOCK_SHAPES = 18  # 14 of ResBlocks and 4 of transformer blocks: each is compiled
 CACHED_BLOCK = 0.5  # to take one from the cache of compiled code
 GRAPH = 2.0  # warming up and recording
+OFFLOADED = 0.5  # to bring all networks of SD v1 to the GPU: 2.1 GB
 THEIRS_CACHED = 15.0  # their whole U-Net from the cache
 
 
@@ -102,10 +103,15 @@ def compiled(which: Cells, contenders: int) -> Cost:
     return other(START + BUILD + made) + cells(which, contenders, COMPILED)
 
 
+def whole_image() -> float:
+    """Operations from the prompt to pixels."""
+    image = FULL.steps * step(FULL.image, 1) + float(ledger.decode(FULL.image).total)
+    return image + float(ledger.text(2).total)
+
+
 def whole() -> Cost:
     """Whole images of three contenders, and compiled; decoding of four contenders."""
-    image = FULL.steps * step(FULL.image, 1) + float(ledger.decode(FULL.image).total)
-    image += float(ledger.text(2).total)
+    image = whole_image()
     eager_images = computing((1 + len(EAGER_RIVALS)) * FULL.rounds * image, EAGER)
     compiled_images = computing(FULL.rounds * image, COMPILED)
     decoded = sum(float(ledger.decode(pixels).total) for pixels in FULL.decoded)
@@ -120,6 +126,12 @@ def finite() -> Cost:
     return other(START + BUILD + steps / FULL.prompt_batch * SMALL_STEP) + images
 
 
+def offload() -> Cost:
+    """Whole images of one model in two places."""
+    images = computing(2 * FULL.rounds * whole_image(), EAGER)
+    return other(START + BUILD + (FULL.rounds + 1) * OFFLOADED) + images
+
+
 def costs() -> dict[str, Cost]:
     """By stage. Training takes what is left."""
     return {
@@ -132,6 +144,7 @@ def costs() -> dict[str, Cost]:
         "rival": compiled(FULL.rival_compiled, 2) + other(THEIRS_CACHED),
         "whole": whole(),
         "finite": finite(),
+        "offload": offload(),
     }
 
 

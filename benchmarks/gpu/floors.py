@@ -59,12 +59,15 @@ def counted(found: Sequence[Finding]) -> list[Row]:
     loops = [one for one in found if one["finding"] == "loop"]
     waiting = sum(bool(one["waits"]) for one in loops)
     models = [one for one in found if one["finding"] == "images without NaN"]
+    offloaded = [one for one in found if one["finding"] == "offload"]
+    changed = sum(not one["same_image"] for one in offloaded)
     tests = [one for one in found if one["finding"] == "tests"]
     failed = sum(one.get("failed", 0) for one in tests)
     return [
         none_of("cells in which diffusers is as fast", len(rivals), slower),
         none_of("loops that wait for the GPU", len(loops), waiting),
         none_of("failed tests", sum(one.get("passed", 0) for one in tests) + failed, failed),
+        none_of("images that offloading changes", len(offloaded), changed),
         verdict("models that draw without NaN", "2", len(models) or None, len(models) == 2),
     ]
 

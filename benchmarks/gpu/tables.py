@@ -99,6 +99,7 @@ SECTIONS: dict[str, tuple[Row, Callable[[Sequence[Finding]], list[Row]]]] = {
     ),
     "whole image": (("", "steps", "an image", PEAK), timed_rows("steps")),
     "decode": (("", "pixels", "decoding", PEAK), timed_rows("pixels")),
+    "offload": (("", "steps", "an image", "peak GiB"), timed_rows("steps")),
 }
 """By kind of finding: the head of its table, and its rows."""
 

@@ -1,4 +1,4 @@
-"""Stage 8: the bundled model's U-Net learns on from scenes that it has not seen.
+"""Stage 9: the bundled model's U-Net learns on from scenes that it has not seen.
 
 What comes back: the loss, images of before and after, and the averaged weights in float16.
 """
