@@ -332,7 +332,7 @@ def test_an_edited_weight_and_a_replaced_network_show_in_the_next_picture(
     assert run(offloaded) == run(plain) != before
 
 
-def test_layers_with_buffers_and_shared_weights_come_along(make_model, task):
+def test_layers_with_buffers_and_shared_weights_come_along(make_model, task, device):
     def changed(model):
         model.autoencoder.post_quant_conv = nn.Sequential(
             model.autoencoder.post_quant_conv, nn.BatchNorm2d(4).eval()
@@ -340,8 +340,10 @@ def test_layers_with_buffers_and_shared_weights_come_along(make_model, task):
         model.autoencoder.post_quant_conv.weight = model.autoencoder.post_quant_conv[0].weight
         return model
 
-    run = task("txt2img")
-    assert run(Offloaded(changed(make_model()), CPU)) == run(changed(make_model()))
+    run, model = task("txt2img"), changed(make_model())
+    assert run(Offloaded(model, CPU)) == run(changed(make_model()))
+    buffers = list(model.buffers())
+    assert len(device) == len(list(model.parameters())) + len(buffers) and len(buffers) == 3
 
 
 def test_in_inference_mode_the_weights_stay_ordinary_tensors(offloaded, plain, task):
