@@ -85,7 +85,7 @@ def add_drawing(parser: argparse.ArgumentParser) -> None:
 def add_init_image(parser: argparse.ArgumentParser, *, default_strength: str) -> None:
     """Add the picture that img2img and inpaint start from."""
     aliases = ("--init-img", "--image")
-    help = "the picture to start from"
+    help = "the picture to start from, in img2img also a folder of pictures"
     add_flag(parser, "--init-image", *aliases, help=help, metavar="FILE")
     help = f"0 keeps the picture, 1 redraws it ({default_strength})"
     options: dict[str, Any] = {"type": float, "metavar": "X"}

@@ -4,7 +4,7 @@ They exchange nothing, so that a process that dies stops no other.
 
 Maps       the environment -> the number of this process, the count of all, its GPU
 Reference  torchrun and accelerate launch: WORLD_SIZE, RANK and LOCAL_RANK in the environment
-Tests      tests/cli/test_lists.py
+Tests      tests/cli/test_processes.py, tests/cli/test_lists.py
 """
 
 import os

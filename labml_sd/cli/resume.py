@@ -84,7 +84,7 @@ def _difference(pictures: PictureList, place: int, drawn: GenerationParameters |
     """What tells a picture from the one at a place of the list; empty if it is that one."""
     if drawn is None:
         return "it carries no parameters"
-    call = next(call for call in pictures.calls if place < call.end)
+    call = pictures.calls[place // pictures.calls[0].end]
     try:
         here = pictures.parameters(call)[place - call.place].to_dict()
     except ImageError as error:  # the picture that the call starts from

@@ -39,9 +39,8 @@ def draw_calls(
         if tell_seed:
             note(f"seed {saved.pictures.calls[0].settings['seed']}")
             tell_seed = False
-        for place, image in enumerate(images, call.place):
-            if place in saved.missing(call):
-                _save(image, saved.folder, saved.first + place)
+        for place in saved.missing(call):
+            _save(images[place - call.place], saved.folder, saved.first + place)
     return failed
 
 

@@ -211,6 +211,17 @@ def test_numbers_continue_after_the_highest_even_after_a_deletion(tmp_path, phot
     assert save_images([photo(8, 8)], tmp_path)[0].name == "00003.png"
 
 
+def test_numbers_may_begin_anywhere_and_pass_over_those_in_use(photo, tmp_path):
+    def saved(number, count=1):
+        paths = save_images([photo(8, 8)] * count, tmp_path, number=number)
+        return [path.name for path in paths]
+
+    assert saved(7, 2) == ["00007.png", "00008.png"]
+    assert saved(6, 2) == ["00006.png", "00009.png"]
+    with pytest.raises(ImageError, match="number is -1: give a whole number, at least 0"):
+        saved(-1)
+
+
 def test_a_number_is_used_once_whatever_the_format(tmp_path, photo):
     formats = ["png", "jpg", "webp", "JPEG"]
     names = [save_images([photo(8, 8)], tmp_path, img_format=f)[0].name for f in formats]
