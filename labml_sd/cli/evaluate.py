@@ -103,6 +103,7 @@ def run_card(args: argparse.Namespace) -> None:
     parts = read_results(args.outdir)["parts"]
     of_samplers = any(name in parts for name in PAGE_PARTS)
     if "accuracy" in parts or not of_samplers:
-        print(f"card: {write_card(args.model, RECIPES[args.recipe], args.outdir)}")
+        card = write_card(args.model, RECIPES[args.recipe], args.outdir, args.init)
+        print(f"card: {card}")
     if of_samplers:
         print(f"samplers: {write_page(args.model, args.outdir)}")

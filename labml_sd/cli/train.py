@@ -8,7 +8,7 @@ import argparse
 import math
 from pathlib import Path
 
-from labml_sd.checkpoint import save_model
+from labml_sd.checkpoint import load_model, save_model
 from labml_sd.cli.evaluate import add_evaluation, run_card, run_evaluation
 from labml_sd.cli.stop import raising
 from labml_sd.errors import CheckpointError, GenerationError
@@ -45,6 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--outdir", "--out", type=Path, default=Path("runs/tiny"), help="folder of the run"
     )
+    parser.add_argument(
+        "--init",
+        metavar="MODEL",
+        help="train the decoder, or the U-Net (diffusion), of a finished model further: tiny, "
+        "a checkpoint, a folder or a hub id; assemble and card: the same model",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
     add_evaluation(parser)
 
@@ -74,6 +80,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _train(args: argparse.Namespace, processes: Processes) -> None:
     recipe, device = RECIPES[args.recipe], pick_device(args.device)
+    init = load_model(args.init, device=device, dtype="float32") if args.init else None
     for stage in STAGES if args.stage == "all" else [s for s in STAGES if s == args.stage]:
         train_stage(
             stage,
@@ -84,11 +91,14 @@ def _train(args: argparse.Namespace, processes: Processes) -> None:
             n_steps=args.steps,
             minutes=args.minutes,
             processes=processes,
+            init=init,
         )
         if processes.is_main:
             print(f"{stage}: {args.outdir / stage}.png, curve in {args.outdir / stage}.csv")
     if args.stage in ("all", "assemble") and processes.is_main:
         save_model(
-            assemble(recipe, args.outdir).half(), args.outdir / "model", layout="diffusers"
+            assemble(recipe, args.outdir, init).half(),
+            args.outdir / "model",
+            layout="diffusers",
         )
         print(f"model: {args.outdir / 'model'}")

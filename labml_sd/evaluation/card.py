@@ -38,14 +38,17 @@ def write_page(source: str, run: Path) -> Path:
     return folder / PAGE
 
 
-def write_card(source: str, recipe: Recipe, run: Path) -> Path:
+def write_card(source: str, recipe: Recipe, run: Path, init: str | None = None) -> Path:
     """Write the model card into a model's folder.
 
-    Raises CheckpointError if the run has no results, or made another model.
+    `init` names the model that the run trained further. Raises CheckpointError if the run has
+    no results, or made another model.
     """
     folder, model, results = measured_folder(source, run, "a model card")
     weights = results["model"]["weights"]
-    if (run / CONFIG).exists() and fingerprint(assemble(recipe, run).half()) != weights:
+    start = load_model(init, device="cpu", dtype="float32") if init else None
+    has_run = start is not None or (run / CONFIG).exists()
+    if has_run and fingerprint(assemble(recipe, run, start).half()) != weights:
         raise CheckpointError(
             f"{run}: its checkpoints make other weights than {folder}; give its own run"
         )

@@ -36,6 +36,8 @@ class AutoencoderRecipe(StageRecipe):
     whole_from: float = 0.85
     # Share of the crops taken where the contrast is high: plain sky teaches little.
     busy_crops: float = 0.75
+    # Share of the scenes that show a small object at night: dark on dark is the hardest.
+    night_scenes: float = 0.0
     # On the L1 error of the differences between neighbouring pixels: sharp outlines.
     edge_weight: float = 1.0
     mse_weight: float = 4.0
@@ -80,10 +82,16 @@ class Recipe:
     n_captions: int = 20_000  # that the tokenizer learns from
     max_vocab: int = 2048  # an upper bound: learning ends when every word is one token
     autoencoder: AutoencoderRecipe = field(default_factory=AutoencoderRecipe)
-    # Once the decoder draws shapes well, the mean square error matters more: SD's own decoder
-    # was also fine-tuned with more weight on it.
+    # Once the decoder draws shapes well, the mean square error matters more (SD's own decoder
+    # was also fine-tuned with more weight on it), and so do whole pictures and hard scenes.
     decoder: AutoencoderRecipe = field(
-        default_factory=lambda: AutoencoderRecipe(n_steps=5500, mse_weight=10.0)
+        default_factory=lambda: AutoencoderRecipe(
+            n_steps=24_000,
+            learning_rate=1e-3,
+            whole_from=0.0,
+            night_scenes=0.5,
+            mse_weight=20.0,
+        )
     )
     clip: ClipRecipe = field(default_factory=ClipRecipe)
     diffusion: DiffusionRecipe = field(default_factory=DiffusionRecipe)

@@ -6,6 +6,7 @@ Tests      tests/training/test_data.py
 
 import hashlib
 from collections.abc import Sequence
+from itertools import count
 
 import torch
 from jaxtyping import Float
@@ -22,9 +23,27 @@ def generator(seed: int, step: int, stream: str) -> Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
 
 
-def scene_batch(seed: int, step: int, batch_size: int) -> list[Scene]:
-    """The scenes of one step: item k of step s is scene number s * batch_size + k."""
-    return [Scene.sample(seed, step * batch_size + k) for k in range(batch_size)]
+def scene_batch(seed: int, step: int, batch_size: int, night: float = 0.0) -> list[Scene]:
+    """The scenes of one step: item k of step s is scene number s * batch_size + k.
+
+    The share `night` of them, from 0 to 1, show a small object at night.
+    """
+    numbers = range(step * batch_size, (step + 1) * batch_size)
+    n = round(night * batch_size)
+    return [
+        *(_small_at_night(seed, i) for i in numbers[:n]),
+        *(Scene.sample(seed, i) for i in numbers[n:]),
+    ]
+
+
+def _small_at_night(seed: int, index: int) -> Scene:
+    """One scene of the share `night`: the first that fits, of those after 2^20 * `index`."""
+    scenes = (Scene.sample(seed, i) for i in count(2**20 * index))
+    return next(
+        scene
+        for scene in scenes
+        if scene.sky == "night" and any(item.size == "small" for item in scene.objects)
+    )
 
 
 def image_batch(scenes: Sequence[Scene], size: int) -> Float[Tensor, "b 3 h w"]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from labml_sd.config import ModelConfig
-from labml_sd.errors import CheckpointError
+from labml_sd.errors import CheckpointError, GenerationError
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.sampler import check_seed
 from labml_sd.text_encoder import load_tokenizer, save_tokenizer
@@ -33,6 +33,7 @@ from labml_sd.training.tasks.diffusion import DiffusionTask
 
 TOKENIZER, CONFIG = "tokenizer", "model.json"  # inside the run's folder
 STAGES = ("autoencoder", "decoder", "clip", "diffusion")
+FROM_MODEL = ("decoder", "diffusion")  # can also start from a finished model
 # Of the minutes for all stages.
 SHARE = {"autoencoder": 0.3, "decoder": 0.1, "clip": 0.15, "diffusion": 0.45}
 SCENES_PER_MINUTE = 400  # of them: a short run has no time to learn from more
@@ -66,28 +67,43 @@ def train_stage(
     minutes: float | None = None,
     progress: bool = True,
     processes: Processes = ALONE,
+    init: LatentDiffusion | None = None,
 ) -> None:
     """Run or resume one stage, for `n_steps`, for its share of `minutes`, or as in the recipe.
 
+    `init` is a finished model in float32, which the stage "decoder" or "diffusion" trains
+    further, in place of earlier stages. Its networks are changed.
+
     Raises CheckpointError if an earlier stage is missing, if the folder cannot be written, or
-    if it holds this stage of another seed or recipe; GenerationError for a seed out of range.
+    if it holds this stage of another seed or recipe; GenerationError for a seed out of range,
+    or a stage that cannot start from `init`.
     """
     started = time.monotonic()
     check_seed(seed)
+    if init is not None and stage not in FROM_MODEL:
+        raise GenerationError(
+            f"stage {stage!r} cannot start from a finished model: use {' or '.join(FROM_MODEL)}"
+        )
     with run_folder(folder):
-        with processes.main_first():
-            tokenizer = prepare_tokenizer(recipe, folder, seed)
-        recipe = replace(recipe, model=with_vocabulary(recipe.model, len(tokenizer)))
+        if init is None:
+            with processes.main_first():
+                tokenizer = prepare_tokenizer(recipe, folder, seed)
+            recipe = replace(recipe, model=with_vocabulary(recipe.model, len(tokenizer)))
+        else:
+            tokenizer = continued(init, folder).text_encoder.tokenizer
+            recipe = replace(recipe, model=init.config)
         progress = progress and processes.is_main
         task: Task
         if stage == "autoencoder":
             task = AutoencoderTask(recipe, seed, device, processes)
         elif stage == "decoder":
-            task = DecoderTask(recipe, folder, seed, device, processes)
+            start = None if init is None else init.autoencoder
+            task = DecoderTask(recipe, folder, seed, device, processes, init=start)
         elif stage == "clip":
             task = ClipTask(recipe, tokenizer, seed, device, processes)
         else:
-            model = first_stages(recipe.model, recipe, tokenizer, folder).to(device).eval()
+            model = init or first_stages(recipe.model, recipe, tokenizer, folder)
+            model = model.to(device).eval()
             n, size = recipe.diffusion.n_scenes, recipe.model.image_size
             if minutes is not None:
                 n = min(n, max(1000, int(SCENES_PER_MINUTE * minutes)))
@@ -95,7 +111,8 @@ def train_stage(
                 latents = encode_scenes(
                     model.autoencoder, seed, n, size, folder, progress=progress
                 )
-            set_scale(model, latents.scale_factor)
+            if init is None:
+                set_scale(model, latents.scale_factor)
             if processes.is_main:
                 text = json.dumps(model.config.to_dict(), indent=2) + "\n"
                 (folder / CONFIG).write_text(text, encoding="utf-8")
@@ -118,6 +135,16 @@ def first_stages(
     return model
 
 
+def continued(init: LatentDiffusion, folder: Path) -> LatentDiffusion:
+    """`init` with the networks that a run in this folder has trained further."""
+    networks = {"decoder": init.autoencoder, "diffusion": init.unet}
+    for stage, network in networks.items():
+        if (folder / f"{stage}.pt").exists():
+            load_average(network, folder, stage)
+        network.requires_grad_(True)
+    return init
+
+
 def set_scale(model: LatentDiffusion, scale_factor: float) -> None:
     """Set the measured latent scale, rounded to five digits like SD's 0.18215."""
     scaled = replace(model.config.autoencoder, scale_factor=round(scale_factor, 5))
@@ -125,8 +152,15 @@ def set_scale(model: LatentDiffusion, scale_factor: float) -> None:
     model.autoencoder.config = scaled
 
 
-def assemble(recipe: Recipe, folder: Path) -> LatentDiffusion:
-    """The finished model. Raises CheckpointError if a file is missing or damaged."""
+def assemble(
+    recipe: Recipe, folder: Path, init: LatentDiffusion | None = None
+) -> LatentDiffusion:
+    """The finished model; what the run did not train is that of `init`.
+
+    Raises CheckpointError if a file is missing or damaged.
+    """
+    if init is not None:
+        return continued(init, folder).eval()
     path = folder / CONFIG
     if not path.exists():
         raise CheckpointError(f"{path}: no such file; train the stage 'diffusion' first")

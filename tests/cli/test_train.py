@@ -42,3 +42,21 @@ def test_an_unknown_device_is_refused_in_one_line(tmp_path):
         )
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_model_is_trained_further_and_assembled(
+    small_recipe, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(RECIPES, "tiny", small_recipe)
+    whole, further = tmp_path / "whole", tmp_path / "further"
+    same = ("--device", "cpu", "--steps", "2")
+    command.run(parse(*same, "--outdir", str(whole)))
+    init = ("--init", str(whole / "model"), "--outdir", str(further))
+    command.run(parse("decoder", *same, *init))
+    command.run(parse("assemble", *init))
+    before, after = (load_model(run / "model", device="cpu") for run in (whole, further))
+    assert torch.equal(*(m.unet.out[2].weight for m in (before, after)))
+    assert not torch.equal(*(m.autoencoder.decoder.conv_in.weight for m in (before, after)))
+    with pytest.raises(GenerationError, match="'autoencoder' cannot start from"):
+        command.run(parse(*same, *init))
+    assert str(further / "model") in capsys.readouterr().out

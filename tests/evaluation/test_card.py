@@ -138,7 +138,7 @@ def test_the_stages_of_another_run_are_refused(folder, run, small_recipe, monkey
     monkeypatch.setattr(
         made, "half", lambda: made
     )  # this folder is in float32; those of a run are not
-    monkeypatch.setattr(card_module, "assemble", lambda recipe, run: made)
+    monkeypatch.setattr(card_module, "assemble", lambda recipe, run, init: made)
     card(folder, small_recipe, run)
     torch.nn.init.ones_(made.autoencoder.quant_conv.bias)
     with pytest.raises(CheckpointError, match="its checkpoints make other weights"):

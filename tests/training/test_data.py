@@ -18,6 +18,14 @@ def test_steps_share_no_scene():
     assert scene_batch(5, 3, 4) == [Scene.sample(5, i) for i in range(12, 16)]
 
 
+def test_a_share_of_the_scenes_shows_a_small_object_at_night():
+    scenes = scene_batch(5, 3, 8, night=0.5)
+    hard = [s.sky == "night" and any(o.size == "small" for o in s.objects) for s in scenes]
+    assert all(hard[:4]) and scenes[4:] == scene_batch(5, 3, 8)[4:]
+    others = [scene for step in range(20) for scene in scene_batch(5, step, 4, night=1.0)]
+    assert len({scene.jitter for scene in others}) == 80  # none comes twice
+
+
 def test_pixels_become_numbers_from_minus_one_to_one():
     scene = Scene.sample(0, 0)
     expected = (

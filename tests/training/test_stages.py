@@ -11,6 +11,7 @@ from labml_sd.text_encoder import load_tokenizer
 from labml_sd.training import stages
 from labml_sd.training.latents import encode_scenes, fingerprint
 from labml_sd.training.stages import STAGES, assemble, first_stages, train_stage
+from labml_sd.training.tasks.decoder import DecoderTask
 from labml_sd.training.tasks.diffusion import DiffusionTask
 
 CPU = torch.device("cpu")
@@ -111,3 +112,57 @@ def test_damaged_latents_are_refused_in_one_line(small_recipe, run_folder):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(CheckpointError, match="delete it to start again"):
         encode_scenes(autoencoder, 3, 2, 32, run_folder, progress=False)
+
+
+def weights_of(model):
+    return {name: weight.clone() for name, weight in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("stage, moved", [("decoder", "autoencoder"), ("diffusion", "unet")])
+def test_a_stage_trains_a_finished_model_further(
+    small_recipe, run_folder, tmp_path, stage, moved
+):
+    init = assemble(small_recipe, run_folder)
+    before, config = weights_of(init), init.config
+    train_stage(
+        stage, small_recipe, tmp_path, seed=1, device=CPU, n_steps=2, progress=False, init=init
+    )
+    found = assemble(small_recipe, tmp_path, assemble(small_recipe, run_folder))
+    changed = {n.split(".")[0] for n, w in found.state_dict().items() if (w != before[n]).any()}
+    assert changed == {moved} and found.config == config
+    kept = [n for n in before if ".encoder." in n or ("post" not in n and "quant_conv" in n)]
+    assert kept and all(torch.equal(found.state_dict()[n], before[n]) for n in kept)
+
+
+def test_a_run_that_continues_a_model_resumes_exactly(
+    small_recipe, run_folder, tmp_path, monkeypatch
+):
+    def trained(folder):
+        init, named = assemble(small_recipe, run_folder), {"device": CPU, "progress": False}
+        train_stage("decoder", small_recipe, folder, seed=1, n_steps=3, init=init, **named)
+        return assemble(small_recipe, folder, assemble(small_recipe, run_folder)).state_dict()
+
+    whole, losses, calls = trained(tmp_path / "whole"), DecoderTask.losses, []
+
+    def interrupted(task, step, progress):
+        calls.append(step)
+        if calls == [0, 1]:
+            raise KeyboardInterrupt
+        return losses(task, step, progress)
+
+    monkeypatch.setattr(DecoderTask, "losses", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "parts")
+    parts = trained(tmp_path / "parts")
+    assert calls == [0, 1, 1, 2]
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "clip"])
+def test_other_stages_cannot_start_from_a_model(small_recipe, run_folder, tmp_path, stage):
+    init = assemble(small_recipe, run_folder)
+    with pytest.raises(
+        GenerationError, match=r"cannot start from .*: use decoder or diffusion"
+    ):
+        train_stage(stage, small_recipe, tmp_path / "run", seed=0, device=CPU, init=init)
+    assert not (tmp_path / "run").exists()

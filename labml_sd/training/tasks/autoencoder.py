@@ -60,7 +60,8 @@ class AutoencoderTask:
         recipe, processes = self.recipe, self.processes
         divisor = 4 if whole else CROPS_PER_SCENE
         n_scenes = processes.count * max(1, recipe.batch_size // divisor)
-        images = image_batch(processes.share(scene_batch(self.seed, step, n_scenes)), self.size)
+        scenes = scene_batch(self.seed, step, n_scenes, recipe.night_scenes)
+        images = image_batch(processes.share(scenes), self.size)
         if whole:
             return images
         largest = self.size - recipe.crop

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from labml_sd.autoencoder import Autoencoder
 from labml_sd.tiny.recipe import Recipe
 from labml_sd.training.processes import ALONE, Processes
 from labml_sd.training.run import load_average
@@ -31,9 +32,16 @@ class DecoderTask(AutoencoderTask):
         seed: int,
         device: torch.device,
         processes: Processes = ALONE,
+        init: Autoencoder | None = None,
     ) -> None:
-        """Start from the averaged autoencoder; CheckpointError if `folder` has none."""
+        """Start from `init`, or from the averaged autoencoder in `folder`.
+
+        Raises CheckpointError if `folder` has none that fits.
+        """
         super().__init__(replace(recipe, autoencoder=recipe.decoder), seed, device, processes)
-        load_average(self.autoencoder, folder, "autoencoder")
+        if init is None:
+            load_average(self.autoencoder, folder, "autoencoder")
+        else:
+            self.autoencoder.load_state_dict(init.state_dict())
         self.autoencoder.encoder.requires_grad_(False)
         self.autoencoder.quant_conv.requires_grad_(False)
