@@ -1,9 +1,10 @@
 """Cells of whole images: SD v1 from prompt to pixels, and the bundled tiny model."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from importlib.resources import files as resources
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from networks import PARTS, our_model
 from pairs import timed
 from PIL import Image
 from rival_diffusers import settings_of, twin
+from rival_engines import drawing
+from rival_process import Child
 from torch import Tensor
 
 import labml_sd
@@ -81,15 +84,18 @@ def our_picture(
 
 def their_picture(pipe: Any, size: int, scale: float) -> Callable[[int], Image.Image]:
     """steps -> image, from the same noise."""
-    noise = NoiseSource([SEED], (4, size // 8, size // 8)).draw()
+    given, noise = call(size, scale), first_noise(size).to(pipe.device, pipe.unet.dtype)
+    return lambda steps: pipe(**given, num_inference_steps=steps, latents=noise).images[0]
 
-    def draw(steps: int) -> Image.Image:
-        return pipe(
-            PROMPT, height=size, width=size, num_inference_steps=steps, guidance_scale=scale,
-            latents=noise.to(pipe.device, pipe.unet.dtype),
-        ).images[0]  # fmt: skip
 
-    return draw
+def call(size: int, scale: float) -> dict[str, Any]:
+    """The arguments of diffusers' pipeline."""
+    return {"prompt": PROMPT, "height": size, "width": size, "guidance_scale": scale}
+
+
+def first_noise(size: int) -> Tensor:
+    """The noise that our pipeline starts from."""
+    return NoiseSource([SEED], (4, size // 8, size // 8)).draw()
 
 
 def pixels(image: Image.Image) -> Tensor:
@@ -102,12 +108,12 @@ def compared(
     steps: int,
     dtype: torch.dtype,
     device: torch.device,
+    elsewhere: Mapping[str, Child] = MappingProxyType({}),
 ) -> Comparison:
     """All draw `steps` steps, if after two steps they have drawn the same image."""
-    timed_if_agreed(
-        {name: lambda d=draw: pixels(d(2)) for name, draw in draws.items()}, dtype, device
-    )
-    runs = {name: timed(partial(draw, steps), device) for name, draw in draws.items()}
+    few = {name: lambda d=draw: pixels(d(2)) for name, draw in draws.items()}
+    runs = timed_if_agreed(few, dtype, device, elsewhere)
+    runs |= {name: timed(partial(draw, steps), device) for name, draw in draws.items()}
     return Comparison(runs=runs, warm_ups=0 if device.type == "cpu" else 2)
 
 
@@ -117,7 +123,9 @@ def txt2img(setting: Setting, *, steps: int, dtype: torch.dtype) -> Iterator[Com
     ours, theirs = setting.shelf.get(("everything", dtype), lambda: everything(setting, dtype))
     draws = {"ours": our_picture(ours, 512, 7.5)}
     draws |= {name: their_picture(pipe, 512, 7.5) for name, pipe in theirs.items()}
-    yield compared(draws, steps, dtype, setting.device)
+    pipe, noise = next(iter(theirs.values())), first_noise(512)
+    with drawing(setting, pipe, call(512, 7.5), steps, noise, dtype) as others:
+        yield compared(draws, steps, dtype, setting.device, others)
 
 
 @contextmanager

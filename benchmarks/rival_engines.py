@@ -6,7 +6,9 @@ computes in the number type of the cell; ONNX Runtime has no bfloat16 on a CPU.
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -30,24 +32,57 @@ def engines(
 
     `what` is "step", "decode" or "encode", `theirs` diffusers' network with our weights.
     """
-    running: dict[str, Child] = {}
-    python = setting.engines_python
-    if python is None:
+    order = {
+        "what": what,
+        "class": type(theirs).__name__,
+        "config": {k: v for k, v in theirs.config.items() if not k.startswith("_")},
+    }
+    weights = {}
+    if setting.engines_python is not None:
+        weights = {key: weight.float() for key, weight in theirs.state_dict().items()}
+    with processes(setting, order, {"weights": weights, "inputs": inputs}, dtype) as running:
         yield running
-        return
+
+
+@contextmanager
+def drawing(
+    setting: Setting,
+    pipe: Any,
+    call: dict[str, Any],
+    steps: int,
+    noise: Tensor,
+    dtype: torch.dtype,
+) -> Iterator[dict[str, Child]]:
+    """The same for whole pictures: the engines run U-Net and decoder of diffusers' pipeline.
+
+    `call` has the arguments of the pipeline. They draw `steps` steps; their answer, to be
+    compared, has two. In float32 the memory does not suffice for a second copy of all weights,
+    so there are no engines.
+    """
+    with TemporaryDirectory(dir=setting.files) as folder:
+        wanted = setting.engines_python is not None and dtype != torch.float32
+        if wanted:
+            pipe.save_pretrained(folder)
+        order = {"what": "picture", "pipeline": folder, "call": call, "steps": steps}
+        here = setting if wanted else replace(setting, engines_python=None)
+        with processes(here, order, {"inputs": {"noise": noise}}, dtype) as running:
+            yield running
+
+
+@contextmanager
+def processes(
+    setting: Setting,
+    order: dict[str, Any],
+    tensors: dict[str, dict[str, Tensor]],
+    dtype: torch.dtype,
+) -> Iterator[dict[str, Child]]:
+    """One for each engine that has this number type."""
+    python, running = setting.engines_python, {}
     with ExitStack() as stack:
-        for engine in setting.engines:
+        for engine in setting.engines if python is not None else ():
             if engine == "onnxruntime" and dtype != torch.float32:
                 continue
-            weights = {key: weight.float() for key, weight in theirs.state_dict().items()}
-            order = {
-                "engine": engine,
-                "what": what,
-                "half": dtype == torch.bfloat16,
-                "class": type(theirs).__name__,
-                "config": {k: v for k, v in theirs.config.items() if not k.startswith("_")},
-            }
-            tensors = {"weights": weights, "inputs": inputs}
-            process = started([python, SCRIPT], order, tensors, setting.files)
+            whole = {**order, "engine": engine, "half": dtype == torch.bfloat16}
+            process = started([python, SCRIPT], whole, tensors, setting.files)
             running[ENGINES[engine]] = stack.enter_context(process)
         yield running

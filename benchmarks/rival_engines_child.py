@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import torch
 from rival_requests import serve
 from torch import Tensor, nn
@@ -109,6 +110,30 @@ def caller(order: dict[str, Any]) -> Callable[[], Tensor]:
     return step
 
 
+def drawn(order: dict[str, Any]) -> Callable[[int], Tensor]:
+    """steps -> pixels in [-1, 1], by diffusers' pipeline with two networks exchanged."""
+    pipe = diffusers.StableDiffusionPipeline.from_pretrained(
+        order["pipeline"], torch_dtype=torch.float32, local_files_only=True
+    )
+    pipe.set_progress_bar_config(disable=True)
+    noise = torch.load(order["inputs"], weights_only=True)["noise"]
+    compiled_by, x = ENGINES[order["engine"]], torch.cat([noise] * 2)
+    cond = torch.zeros(2, 77, pipe.text_encoder.config.hidden_size)
+    step = compiled_by(Call(pipe.unet, "step"), (x, torch.tensor([999]), cond), order)
+    decode = compiled_by(Call(pipe.vae, "decode"), (noise,), order)
+    pipe.unet.forward = lambda x, t, encoder_hidden_states, **_: (
+        step(x.float(), t.reshape(1), encoder_hidden_states.float()),
+    )
+    pipe.vae.decode = lambda z, **_: (decode(z.float()),)
+    pipe.text_encoder.to(torch.bfloat16 if order["half"] else torch.float32)
+
+    def draw(steps: int) -> Tensor:
+        image = pipe(**order["call"], num_inference_steps=steps, latents=noise).images[0]
+        return torch.from_numpy(np.asarray(image).astype(np.float64)) / 127.5 - 1
+
+    return draw
+
+
 @torch.no_grad()
 def main() -> None:
     """Answer requests until the input ends."""
@@ -117,9 +142,13 @@ def main() -> None:
     os.dup2(2, 1)
     order = json.loads(sys.stdin.readline())
     torch.set_num_threads(order["threads"])
-    call = caller(order)
-    gc.collect()
-    serve(call, replies)
+    if order["what"] == "picture":
+        draw, steps = drawn(order), order["steps"]
+        serve(lambda: draw(steps), replies, lambda: draw(2))
+    else:
+        call = caller(order)
+        gc.collect()
+        serve(call, replies)
 
 
 if __name__ == "__main__":
