@@ -38,8 +38,11 @@ def packs_half(x: Tensor) -> bool:
 
 
 def packed_matrix(weight: Float[Tensor, "d2 d"], rows: int) -> Tensor:
-    """Packed for products with about so many rows; itself where oneDNN has no kernel."""
-    return ops._reorder_linear_weight(weight.contiguous(), rows) if packs(weight) else weight
+    """A copy, packed for products with about so many rows if oneDNN has a kernel."""
+    if not packs(weight):
+        return weight.clone()
+    packed: Tensor = ops._reorder_linear_weight(weight.contiguous(), rows)
+    return packed
 
 
 def product_with(

@@ -129,9 +129,13 @@ class Winograd:
         nine = weight.detach().flatten(2).flatten(0, 1)  # [c2*c 9]
         column = max(self.c2, c) * weight.element_size()
         self.n_tiles = BLOCK_BYTES // (len(both_sides) * column)  # in a block
-        # a matrix for each point
-        matrices = (both_sides @ nine.t()).view(-1, self.c2, c)
-        self.matrices = [packed_matrix(matrix, self.n_tiles) for matrix in matrices]
+        # A matrix [c2 c] for each point, packed. Together they take four times the memory of
+        # the weights, so those of some points at a time are computed, in the same place.
+        self.matrices: list[Tensor] = []
+        some = nine.new_empty(len(points), self.c2, c)
+        for rows in torch.split(both_sides, len(points)):
+            torch.mm(rows, nine.t(), out=some.view(len(points), -1))
+            self.matrices += [packed_matrix(matrix, self.n_tiles) for matrix in some]
 
     def __call__(
         self,

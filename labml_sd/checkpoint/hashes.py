@@ -7,11 +7,13 @@ Tests      tests/checkpoint/test_hashes.py
 import hashlib
 import json
 import os
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property
 from io import BufferedReader
 from os import PathLike
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from labml_sd.checkpoint.layouts.diffusers_folder import find_weights
@@ -36,13 +38,30 @@ class WeightsFile:
         stamp = _stamp(path)
         return None if stamp is None else cls(path, stamp)
 
-    @cached_property
+    @property
     def hash(self) -> str | None:
         """Its `model_hash`; None if the file was changed or replaced before this was read."""
-        if _stamp(self.path) != self.stamp:
-            return None
-        digits = model_hash(self.path)
-        return digits if _stamp(self.path) == self.stamp else None
+        return self.hashing.result()
+
+    @cached_property
+    def hashing(self) -> "Future[str | None]":
+        """Starts to read the file in the background, where a large one takes seconds."""
+        future: Future[str | None] = Future()
+
+        def read() -> None:
+            try:
+                same = _stamp(self.path) == self.stamp
+                digits = model_hash(self.path) if same else None
+                future.set_result(digits if _stamp(self.path) == self.stamp else None)
+            except BaseException as error:  # whoever asks for the result gets it
+                future.set_exception(error)
+
+        Thread(target=read, daemon=True).start()
+        return future
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy or a pickle reads for itself."""
+        return WeightsFile, (self.path, self.stamp)
 
 
 def _weights_file(path: Path) -> Path:

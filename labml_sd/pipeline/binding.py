@@ -23,7 +23,12 @@ from labml_sd.pipeline.request import Request
 
 @contextmanager
 def running(model: LatentDiffusion) -> Iterator[LatentDiffusion]:
-    """The networks during one call; those of an `Offloaded` model leave the device with it."""
+    """The networks during one call; those of an `Offloaded` model leave the device with it.
+
+    The hash of the weights' file, which the pictures will name, is read meanwhile.
+    """
+    if model.weights_file is not None:
+        _ = model.weights_file.hashing
     if isinstance(model, Offloaded):
         with model.run(fast=model.fast) as run:
             yield run

@@ -1,6 +1,9 @@
+import copy
 import hashlib
 import json
 import os
+import pickle
+from threading import Event
 
 import pytest
 
@@ -137,6 +140,35 @@ def test_once_read_the_hash_stays_that_of_the_loaded_file(tmp_path):
     assert file.hash == loaded
     path.unlink()
     assert file.hash == loaded
+
+
+def test_a_hash_is_read_in_the_background_once_and_a_copy_reads_its_own(tmp_path, monkeypatch):
+    path, calls, go = tmp_path / "m.safetensors", [], Event()
+    path.write_bytes(b"numbers")
+
+    def slow(file):
+        calls.append(file)
+        assert go.wait(60)
+        return "0123456789"
+
+    monkeypatch.setattr(hashes, "model_hash", slow)
+    file = WeightsFile.of(path)
+    assert not file.hashing.done()  # the caller goes on
+    go.set()
+    assert file.hash == file.hash == "0123456789" and calls == [path]
+    assert pickle.loads(pickle.dumps(file)) == copy.deepcopy(file) == file
+    assert copy.deepcopy(file).hash == "0123456789" and len(calls) == 2
+
+
+def test_what_the_background_reading_raises_is_raised_by_the_hash(tmp_path, monkeypatch):
+    (tmp_path / "m.safetensors").write_bytes(b"numbers")
+
+    def fail(file):
+        raise CheckpointError("cannot be read")
+
+    monkeypatch.setattr(hashes, "model_hash", fail)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        _ = WeightsFile.of(tmp_path / "m.safetensors").hash
 
 
 def test_there_is_no_weights_file_of_nothing(tmp_path):
