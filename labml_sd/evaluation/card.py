@@ -144,10 +144,14 @@ def _duration(seconds: float | None) -> str:
 
 
 def _training(recipe: Recipe, states: dict[str, dict[str, Any]]) -> str:
-    """The command, the devices and the hours, as far as the run recorded them."""
+    """The command, the devices and the hours, as far as the run recorded them.
+
+    A run without the first stages trained a finished model further.
+    """
     seeds = {state["seed"] for state in states.values() if "seed" in state}
     seed = f" --seed {seeds.pop()}" if len(seeds) == 1 else ""
-    parts = [f"`labml-sd train --recipe {recipe.name}{seed}`"]
+    which = "" if STAGES[0] in states else f" {' '.join(states)} --init MODEL"
+    parts = [f"`labml-sd train{which} --recipe {recipe.name}{seed}`"]
     devices = dict.fromkeys(d for state in states.values() for d in state.get("machines", []))
     if devices:
         parts.append(f"on {'; '.join(devices)}")

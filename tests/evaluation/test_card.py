@@ -90,6 +90,13 @@ def test_the_sections_of_the_report_stand_one_level_down(folder, run, small_reci
     assert sum(line.startswith("# ") for line in headings) == 1
 
 
+def test_a_run_that_continued_a_model_says_so(folder, run, small_recipe):
+    (run / "autoencoder.pt").rename(run / "decoder.pt")
+    text = card(folder, small_recipe, run)
+    assert "`labml-sd train decoder --init MODEL --recipe small --seed 3`" in text
+    assert "| decoder | 1,234 |" in text
+
+
 def test_missing_times_are_shown_as_not_recorded(folder, run, small_recipe):
     torch.save({"format": 1, "step": 5, "curve": []}, run / "clip.pt")
     text = card(folder, small_recipe, run)
