@@ -42,6 +42,7 @@ POINTS = {2: (1.0,), 4: (5 / 8, 3 / 2)}
 MOST_WEIGHTS = 9 * 1280 * 640
 BLOCK_BYTES = 24 * 2**20  # values of some tiles at all points; should stay in the cache
 FEWEST_RESULTS, FEWEST_CHANNELS = 256, 96  # below, the direct algorithm is as fast
+FEWEST_WITH_AVX512 = 192  # channels; it makes the direct algorithm faster
 Terms = Sequence[tuple[float, Tensor]]
 
 
@@ -116,7 +117,9 @@ def pays(
         return False
     tile = tile_of(weight)
     in_whole_tiles = len(x) * prod(side - side % tile for side in x.shape[2:])
-    return in_whole_tiles >= FEWEST_RESULTS and min(weight.shape[:2]) >= FEWEST_CHANNELS
+    has_avx512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    fewest = FEWEST_WITH_AVX512 if has_avx512 else FEWEST_CHANNELS
+    return in_whole_tiles >= FEWEST_RESULTS and min(weight.shape[:2]) >= fewest
 
 
 class Winograd:

@@ -44,4 +44,5 @@ def everything_in_tiles(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Narrow layers and small maps too, in several blocks, by tiles of either size."""
     monkeypatch.setattr(winograd, "FEWEST_RESULTS", 1)
     monkeypatch.setattr(winograd, "FEWEST_CHANNELS", 1)
+    monkeypatch.setattr(winograd, "FEWEST_WITH_AVX512", 1)
     monkeypatch.setattr(winograd, "BLOCK_BYTES", 40_000)

@@ -102,16 +102,18 @@ def test_in_float32_it_loses_little_and_the_points_of_the_paper_lose_more(
         assert 2 * ours < error(weight, x)
 
 
-def test_it_is_used_where_it_pays(randn):
-    x = channels_last(randn(1, 96, 16, 16).float())
-    wide, narrow = torch.empty(96, 96, 3, 3), torch.empty(4, 96, 3, 3)
+@pytest.mark.parametrize("has, fewest", [("AVX512", 192), ("AVX2", 96), ("DEFAULT", 96)])
+def test_it_is_used_where_it_pays(randn, monkeypatch, has, fewest):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: has)
+    x = channels_last(randn(1, fewest, 16, 16).float())
+    wide, narrow = (torch.empty(n, fewest, 3, 3) for n in (fewest, fewest - 1))
     assert pays(wide, [1, 1], x)
     assert pays(wide, [1, 1], x.double())
     assert not pays(narrow, [1, 1], x)
     assert not pays(wide, [2, 2], x)
-    assert not pays(torch.empty(96, 96, 1, 1), [1, 1], x)
+    assert not pays(torch.empty(fewest, fewest, 1, 1), [1, 1], x)
     assert not pays(wide, [1, 1], x[..., :8])
-    assert not pays(wide, [1, 1], x.view(1, 96, 1, 256))  # a quarter of each tile would be used
+    assert not pays(wide, [1, 1], x.view(1, fewest, 1, 256))  # a quarter of each tile would be used
     assert not pays(wide, [1, 1], x.bfloat16())
     assert not pays(wide, [1, 1], x.to("meta"))
 
@@ -120,8 +122,8 @@ def test_a_layer_that_uses_it_has_no_other_packed_weights_and_changes_none(
     randn, randomise, assert_close
 ):
     layer, x = (
-        randomise(nn.Conv2d(96, 96, 3, padding=1)),
-        channels_last(randn(2, 96, 16, 16).float()),
+        randomise(nn.Conv2d(192, 192, 3, padding=1)),
+        channels_last(randn(2, 192, 16, 16).float()),
     )
     conv, before = PackedConv.of(layer), [t.clone() for t in (x, *layer.parameters())]
     assert_close(conv(x), layer(x), 1e-5)
@@ -136,6 +138,6 @@ def test_a_layer_that_uses_it_has_no_other_packed_weights_and_changes_none(
 
 
 def test_where_it_does_not_pay_no_weights_are_made_for_it(randn, randomise):
-    conv = PackedConv.of(randomise(nn.Conv2d(96, 96, 3, padding=1)))
-    conv(channels_last(randn(1, 96, 8, 8).float()))
+    conv = PackedConv.of(randomise(nn.Conv2d(192, 192, 3, padding=1)))
+    conv(channels_last(randn(1, 192, 8, 8).float()))
     assert conv.winograd is None
