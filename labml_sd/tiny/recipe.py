@@ -86,7 +86,7 @@ class Recipe:
     # was also fine-tuned with more weight on it), and so do whole pictures and hard scenes.
     decoder: AutoencoderRecipe = field(
         default_factory=lambda: AutoencoderRecipe(
-            n_steps=24_000,
+            n_steps=19_000,
             learning_rate=1e-3,
             whole_from=0.0,
             night_scenes=0.5,
