@@ -20,7 +20,7 @@ from labml_sd.sampler import check_seed
 from labml_sd.text_encoder import load_tokenizer, save_tokenizer
 from labml_sd.tiny.recipe import Recipe
 from labml_sd.tiny.scenes import Scene
-from labml_sd.training.latents import encode_scenes
+from labml_sd.training.latents import LatentSet, encode_scenes
 from labml_sd.training.learn_bpe import learn_bpe
 from labml_sd.training.loop import train
 from labml_sd.training.processes import ALONE, Processes
@@ -80,47 +80,72 @@ def train_stage(
     """
     started = time.monotonic()
     check_seed(seed)
-    if init is not None and stage not in FROM_MODEL:
-        raise GenerationError(
-            f"stage {stage!r} cannot start from a finished model: use {' or '.join(FROM_MODEL)}"
-        )
+    check_init(stage, init)
     with run_folder(folder):
         if init is None:
             with processes.main_first():
                 tokenizer = prepare_tokenizer(recipe, folder, seed)
-            recipe = replace(recipe, model=with_vocabulary(recipe.model, len(tokenizer)))
         else:
             tokenizer = continued(init, folder).text_encoder.tokenizer
-            recipe = replace(recipe, model=init.config)
+        config = with_vocabulary(recipe.model, len(tokenizer)) if init is None else init.config
+        recipe = replace(recipe, model=config)
         progress = progress and processes.is_main
         task: Task
         if stage == "autoencoder":
             task = AutoencoderTask(recipe, seed, device, processes)
         elif stage == "decoder":
-            start = None if init is None else init.autoencoder
-            task = DecoderTask(recipe, folder, seed, device, processes, init=start)
+            task = DecoderTask(recipe, folder, seed, device, processes, init=init)
         elif stage == "clip":
             task = ClipTask(recipe, tokenizer, seed, device, processes)
         else:
             model = init or first_stages(recipe.model, recipe, tokenizer, folder)
             model = model.to(device).eval()
-            n, size = recipe.diffusion.n_scenes, recipe.model.image_size
-            if minutes is not None:
-                n = min(n, max(1000, int(SCENES_PER_MINUTE * minutes)))
-            with processes.main_first():
-                latents = encode_scenes(
-                    model.autoencoder, seed, n, size, folder, progress=progress
-                )
+            n = n_scenes(recipe, minutes)
+            latents = latents_of(model, folder, seed, n, processes, progress=progress)
             if init is None:
                 set_scale(model, latents.scale_factor)
-            if processes.is_main:
-                text = json.dumps(model.config.to_dict(), indent=2) + "\n"
-                (folder / CONFIG).write_text(text, encoding="utf-8")
+            write_config(model, folder, processes)
             task = DiffusionTask(recipe, model, latents, seed, processes)
         if minutes is not None:
             minutes = minutes * SHARE[stage] - (time.monotonic() - started) / 60.0
         budget: dict[str, Any] = {"n_steps": n_steps, "minutes": minutes}
         train(task, folder, **budget, progress=progress, processes=processes)
+
+
+def check_init(stage: str, init: LatentDiffusion | None) -> None:
+    """GenerationError for a stage that cannot start from a finished model."""
+    if init is not None and stage not in FROM_MODEL:
+        raise GenerationError(
+            f"stage {stage!r} cannot start from a finished model: use {' or '.join(FROM_MODEL)}"
+        )
+
+
+def latents_of(
+    model: LatentDiffusion,
+    folder: Path,
+    seed: int,
+    n: int,
+    processes: Processes,
+    *,
+    progress: bool,
+) -> LatentSet:
+    """Encode `n` scenes, or read those that the folder has."""
+    size = model.config.image_size
+    with processes.main_first():
+        return encode_scenes(model.autoencoder, seed, n, size, folder, progress=progress)
+
+
+def n_scenes(recipe: Recipe, minutes: float | None) -> int:
+    """How many scenes are encoded: fewer if a run has little time to learn from them."""
+    n = recipe.diffusion.n_scenes
+    return n if minutes is None else min(n, max(1000, int(SCENES_PER_MINUTE * minutes)))
+
+
+def write_config(model: LatentDiffusion, folder: Path, processes: Processes) -> None:
+    """The model's configuration, with the scale of its latents, for `assemble`."""
+    if processes.is_main:
+        text = json.dumps(model.config.to_dict(), indent=2) + "\n"
+        (folder / CONFIG).write_text(text, encoding="utf-8")
 
 
 def first_stages(

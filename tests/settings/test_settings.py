@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import ForwardRef, Unpack
 
 import pytest
+from PIL import Image
 
 from labml_sd.cli import main as cli
 from labml_sd.errors import GenerationError, PromptError
@@ -192,7 +193,9 @@ def test_a_new_field_is_checked(one_more):
 def test_a_new_field_is_a_flag(one_more, model, monkeypatch, capsys, tmp_path, flag):
     given = {}
     monkeypatch.setattr("labml_sd.cli.draw.load_model", lambda *_, **__: model)
-    monkeypatch.setattr("labml_sd.cli.draw.txt2img", lambda *_, **kw: given.update(kw) or [])
+    picture = Image.new("RGB", (8, 8))
+    draw = lambda *_, **named: given.update(named) or [picture]  # noqa: E731
+    monkeypatch.setattr("labml_sd.cli.draw.txt2img", draw)
     line = ["txt2img", "a house", flag, "2", "--seed", "1", "--outdir", str(tmp_path)]
     assert cli.main(line) == 0 and given["clip_skip"] == 2
     with pytest.raises(SystemExit):

@@ -161,8 +161,6 @@ def test_a_run_that_continues_a_model_resumes_exactly(
 @pytest.mark.parametrize("stage", ["autoencoder", "clip"])
 def test_other_stages_cannot_start_from_a_model(small_recipe, run_folder, tmp_path, stage):
     init = assemble(small_recipe, run_folder)
-    with pytest.raises(
-        GenerationError, match=r"cannot start .*use decoder or"
-    ):
+    with pytest.raises(GenerationError, match=r"cannot start .*use decoder or"):
         train_stage(stage, small_recipe, tmp_path / "run", seed=0, device=CPU, init=init)
     assert not (tmp_path / "run").exists()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from labml_sd.autoencoder import Autoencoder
+from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.tiny.recipe import Recipe
 from labml_sd.training.processes import ALONE, Processes
 from labml_sd.training.run import load_average
@@ -32,9 +32,9 @@ class DecoderTask(AutoencoderTask):
         seed: int,
         device: torch.device,
         processes: Processes = ALONE,
-        init: Autoencoder | None = None,
+        init: LatentDiffusion | None = None,
     ) -> None:
-        """Start from `init`, or from the averaged autoencoder in `folder`.
+        """Start from that of `init`, or from the averaged autoencoder in `folder`.
 
         Raises CheckpointError if `folder` has none that fits.
         """
@@ -42,6 +42,6 @@ class DecoderTask(AutoencoderTask):
         if init is None:
             load_average(self.autoencoder, folder, "autoencoder")
         else:
-            self.autoencoder.load_state_dict(init.state_dict())
+            self.autoencoder.load_state_dict(init.autoencoder.state_dict())
         self.autoencoder.encoder.requires_grad_(False)
         self.autoencoder.quant_conv.requires_grad_(False)
