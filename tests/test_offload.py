@@ -17,6 +17,7 @@ from random import Random
 
 import pytest
 import torch
+from ctrl_c import CtrlC
 from PIL import Image
 from torch import nn
 
@@ -218,43 +219,12 @@ def test_a_network_that_does_not_fit_is_an_error_of_one_line_and_is_taken_off_ag
     assert task("txt2img")(offloaded) == task("txt2img")(plain)
 
 
-def test_ctrl_c_at_any_line_leaves_a_model_that_draws_the_same_picture(
-    offloaded, plain, task, ctrl_c_at_line
-):
+def test_ctrl_c_at_any_line_leaves_a_model_that_draws_the_same_picture(offloaded, plain, task):
     run = task("txt2img")
     wanted, draw = run(plain), partial(run, offloaded)
     lines = Random(0).sample(range(1, 500), 25)
-    assert sum(ctrl_c_at_line(n, offload.__file__, draw) for n in lines) > 20
+    assert sum(CtrlC(n, file="labml_sd/offload.py").during(draw) for n in lines) > 20
     assert draw() == wanted
-
-
-@pytest.fixture
-def ctrl_c_at_line():
-    """Whether KeyboardInterrupt came at the nth line of a file during a call."""
-
-    def during(n, file, call):
-        left = n
-
-        def trace(frame, event, arg):
-            nonlocal left
-            if frame.f_code.co_filename != file:
-                return None
-            left -= event == "line"
-            if left == 0:
-                raise KeyboardInterrupt
-            return trace
-
-        before = sys.gettrace()
-        sys.settrace(trace)
-        try:
-            call()
-        except KeyboardInterrupt:
-            return True
-        finally:
-            sys.settrace(before)
-        return False
-
-    return during
 
 
 def test_threads_that_draw_with_one_model_take_turns(offloaded, plain, task):

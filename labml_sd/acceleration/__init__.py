@@ -8,7 +8,8 @@ fingerprint.py   tells whether a weight has changed
 layers.py        convolution and linear layer with packed weights
 winograd.py      a 3x3 convolution with a quarter of the multiplications
 upsampling.py    up-sampling and a convolution in one step
-attention.py     attention in bfloat16, by a kernel in C (attention.c)
+onednn.py        matrix products by oneDNN, with packed weights
+attention.py     attention in bfloat16 and float32, by a kernel in C (attention.c)
 
 unet_blocks.py   packed ResBlock, up- and down-sampling
 transformer.py   packed spatial transformer

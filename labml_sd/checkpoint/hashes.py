@@ -53,7 +53,7 @@ class WeightsFile:
                 same = _stamp(self.path) == self.stamp
                 digits = model_hash(self.path) if same else None
                 future.set_result(digits if _stamp(self.path) == self.stamp else None)
-            except BaseException as error:  # whoever asks for the result gets it
+            except BaseException as error:  # raised where the result is read
                 future.set_exception(error)
 
         Thread(target=read, daemon=True).start()

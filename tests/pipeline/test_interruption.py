@@ -1,57 +1,20 @@
 """Ctrl-C at any line of any stage: no partial file, and the model draws the same pictures."""
 
-import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from random import Random
-from types import FrameType
-from typing import Any
 
 import pytest
+from ctrl_c import CtrlC
 from PIL import Image
 
-import labml_sd
 from labml_sd.checkpoint import load_model, save_model
 from labml_sd.images import writing as image_writing
 from labml_sd.images.tensors import save_images
 from labml_sd.pipeline import img2img, inpaint, txt2img
 from labml_sd.pipeline.parameters import GenerationParameters, attach, read_parameters
 
-PACKAGE = str(Path(labml_sd.__file__).parent)
 QUICK = {"steps": 3, "progress": False}
-
-
-class CtrlC:
-    """Raises KeyboardInterrupt at the nth line of the package after `function` was entered."""
-
-    def __init__(self, n: int, function: str = "", file: str = "") -> None:
-        self.left = n
-        self.function, self.file = function, file
-        self.began = not function
-
-    def __call__(self, frame: FrameType, event: str, arg: object) -> "CtrlC | None":
-        code = frame.f_code
-        if not code.co_filename.startswith(PACKAGE) or not code.co_filename.endswith(self.file):
-            return None
-        self.began = self.began or code.co_name == self.function
-        if event == "line" and self.began:
-            self.left -= 1
-            if self.left == 0:
-                raise KeyboardInterrupt
-        return self
-
-    def during(self, call: Callable[[], Any]) -> bool:
-        """Whether it was raised before the call ended."""
-        before = sys.gettrace()
-        sys.settrace(self)
-        try:
-            call()
-        except KeyboardInterrupt:
-            return True
-        finally:
-            sys.settrace(before)
-        return False
 
 
 def bits(images):
