@@ -18,7 +18,7 @@ from PIL import Image
 
 from labml_sd.checkpoint import load_model
 from labml_sd.cli.lists import Call, Inputs, PictureList, make_calls
-from labml_sd.cli.processes import beside_others, rank_and_count, use_own_gpu
+from labml_sd.cli.processes import beside_others, rank_and_count
 from labml_sd.cli.prompts import pictures_in, read_prompts
 from labml_sd.cli.resume import SavedList, first_number
 from labml_sd.cli.saving import draw_calls, note, summary
@@ -31,6 +31,7 @@ from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline import img2img, inpaint, txt2img
 from labml_sd.pipeline.parameters import read_parameters
 from labml_sd.settings import described
+from labml_sd.utilities.device import use_own_gpu
 
 
 def txt2img_command(args: argparse.Namespace) -> None:
@@ -126,7 +127,8 @@ def _draw(
     calls = make_calls(prompts, inputs, settings)
     _check_list(args, calls, count, seed_is_new)
     with beside_others(folder, count) as wait:
-        use_own_gpu(rank, count)
+        if count > 1:
+            use_own_gpu(rank)
         pictures = PictureList(pipeline, model or _model(args), calls, args.max_pixels)
         pictures.request(replace(calls[-1], prompt=""))  # wrong settings end the list at once
         resumes = args.resume or count > 1

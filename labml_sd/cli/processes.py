@@ -2,8 +2,8 @@ r"""The processes that a launcher started to draw one list together.
 
 They exchange nothing, so that a process that dies stops no other.
 
-Maps       the environment -> the number of this process, the count of all, its GPU
-Reference  torchrun and accelerate launch: WORLD_SIZE, RANK and LOCAL_RANK in the environment
+Maps       the environment -> the number of this process, the count of all
+Reference  torchrun and accelerate launch: WORLD_SIZE and RANK in the environment
 Tests      tests/cli/test_processes.py, tests/cli/test_lists.py
 """
 
@@ -11,8 +11,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-import torch
 
 from labml_sd.errors import GenerationError
 
@@ -30,13 +28,6 @@ def rank_and_count() -> tuple[int, int]:
             "RANK from 0 to WORLD_SIZE - 1, or neither"
         )
     return int(rank), int(count)
-
-
-def use_own_gpu(rank: int, count: int) -> None:
-    """Let "cuda" mean the GPU of this process. Several share one if there are too few."""
-    if count > 1 and torch.cuda.is_available():
-        local_rank = int(os.environ.get("LOCAL_RANK", rank))
-        torch.cuda.set_device(local_rank % torch.cuda.device_count())
 
 
 @contextmanager

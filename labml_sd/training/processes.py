@@ -22,6 +22,8 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from labml_sd.utilities.device import use_own_gpu
+
 Batch = TypeVar("Batch", bound=Tensor | Sequence[Any])
 
 
@@ -113,9 +115,7 @@ def join_processes() -> Iterator[Processes]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
-    if torch.cuda.is_available():
-        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-        torch.cuda.set_device(local_rank % torch.cuda.device_count())
+    use_own_gpu()
     dist.init_process_group()
     try:
         yield Processes(dist.get_rank(), dist.get_world_size())

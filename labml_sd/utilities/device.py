@@ -69,6 +69,16 @@ def auto_dtype(device: torch.device, *, large: bool) -> torch.dtype:
     return torch.float16
 
 
+def use_own_gpu(rank: int = 0) -> None:
+    """Let "cuda" mean the GPU of this process of several: number LOCAL_RANK, or else `rank`.
+
+    Several processes share a GPU if there are too few.
+    """
+    if torch.cuda.is_available():
+        local_rank = int(os.environ.get("LOCAL_RANK", rank))
+        torch.cuda.set_device(local_rank % torch.cuda.device_count())
+
+
 def memory_format(
     weight: Shaped[Tensor, "*shape"], device: torch.device
 ) -> torch.memory_format:
