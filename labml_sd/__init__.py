@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from labml_sd.pipeline.txt2img import txt2img
     from labml_sd.pipeline.img2img import img2img
     from labml_sd.pipeline.inpaint import inpaint
+    from labml_sd.pipeline.outpaint import outpaint
     from labml_sd.settings import Settings
     from labml_sd.sampler import SAMPLERS, Step
     from labml_sd.images import load_img, save_images
@@ -67,6 +68,7 @@ __all__ = [
     "txt2img",
     "img2img",
     "inpaint",
+    "outpaint",
     "Settings",
     "Step",
     "SAMPLERS",

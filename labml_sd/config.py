@@ -1,14 +1,15 @@
-r"""Every number of the models: Stable Diffusion v1 by default, and the bundled tiny model.
+r"""Every number of the models: Stable Diffusion v1 by default, v2, and the tiny model.
 
 Maps       nothing; frozen dataclasses with the source of or the reason for each number
 Reference  CompVis configs/stable-diffusion/v1-inference.yaml; text: OpenAI CLIP ViT-L/14
 Tests      tests/test_config.py
 """
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, get_args
 
 Activation = Literal["quick_gelu", "gelu"]
+PredictionKind = Literal["eps", "v"]
 
 MAX_NUMBER = 2**20  # the largest in use is a vocabulary of 49,408
 MAX_LAYERS = 128  # and the largest number of levels; real networks have 32 at most
@@ -27,7 +28,8 @@ class TextEncoderConfig:
     activation: Activation = "quick_gelu"  # OpenAI's CLIP; OpenCLIP (SD v2) uses the exact GELU
     norm_eps: float = 1e-5
     bos_id: int = 49406
-    eos_id: int = 49407  # also the padding of SD v1
+    eos_id: int = 49407
+    pad_id: int | None = None  # after the end marker; None: more end markers, as in SD v1
 
     def __post_init__(self) -> None:
         """Raise ValueError if the width is not a multiple of the number of heads."""
@@ -49,15 +51,22 @@ class UNetConfig:
     attention_levels: tuple[int, ...] = (0, 1, 2)
     n_res_blocks: int = 2
     n_heads: int = 8  # on every level, so the head size is 40, 80 or 160
+    d_head: int | None = None  # SD v2: 64 on every level, so the number of heads is 5, 10 or 20
     n_transformer_layers: int = 1
     d_cond: int = 768  # width of the text embedding
     norm_groups: int = 32
+    # SD v2: tokens enter and leave a spatial transformer by a linear layer, not a 1x1
+    # convolution. Both compute the same.
+    linear_projections: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError if a width is not a multiple of the numbers of heads and groups."""
         for level, multiplier in enumerate(self.channel_multipliers):
             width = self.channels * multiplier
-            for n, name in ((self.n_heads, "heads"), (self.norm_groups, "groups")):
+            for n, name in (
+                (self.d_head or self.n_heads, "channels a head" if self.d_head else "heads"),
+                (self.norm_groups, "groups"),
+            ):
                 if width % n:
                     raise ValueError(
                         f"U-Net level {level}: width {width} does not split into {n} {name}"
@@ -66,6 +75,10 @@ class UNetConfig:
             raise ValueError(
                 f"attention levels {self.attention_levels} for {self.n_levels} levels"
             )
+
+    def heads(self, width: int) -> int:
+        """The number of heads of attention over `width` channels."""
+        return self.n_heads if self.d_head is None else width // self.d_head
 
     @property
     def n_levels(self) -> int:
@@ -103,6 +116,7 @@ class ScheduleConfig:
     n_steps: int = 1000
     beta_start: float = 0.00085
     beta_end: float = 0.012  # sqrt(beta) is linear between the two ("scaled linear")
+    zero_snr: bool = False  # alpha_bar shifted and scaled so that the last level is pure noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +128,16 @@ class ModelConfig:
     unet: UNetConfig = field(default_factory=UNetConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    prediction: PredictionKind = "eps"  # what the U-Net predicts: the noise, or v
     image_size: int = 512  # pixels a side, at which the model was trained
     guidance_scale: float = 7.5
 
     def __post_init__(self) -> None:
         """Raise ValueError for networks that do not fit together or are impossibly large."""
+        if self.prediction not in get_args(PredictionKind):
+            raise ValueError(f"prediction is {self.prediction!r}; expected eps or v")
+        if self.schedule.zero_snr and self.prediction == "eps":
+            raise ValueError("zero_snr needs prediction v: noise says nothing of pure noise")
         for part in (self.text_encoder, self.unet, self.autoencoder, self.schedule):
             _check_numbers(part)
         if self.unet.d_cond != self.text_encoder.d_model:
@@ -126,6 +145,12 @@ class ModelConfig:
                 f"the U-Net's d_cond is {self.unet.d_cond}, the text encoder's d_model "
                 f"{self.text_encoder.d_model}; they must be equal"
             )
+
+    @property
+    def for_inpainting(self) -> bool:
+        """Whether the U-Net has input channels for a mask and the visible picture: 9, not 4."""
+        unet = self.unet
+        return unet.in_channels == unet.out_channels + 1 + self.autoencoder.z_channels
 
     @property
     def size_multiple(self) -> int:
@@ -172,6 +197,33 @@ def _tuples(values: Any) -> dict[str, Any]:
 def sd_v1() -> ModelConfig:
     """Stable Diffusion v1.1 to v1.5, which differ in their weights only."""
     return ModelConfig()
+
+
+def sd_v2(prediction: PredictionKind = "v") -> ModelConfig:
+    """Stable Diffusion 2 and 2.1, which predict v at 768 pixels; their base models eps at 512.
+
+    Text: OpenCLIP ViT-H/14, of whose 24 layers the last is not used. Source: Stability-AI
+    configs/stable-diffusion/v2-inference-v.yaml and v2-inference.yaml.
+    """
+    return ModelConfig(
+        name="sd-v2" if prediction == "v" else "sd-v2-base",
+        text_encoder=TextEncoderConfig(
+            d_model=1024, n_layers=23, n_heads=16, d_mlp=4096, activation="gelu", pad_id=0
+        ),
+        unet=UNetConfig(d_cond=1024, d_head=64, linear_projections=True),
+        prediction=prediction,
+        image_size=768 if prediction == "v" else 512,
+    )
+
+
+def inpainting(config: ModelConfig) -> ModelConfig:
+    """The same, for a U-Net that also sees the mask and the latent of what it leaves visible.
+
+    Source: CompVis configs/stable-diffusion/v1-inpainting-inference.yaml, `in_channels: 9`.
+    """
+    unet = config.unet
+    n = unet.out_channels + 1 + config.autoencoder.z_channels
+    return replace(config, name=f"{config.name}-inpainting", unet=replace(unet, in_channels=n))
 
 
 def tiny(vocab_size: int = 657) -> ModelConfig:

@@ -33,6 +33,7 @@ class LatentDiffusion(nn.Module):
         self.config = config
         self.source = source
         self.weights_file: Any = None
+        self.vae_file: Any = None  # of an autoencoder from another file
         self.fast = False
         self.text_encoder = CLIPTextEmbedder(config.text_encoder, tokenizer)
         self.unet = UNet(config.unet)
@@ -54,9 +55,14 @@ class LatentDiffusion(nn.Module):
         """The number format of the U-Net's weights."""
         return next(self.unet.parameters()).dtype
 
-    def encode_prompt(self, prompts: str | list[str]) -> Float[Tensor, "b n d"]:
-        """Embeddings c of prompts. PromptError for anything but text; warns if one is cut."""
-        return self.text_encoder(prompts)
+    def encode_prompt(
+        self, prompts: str | list[str], layer: int = -1
+    ) -> Float[Tensor, "b n d"]:
+        """Embeddings c of prompts. PromptError for anything but text; warns if one is cut.
+
+        `layer` -1 is the last that the model uses, -2 the one before it.
+        """
+        return self.text_encoder(prompts, layer)
 
     def encode_image(
         self, image: Float[Tensor, "b 3 H W"], generator: Generator | None = None
@@ -70,7 +76,7 @@ class LatentDiffusion(nn.Module):
 
     def forward(
         self,
-        x: Float[Tensor, "b z h w"],
+        x: Float[Tensor, "b c h w"],
         t: Num[Tensor, "#b"],
         c: Float[Tensor, "rows n d"],
         residuals: UNetResiduals = NO_RESIDUALS,

@@ -106,10 +106,12 @@ class Offloaded(LatentDiffusion):
             run._stack = stack
             yield run
 
-    def encode_prompt(self, prompts: str | list[str]) -> Float[Tensor, "b n d"]:
+    def encode_prompt(
+        self, prompts: str | list[str], layer: int = -1
+    ) -> Float[Tensor, "b n d"]:
         """As `LatentDiffusion.encode_prompt`."""
         with self.run() as run:
-            return super(Offloaded, run._with("text_encoder")).encode_prompt(prompts)
+            return super(Offloaded, run._with("text_encoder")).encode_prompt(prompts, layer)
 
     def encode_image(
         self, image: Float[Tensor, "b 3 H W"], generator: Generator | None = None
@@ -125,7 +127,7 @@ class Offloaded(LatentDiffusion):
 
     def forward(
         self,
-        x: Float[Tensor, "b z h w"],
+        x: Float[Tensor, "b c h w"],
         t: Num[Tensor, "#b"],
         c: Float[Tensor, "rows n d"],
         residuals: UNetResiduals = NO_RESIDUALS,

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -162,12 +163,18 @@ def make_model(
     small_config: config.ModelConfig,
     tokenizer: Any,
     randomise: Callable[[nn.Module], nn.Module],
-) -> Callable[[], LatentDiffusion]:
-    """Makes a new model with the same random weights each time."""
-    with torch.device("meta"):
-        model = LatentDiffusion(small_config, tokenizer)
-    randomise(model.to_empty(device="cpu"))
-    return lambda: copy.deepcopy(model, {id(tokenizer): tokenizer})
+) -> Callable[..., LatentDiffusion]:
+    """Makes a new model with the same random weights each time; with a config, of its shape."""
+
+    @cache
+    def random_model(shape: config.ModelConfig) -> LatentDiffusion:
+        with torch.device("meta"):
+            model = LatentDiffusion(shape, tokenizer)
+        return randomise(model.to_empty(device="cpu"))
+
+    return lambda shape=small_config: copy.deepcopy(
+        random_model(shape), {id(tokenizer): tokenizer}
+    )
 
 
 @pytest.fixture(scope="session")

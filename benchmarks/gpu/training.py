@@ -18,7 +18,7 @@ from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.tiny.recipe import RECIPES, Recipe
 from labml_sd.training.latents import encode_scenes
 from labml_sd.training.loop import train
-from labml_sd.training.tasks.diffusion import DiffusionTask
+from labml_sd.training.tasks.diffusion import DiffusionTask, fresh_unet
 
 SEED = 2_000  # the recipe's scenes are of another seed
 LEARNING_RATE = 3e-4  # below the recipe's: the weights are trained already
@@ -59,6 +59,7 @@ def task_of(context: Context) -> DiffusionTask:
         model.autoencoder, SEED, context.sizes.scenes, model.config.image_size, folder,
         progress=False,
     )  # fmt: skip
+    model.unet = fresh_unet(model.config.unet, SEED).to(model.device)
     task = DiffusionTask(recipe, model, latents, SEED)
     task.networks.load_state_dict(weights)
     return task

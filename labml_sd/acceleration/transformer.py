@@ -149,8 +149,11 @@ class PackedSpatialTransformer(Packed, SpatialTransformer):
     @classmethod
     def fits(cls, plain: SpatialTransformer) -> bool:
         """Any width and number of blocks."""
-        n_layers = len(plain.transformer_blocks)
-        template = new(SpatialTransformer, 1, 1, n_heads=1, n_layers=n_layers, norm_groups=1)
+        shape = {
+            "n_layers": len(plain.transformer_blocks),
+            "linear": isinstance(plain.proj_in, nn.Linear),
+        }
+        template = new(SpatialTransformer, 1, 1, n_heads=1, norm_groups=1, **shape)
         return is_flash() and is_ordinary(plain, template)
 
     def keys_and_values(self, cond: Float[Tensor, "rows m d_cond"]) -> list[KeysAndValues]:

@@ -20,13 +20,6 @@ SETTINGS = (
     "scheduler/scheduler_config.json",
     "tokenizer/*",
 )
-CLIP_L = "openai/clip-vit-large-patch14"
-TOKENIZER_FILES = (
-    "vocab.json",
-    "merges.txt",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-)
 
 # Repositories contain the same weights up to four times. The first complete set is used.
 ENDINGS = (
@@ -67,18 +60,6 @@ def fetch_model(hub_id: str) -> Path:
     raise CheckpointError(
         f"{hub_id}: no complete diffusers model there; to get all of it: hf download {hub_id}"
     )
-
-
-def fetch_tokenizer() -> Path:
-    """Return the folder of CLIP ViT-L/14's tokenizer, which all SD v1 models use."""
-    try:
-        return _snapshot(
-            CLIP_L, TOKENIZER_FILES, f"hf download {CLIP_L} {' '.join(TOKENIZER_FILES)}"
-        )
-    except CheckpointError as error:
-        raise CheckpointError(
-            f"no tokenizer: {error}; or give its folder with tokenizer=<folder>"
-        ) from error
 
 
 def _snapshot(hub_id: str, patterns: Sequence[str], command: str) -> Path:

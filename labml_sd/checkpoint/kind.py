@@ -6,20 +6,25 @@ Tests      tests/checkpoint/test_kind.py
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from labml_sd.checkpoint.files.weights import TensorInfo, Weights
+from labml_sd.config import ModelConfig, inpainting, sd_v1, sd_v2
 
 Tensors = Mapping[str, TensorInfo]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file. `advice` says what to do if it cannot be loaded, else it is empty."""
+    """A kind of file. `advice` says what to do if it cannot be loaded, else it is empty.
+
+    `config` is that of the family, for files that contain none.
+    """
 
     name: str
     title: str
     advice: str = ""
+    config: ModelConfig = field(default_factory=sd_v1, repr=False)
 
     @property
     def loadable(self) -> bool:
@@ -32,7 +37,7 @@ class Kind:
         return self.title if self.loadable else f"{self.title}: {self.advice}"
 
 
-LATER = "recognised and not supported yet; expected a Stable Diffusion v1 model"
+OUT = "not supported; expected a Stable Diffusion v1 or v2 model, plain or for in-painting"
 ADD_ON = "expected a whole model; load the model that it belongs to"
 PART = "one part of a model; expected a whole model, as a single file or a diffusers folder"
 
@@ -40,13 +45,27 @@ SD1 = Kind("sd1", "Stable Diffusion v1 model")
 OTHER_SIZE = Kind(
     "latent-diffusion", "latent diffusion model built as Stable Diffusion v1, of another size"
 )
-SD2 = Kind("sd2", "Stable Diffusion v2 model", LATER)
-SDXL = Kind("sdxl", "Stable Diffusion XL model", LATER)
+SD2 = Kind("sd2", "Stable Diffusion v2 model", config=sd_v2())
+SD1_INPAINTING = Kind(
+    "sd1-inpainting",
+    "Stable Diffusion v1 in-painting model (9 input channels)",
+    config=inpainting(sd_v1()),
+)
+SD2_INPAINTING = Kind(
+    "sd2-inpainting",
+    "Stable Diffusion v2 in-painting model (9 input channels)",
+    config=inpainting(sd_v2("eps")),
+)
+SDXL = Kind("sdxl", "Stable Diffusion XL model", OUT)
+IMAGE_VARIATIONS = Kind(
+    "image-variations",
+    "Stable Diffusion image variations (a picture in place of a prompt)",
+    OUT,
+)
 BY_CHANNELS = {
-    5: Kind("depth", "Stable Diffusion depth-to-image model (5 input channels)", LATER),
-    7: Kind("upscaler", "Stable Diffusion x4 upscaler (7 input channels)", LATER),
-    8: Kind("pix2pix", "instruct-pix2pix model (8 input channels)", LATER),
-    9: Kind("inpainting", "Stable Diffusion in-painting model (9 input channels)", LATER),
+    5: Kind("depth", "Stable Diffusion depth-to-image model (5 input channels)", OUT),
+    7: Kind("upscaler", "Stable Diffusion x4 upscaler (7 input channels)", OUT),
+    8: Kind("pix2pix", "instruct-pix2pix model (8 input channels)", OUT),
 }
 UNET = Kind("unet", "U-Net alone", PART)
 AUTOENCODER = Kind("autoencoder", "autoencoder (VAE) alone", PART)
@@ -58,9 +77,11 @@ EMBEDDING = Kind("embedding", "textual-inversion embedding", ADD_ON)
 ESRGAN = Kind(
     "esrgan",
     "ESRGAN upscaler",
-    "not a latent diffusion model; expected a Stable Diffusion v1 model",
+    "not a latent diffusion model; expected a Stable Diffusion v1 or v2 model",
 )
-UNKNOWN = Kind("unknown", "weights of an unknown kind", "expected a Stable Diffusion v1 model")
+UNKNOWN = Kind(
+    "unknown", "weights of an unknown kind", "expected a Stable Diffusion v1 or v2 model"
+)
 
 LORA_SIGNS = (
     ".lora_down.",
@@ -110,17 +131,22 @@ def recognise_unet(tensors: Tensors) -> Kind:
         return SDXL
     if channels in BY_CHANNELS:
         return BY_CHANNELS[channels]
-    if any(n.endswith("proj_in.weight") and len(t.shape) == 2 for n, t in tensors.items()):
-        return SD2 if d_cond == 1024 else UNKNOWN
-    return SD1 if d_cond == 768 else OTHER_SIZE
+    for_holes = channels == SD1_INPAINTING.config.unet.in_channels
+    if d_cond == 1024:
+        return SD2_INPAINTING if for_holes else SD2
+    if d_cond == 768:
+        return SD1_INPAINTING if for_holes else SD1
+    return OTHER_SIZE
 
 
 def _model(tensors: Tensors) -> Kind:
     """The kind of a whole model: that of its U-Net, unless the text encoder says otherwise."""
+    if any(n.startswith("cond_stage_model.model.visual.") for n in tensors):
+        return IMAGE_VARIATIONS
     kind = recognise_unet(
         {n: info for n, info in tensors.items() if n.startswith("model.diffusion_model.")}
     )
-    if kind.loadable and any(n.startswith("cond_stage_model.model.") for n in tensors):
+    if kind is SD1 and any(n.startswith("cond_stage_model.model.") for n in tensors):
         return SD2
     return kind
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -17,10 +18,13 @@ from labml_sd.acceleration.compiled import compile_unet
 from labml_sd.checkpoint.files.weights import Stored
 from labml_sd.checkpoint.hashes import WeightsFile
 from labml_sd.checkpoint.networks import networks, shapes
+from labml_sd.checkpoint.opened_checkpoint import OpenedCheckpoint
+from labml_sd.checkpoint.prediction import check_prediction, from_yaml, probe
 from labml_sd.checkpoint.report import LoadReport
+from labml_sd.checkpoint.separate_parts import exchange_parts
 from labml_sd.checkpoint.sources import open_source
-from labml_sd.checkpoint.tokenizer_files import CLIP_L_VOCAB, find_tokenizer
-from labml_sd.config import ModelConfig
+from labml_sd.checkpoint.tokenizer_files import find_tokenizer
+from labml_sd.config import ModelConfig, PredictionKind, sd_v2
 from labml_sd.errors import CheckpointError, quoted
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.offload import Offloaded, waiting_place
@@ -38,6 +42,10 @@ def load_model(
     tokenizer: str | PathLike[str] | None = None,
     ema: bool = False,
     config: ModelConfig | None = None,
+    prediction: PredictionKind | None = None,
+    vae: str | PathLike[str] | None = None,
+    unet: str | PathLike[str] | None = None,
+    text_encoder: str | PathLike[str] | None = None,
     fast: bool | None = None,
     compile: bool = False,
     offload: bool = False,
@@ -50,12 +58,17 @@ def load_model(
     in a pickle is executed. `device` "auto" is CUDA, else Apple's MPS, else the CPU. `dtype`
     "auto" is bfloat16 where the hardware supports it, else float16 on a GPU and float32 on a
     CPU; small models are float32 on every CPU. `tokenizer` is the folder of a CLIP tokenizer;
-    without it a single file of SD v1, which contains none, gets the hub's copy of CLIP's. `ema`
+    without it a single file of SD, which contains none, gets CLIP's, which is bundled. `ema`
     takes a training checkpoint's averaged weights. `config` is needed for a single file that is
-    not of SD v1's size and was not written by `save_model`. With `fast` the pipelines use
-    accelerated layers (None: for large models and compiled ones). `compile` has torch.compile
-    compile the U-Net's blocks; on CUDA, with `fast`, the whole U-Net is replayed as one graph.
-    That takes a minute at the first picture, and less time at each later one of that size.
+    not of SD's size and was not written by `save_model`. `prediction` is what the U-Net
+    predicts, "eps" or "v"; without it a .yaml file of the same name as a single file says it,
+    or the configuration, or for SD v2 a test of the U-Net. `vae`, `unet` and `text_encoder`
+    take that network from another file or folder, which has it alone or in a whole model.
+
+    With `fast` the pipelines use accelerated layers (None: for large models and compiled ones).
+    `compile` has torch.compile compile the U-Net's blocks; on CUDA, with `fast`, the whole
+    U-Net is replayed as one graph. That takes a minute at the first picture, and less time at
+    each later one of that size.
 
     With `offload` the networks wait on the CPU, and the one that runs is brought to the device
     (`labml_sd.offload.Offloaded`): for GPUs with little memory. The pictures are the same. A
@@ -72,15 +85,14 @@ def load_model(
     """
     _check_switches(ema=ema, compile=compile, offload=offload)
     _check_switches(None, fast=fast, mmap=mmap)
-    if not isinstance(config, ModelConfig | None):
-        raise CheckpointError(f"config is {quoted(config)}; give a ModelConfig, or None")
+    _check_config(config)
+    check_prediction(prediction)
     where, given = pick_device(device), pick_dtype(dtype)
     home = waiting_place(where) if offload else where
     with collecting_later():
-        opened = open_source(source, ema=ema, config=config)
-        with shapes_only():
-            model = LatentDiffusion(opened.config, tokenizer=None, source=str(opened.path))
-        model.weights_file = WeightsFile.of(opened.path)
+        parts = {"autoencoder": vae, "unet": unet, "text_encoder": text_encoder}
+        opened, paths = exchange_parts(open_source(source, ema=ema, config=config), parts)
+        model = without_weights(opened, paths)
         report = opened.report(shapes(networks(model)))
         if not report.ok:
             raise CheckpointError(
@@ -90,15 +102,38 @@ def load_model(
             tokenizer, opened.tokenizer, opened.config.text_encoder
         )
         large = report.n_parameters >= LARGE
-        mapped = large if mmap is None else mmap
         number = given or auto_dtype(where, large=large)
+        mapped = large if mmap is None else mmap
         for part, network in networks(model).items():
             fill(network, opened.found[part], home, number, mapped=mapped)
+    model.config = with_prediction(model, opened, prediction)
     model.fast = large or compile if fast is None else fast
     if compile:
         compile_unet(model.unet)
-    model.eval()
-    return model if home == where else Offloaded(model, where)
+    return model.eval() if home == where else Offloaded(model.eval(), where)
+
+
+def without_weights(opened: OpenedCheckpoint, paths: Mapping[str, Path]) -> LatentDiffusion:
+    """The model with shapes alone. `paths` are files that parts come from, by part."""
+    with shapes_only():
+        model = LatentDiffusion(opened.config, tokenizer=None, source=str(opened.path))
+    model.weights_file = WeightsFile.of(paths.get("unet", opened.path))
+    if "autoencoder" in paths:
+        model.vae_file = WeightsFile.of(paths["autoencoder"])
+    return model
+
+
+def with_prediction(
+    model: LatentDiffusion, opened: OpenedCheckpoint, given: PredictionKind | None
+) -> ModelConfig:
+    """The model's configuration with what its U-Net predicts: the first answer of these.
+
+    The argument, a .yaml file beside the checkpoint, its configuration, a test of the U-Net.
+    """
+    said = given or from_yaml(opened.path)
+    if opened.prediction_is_known:
+        return replace(model.config, prediction=said or model.config.prediction)
+    return sd_v2(said or probe(model.unet))
 
 
 @contextmanager
@@ -123,20 +158,20 @@ def _check_switches(*others: object, **switches: object) -> None:
             raise CheckpointError(f"{name} is {quoted(value)}; give True or False")
 
 
+def _check_config(config: object) -> None:
+    if not isinstance(config, ModelConfig | None):
+        raise CheckpointError(f"config is {quoted(config)}; give a ModelConfig, or None")
+
+
 def check(
     source: str | PathLike[str] = "tiny",
     *,
     ema: bool = False,
     config: ModelConfig | None = None,
 ) -> LoadReport:
-    """What `load_model` would find, without reading the weights. CheckpointError as there.
-
-    A tokenizer that would come from the hub is not looked for.
-    """
+    """What `load_model` would find, without reading the weights. CheckpointError as there."""
     opened = open_source(source, ema=ema, config=config)
     report = opened.report()
-    if opened.tokenizer is None and opened.config.text_encoder.vocab_size == CLIP_L_VOCAB:
-        return report
     try:
         find_tokenizer(None, opened.tokenizer, opened.config.text_encoder)
     except CheckpointError as error:

@@ -18,7 +18,10 @@ from labml_sd.errors import CheckpointError
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedCheckpoint:
-    """`found` is {part: {our name: tensor}}; `tokenizer` is a folder, a JSON text, or None."""
+    """`found` is {part: {our name: tensor}}; `tokenizer` is a folder, a JSON text, or None.
+
+    `prediction_is_known` is false for a file of SD v2, which does not say what is predicted.
+    """
 
     path: Path
     layout: str
@@ -28,6 +31,7 @@ class OpenedCheckpoint:
     ignored: tuple[str, ...]
     refused: tuple[str, ...]
     tokenizer: Path | str | None
+    prediction_is_known: bool = True
 
     def report(self, needed: Shapes | None = None) -> LoadReport:
         """Compare the tensors with `needed`, by default the weights that `config` needs."""

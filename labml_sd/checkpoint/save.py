@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from labml_sd.checkpoint.layouts import write_configs
-from labml_sd.checkpoint.layouts.compvis import file_name
+from labml_sd.checkpoint.layouts.compvis import as_file
 from labml_sd.checkpoint.layouts.diffusers import name_map
 from labml_sd.checkpoint.layouts.diffusers_folder import FOLDERS, OWN_SETTINGS, STEMS
 from labml_sd.checkpoint.layouts.single_file import CONFIG, TOKENIZER
@@ -64,11 +64,8 @@ def _save_file(model: LatentDiffusion, path: Path) -> None:
         raise CheckpointError(
             f"{path}: is a folder; layout 'compvis' writes one file, so give another name"
         )
-    tensors = {
-        file_name(part, key): tensor
-        for part, weights in weights_to_save(model).items()
-        for key, tensor in weights.items()
-    }
+    is_v2 = model.config.unet.linear_projections
+    tensors = as_file(weights_to_save(model), openclip_text=is_v2)
     metadata = {"format": "pt", CONFIG: json.dumps(model.config.to_dict())}
     words = tokenizer_text(model.text_encoder.tokenizer)
     if model.config.text_encoder.vocab_size != CLIP_L_VOCAB:
@@ -103,7 +100,7 @@ def _save_folder(model: LatentDiffusion, path: Path) -> None:
     all_weights = weights_to_save(model)
     config = model.config
     settings = {
-        "model_index.json": write_configs.write_index(),
+        "model_index.json": write_configs.write_index(config),
         OWN_SETTINGS: {"name": config.name, "guidance_scale": config.guidance_scale},
         "unet/config.json": write_configs.write_unet(config),
         "vae/config.json": write_configs.write_autoencoder(config),
@@ -115,7 +112,8 @@ def _save_folder(model: LatentDiffusion, path: Path) -> None:
         for name, values in settings.items():
             (new / name).parent.mkdir(exist_ok=True)
             (new / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-        write_tokenizer(words, new / "tokenizer", config.text_encoder.n_positions)
+        text = config.text_encoder
+        write_tokenizer(words, new / "tokenizer", text.n_positions, text.pad_id)
         for part, weights in all_weights.items():
             with whole_file(new / FOLDERS[part] / f"{STEMS[part][0]}.safetensors") as file:
                 names = name_map(part, weights, config)

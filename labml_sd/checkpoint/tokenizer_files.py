@@ -1,4 +1,4 @@
-r"""The tokenizer of a model: in a folder, inside a single file, or by name from the hub.
+r"""The tokenizer of a model: in a folder, inside a single file, or CLIP's, which is bundled.
 
 Maps       a tokenizer <-> vocab.json and merges.txt, or one JSON text
 Reference  the tokenizer folder of SD v1; tokenizers' own JSON for vocabulary and merges
@@ -7,22 +7,24 @@ Tests      tests/checkpoint/test_tokenizer_files.py
 
 import json
 import tempfile
+from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from labml_sd.checkpoint.hub import fetch_tokenizer
 from labml_sd.config import TextEncoderConfig
 from labml_sd.errors import CheckpointError, quoted
 from labml_sd.text_encoder import load_tokenizer, save_tokenizer
+from labml_sd.text_encoder.tokenizer import END
 
-CLIP_L_VOCAB = 49408  # all SD v1 models have this tokenizer, so their files omit it
+CLIP_L_VOCAB = 49408  # all SD models have this tokenizer, so their files omit it
+CLIP_TOKENIZER = Path(str(files("labml_sd"))) / "models" / "clip_tokenizer"
 
 
 def find_tokenizer(
     given: str | PathLike[str] | None, inside: Path | str | None, config: TextEncoderConfig
 ) -> Any:
-    """Open the given folder, or the tokenizer inside the model, or CLIP's from the hub.
+    """Open the given folder, or the tokenizer inside the model, or CLIP's.
 
     Raises CheckpointError when there is none, or its size is not the text encoder's.
     """
@@ -37,8 +39,8 @@ def find_tokenizer(
     elif inside is not None:
         place, tokenizer = "the tokenizer inside the file", _from_text(inside)
     elif config.vocab_size == CLIP_L_VOCAB:
-        place = str(fetch_tokenizer())
-        tokenizer = load_tokenizer(place)
+        place = str(CLIP_TOKENIZER)
+        tokenizer = load_tokenizer(CLIP_TOKENIZER)
     else:
         raise CheckpointError(
             "this file contains no tokenizer; give its folder with tokenizer=<folder>"
@@ -61,6 +63,39 @@ def _from_folder(folder: str | PathLike[str]) -> Any:
         ) from error
 
 
+def padding_id(folder: Path) -> int | None:
+    """The token that a tokenizer's folder pads prompts with; None for its end marker.
+
+    SD v2 pads with token 0, "!". Raises CheckpointError if the vocabulary lacks the padding.
+    """
+    named = _json(folder / "special_tokens_map.json") | _json(folder / "tokenizer_config.json")
+    pad, end = (_content(named.get(name)) for name in ("pad_token", "eos_token"))
+    if not pad or pad in (END, end):
+        return None
+    whole = _json(folder / "tokenizer.json")
+    vocab = _json(folder / "vocab.json") or whole.get("model", {}).get("vocab", {})
+    found = vocab.get(pad)
+    if type(found) is not int:
+        raise CheckpointError(
+            f"{folder}: its padding, {quoted(pad)}, is not in the vocabulary; get it again"
+        )
+    return found
+
+
+def _content(token: Any) -> str:
+    """The text of a special token, which files store as a text or as a dictionary."""
+    return str(token.get("content", "")) if isinstance(token, dict) else str(token or "")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The object in a file; empty if there is no such file, or it is none."""
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
 def tokenizer_text(tokenizer: Any) -> str:
     """Vocabulary and merges as one JSON text. CheckpointError if there is no tokenizer."""
     if tokenizer is None:
@@ -79,7 +114,9 @@ def tokenizer_text(tokenizer: Any) -> str:
     )
 
 
-def write_tokenizer(text: str, folder: Path, n_positions: int) -> None:
+def write_tokenizer(
+    text: str, folder: Path, n_positions: int, pad_id: int | None = None
+) -> None:
     """Write the files of a CLIP tokenizer folder. CheckpointError if `text` is damaged."""
     try:
         parts = json.loads(text)
@@ -91,7 +128,7 @@ def write_tokenizer(text: str, folder: Path, n_positions: int) -> None:
         raise CheckpointError(
             "the tokenizer inside the file is damaged; give one with tokenizer=<folder>"
         ) from error
-    save_tokenizer(folder, vocab, merges, n_positions)
+    save_tokenizer(folder, vocab, merges, n_positions, pad_id)
 
 
 def _from_text(text: str) -> Any:

@@ -1,4 +1,4 @@
-r"""The commands that draw: txt2img, img2img and inpaint.
+r"""The commands that draw: txt2img, img2img, inpaint and outpaint.
 
 Maps       parsed arguments -> pictures in a folder, their paths on standard output
 Tests      tests/cli/test_main.py, tests/cli/test_lists.py
@@ -29,9 +29,12 @@ from labml_sd.images.reading import open_layers
 from labml_sd.images.writing import check_folder
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline import img2img, inpaint, txt2img
+from labml_sd.pipeline.outpaint import larger_canvas
 from labml_sd.pipeline.parameters import read_parameters
 from labml_sd.settings import described
 from labml_sd.utilities.device import use_own_gpu
+
+SIDES = ("left", "top", "right", "bottom")
 
 
 def txt2img_command(args: argparse.Namespace) -> None:
@@ -88,6 +91,14 @@ def inpaint_command(args: argparse.Namespace) -> None:
     _draw(inpaint, args, prompts, [(image, mask)])
 
 
+def outpaint_command(args: argparse.Namespace) -> None:
+    """Continue a picture beyond its borders."""
+    prompts = read_prompts(args)
+    missing = "outpaint needs the picture to continue: give --init-image FILE"
+    image = _opened(args, args.init_image, missing)
+    _draw(inpaint, args, prompts, [larger_canvas(image, *(vars(args)[side] for side in SIDES))])
+
+
 def _opened(args: argparse.Namespace, path: str | None, message: str) -> Image.Image:
     """A picture with its opacity, which says something in a mask."""
     if path is None:
@@ -102,7 +113,7 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _model(args: argparse.Namespace) -> LatentDiffusion:
-    names = ("device", "dtype", "tokenizer", "compile", "offload")
+    names = ("device", "dtype", "tokenizer", "compile", "offload", "vae", "prediction")
     given = {name: getattr(args, name) for name in names}
     return load_model(args.model or "tiny", **given)
 

@@ -42,9 +42,9 @@ def add_flag(
         add(*hidden, help=argparse.SUPPRESS, **options)
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of all settings. One that is not given stays None."""
-    for name, about in described().items():
+def add_settings(parser: argparse.ArgumentParser, task: str) -> None:
+    """Add the flags of all settings of a task. One that is not given stays None."""
+    for name, about in described(task).items():
         words = about.kind.metavar
         options: dict[str, Any] = {"metavar": words, "type": about.kind.word, "dest": name}
         if isinstance(words, tuple):
@@ -54,15 +54,19 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         add_flag(parser, *about.flags, help=help, **options)
 
 
-def add_drawing(parser: argparse.ArgumentParser) -> None:
+def add_drawing(parser: argparse.ArgumentParser, task: str) -> None:
     """Add what all commands that draw share: prompt, settings, model and folder."""
     parser.add_argument("prompt", metavar="PROMPT", nargs="?", help="what to draw")
     add_flag(parser, "--prompt", help="the prompt", dest="prompt_flag", metavar="PROMPT")
     help = "a UTF-8 file with one prompt a line, or - for standard input"
     add_flag(parser, "--prompt-file", "--from-file", help=help, metavar="FILE")
-    add_settings(parser)
+    add_settings(parser, task)
     help = "tiny, a checkpoint, a folder or a hub id (tiny)"
     add_flag(parser, "--model", "--ckpt", help=help, metavar="MODEL")
+    help = "a file or folder with another autoencoder (VAE)"
+    add_flag(parser, "--vae", help=help, metavar="FILE")
+    help = "what the U-Net predicts: eps or v (what the checkpoint says)"
+    add_flag(parser, "--prediction", help=help, metavar="KIND")
     help = "tokenizer folder for a single-file checkpoint"
     add_flag(parser, "--tokenizer", help=help, metavar="FOLDER")
     help = "auto, cpu, cuda, cuda:1, mps (auto)"

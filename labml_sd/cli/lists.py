@@ -87,7 +87,8 @@ class PictureList:
         if strength is None:
             own = inspect.signature(self.pipeline).parameters.get("strength")
             strength = 1.0 if own is None else own.default
-        return make_request(self.model, call.prompt, settings, strength=strength)
+        task = self.pipeline.__name__
+        return make_request(self.model, call.prompt, settings, strength=strength, task=task)
 
     def parameters(self, call: Call) -> list[GenerationParameters]:
         """What the pictures of a call will carry. Nothing is drawn."""

@@ -106,17 +106,23 @@ def _build_parser(with_train: bool) -> argparse.ArgumentParser:
         return command
 
     txt2img = add("txt2img", "draw pictures of a prompt", "draw.txt2img_command")
-    add_drawing(txt2img)
+    add_drawing(txt2img, "txt2img")
     help = "draw a picture again from the parameters inside it"
     add_flag(txt2img, "--from-image", help=help, metavar="PICTURE")
     img2img = add("img2img", "draw a picture again under a prompt", "draw.img2img_command")
-    add_drawing(img2img)
+    add_drawing(img2img, "img2img")
     add_init_image(img2img, default_strength="0.75")
     inpaint = add("inpaint", "draw the white part of a mask again", "draw.inpaint_command")
-    add_drawing(inpaint)
+    add_drawing(inpaint, "inpaint")
     add_init_image(inpaint, default_strength="1")
     help = "picture of the same size: white is redrawn"
     add_flag(inpaint, "--mask", "--mask-image", help=help, metavar="FILE")
+    outpaint = add("outpaint", "continue a picture", "draw.outpaint_command")
+    add_drawing(outpaint, "outpaint")
+    add_init_image(outpaint, default_strength="1")
+    for side in ("left", "top", "right", "bottom"):
+        help = f"pixels to add at the {side} (0)"
+        add_flag(outpaint, f"--{side}", help=help, type=int, metavar="N", default=0)
     train = add("train", "train the tiny model from scratch", "train.run")
     if with_train:
         from labml_sd.cli.train import add_arguments

@@ -6,6 +6,7 @@ Tests      tests/cli/test_train.py
 
 import argparse
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from labml_sd.checkpoint import load_model, save_model
@@ -14,7 +15,7 @@ from labml_sd.cli.stop import raising
 from labml_sd.errors import CheckpointError, GenerationError
 from labml_sd.tiny.recipe import RECIPES
 from labml_sd.training.processes import Processes, join_processes
-from labml_sd.training.stages import STAGES, assemble, train_stage
+from labml_sd.training.stages import FROM_MODEL, STAGES, assemble, train_stage
 from labml_sd.utilities.device import pick_device
 
 
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "stage",
         nargs="?",
         default="all",
-        choices=["all", *STAGES, "assemble", "evaluate", "card"],
+        choices=["all", *STAGES, "inpainting", "assemble", "evaluate", "card"],
         help="what to train; all: one stage after the other, then assemble the model "
         "(default); evaluate: measure what a trained model can do; card: write its model card",
     )
@@ -50,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="train the decoder, or the U-Net (diffusion), of a finished model further: tiny, "
         "a checkpoint, a folder or a hub id; assemble and card: the same model",
+    )
+    parser.add_argument(
+        "--prediction",
+        default="eps",
+        choices=["eps", "v"],
+        help="what a new U-Net learns to predict: the noise, or v",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
     add_evaluation(parser)
@@ -80,8 +87,10 @@ def run(args: argparse.Namespace) -> None:
 
 def _train(args: argparse.Namespace, processes: Processes) -> None:
     recipe, device = RECIPES[args.recipe], pick_device(args.device)
+    recipe = replace(recipe, model=replace(recipe.model, prediction=args.prediction))
     init = load_model(args.init, device=device, dtype="float32") if args.init else None
-    for stage in STAGES if args.stage == "all" else [s for s in STAGES if s == args.stage]:
+    chosen = STAGES if args.stage == "all" else [args.stage]
+    for stage in (name for name in chosen if name in {*STAGES, *FROM_MODEL}):
         train_stage(
             stage,
             recipe,

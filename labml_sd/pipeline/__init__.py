@@ -15,6 +15,7 @@ from labml_sd.pipeline.conditioning import Conditioning
 from labml_sd.pipeline.denoiser import Denoiser
 from labml_sd.pipeline.img2img import img2img
 from labml_sd.pipeline.inpaint import inpaint
+from labml_sd.pipeline.outpaint import outpaint
 from labml_sd.pipeline.parameters import GenerationParameters, read_parameters
 from labml_sd.pipeline.txt2img import txt2img
 
@@ -24,6 +25,7 @@ __all__ = [
     "GenerationParameters",
     "img2img",
     "inpaint",
+    "outpaint",
     "read_parameters",
     "txt2img",
 ]

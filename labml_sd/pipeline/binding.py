@@ -27,8 +27,9 @@ def running(model: LatentDiffusion) -> Iterator[LatentDiffusion]:
 
     The hash of the weights' file, which the pictures will name, is read meanwhile.
     """
-    if model.weights_file is not None:
-        _ = model.weights_file.hashing
+    for file in (model.weights_file, model.vae_file):
+        if file is not None:
+            _ = file.hashing
     if isinstance(model, Offloaded):
         with model.run(fast=model.fast) as run:
             yield run
@@ -41,18 +42,32 @@ def network_for(model: LatentDiffusion) -> LatentDiffusion:
     return accelerate(model) if model.fast else model
 
 
-def denoiser_for(network: LatentDiffusion, request: Request) -> Denoiser:
-    """The network with a call's prompts and guidance; at scale 1 without negative prompts."""
-    cond = embed(network, request.prompts)
+def denoiser_for(
+    network: LatentDiffusion,
+    request: Request,
+    channels: Float[Tensor, "b extra h w"] | None = None,
+) -> Denoiser:
+    """The network with a call's prompts and guidance; at scale 1 without negative prompts.
+
+    `channels` are what an in-painting U-Net sees beside the noisy latent.
+    """
+    skip = request.settings.clip_skip
+    cond = embed(network, request.prompts, skip)
     is_guided = request.guidance.scale != 1
-    uncond = embed(network, request.negative_prompts) if is_guided else None
-    return Denoiser(network, Conditioning(cond, uncond), request.guidance)
+    uncond = embed(network, request.negative_prompts, skip) if is_guided else None
+    given = Conditioning(cond, uncond, channels)
+    prediction = network.config.prediction
+    return Denoiser(network, given, request.guidance, prediction=prediction)
 
 
-def embed(network: LatentDiffusion, prompts: Sequence[str]) -> Float[Tensor, "b n d"]:
+def embed(
+    network: LatentDiffusion, prompts: Sequence[str], clip_skip: int = 1
+) -> Float[Tensor, "b n d"]:
     """Encode each distinct prompt once, in the U-Net's dtype. GenerationError for NaN."""
     distinct = list(dict.fromkeys(prompts))
-    c = retried(lambda: network.encode_prompt(distinct)).to(network.device, network.dtype)
+    c = retried(lambda: network.encode_prompt(distinct, -clip_skip)).to(
+        network.device, network.dtype
+    )
     if not torch.isfinite(c).all():
         raise GenerationError(
             "the text encoder gave NaN or Inf: its weights are damaged, or too large for "

@@ -6,12 +6,12 @@ Tests      tests/pipeline/test_denoiser.py
 """
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from labml_sd.config import PredictionKind
 from labml_sd.errors import GenerationError
 from labml_sd.pipeline.conditioning import Conditioning
 from labml_sd.pipeline.control import sum_residuals
@@ -39,7 +39,7 @@ class Denoiser:
         conditioning: Conditioning,
         guidance: Guidance | float | int = 1,
         *,
-        prediction: Literal["eps", "v"] = "eps",
+        prediction: PredictionKind = "eps",
     ) -> None:
         """A number as `guidance` is the scale at every level; unless it is 1, give uncond."""
         self.network = network

@@ -20,7 +20,7 @@ _NO_SETTING = {
     *("User", "Time taken", "Hashes", "App", "Backend", "Template", "Negative Template"),
     *("Downcast alphas_cumprod", "Image hash", "Init image hash", "Workflow"),
 }
-_NO_CHANGE = {("Clip skip", "1"), ("ENSD", "0"), ("Denoising strength", "0")}
+_NO_CHANGE = {("ENSD", "0"), ("Denoising strength", "0")}
 
 
 def settings_of(written: Written) -> dict[str, Any]:

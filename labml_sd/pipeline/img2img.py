@@ -15,6 +15,7 @@ from labml_sd.images.reading import PathLike
 from labml_sd.images.tensors import open_image, resize_to
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline.binding import denoiser_for, running
+from labml_sd.pipeline.inpainting_model import channels_for_nothing
 from labml_sd.pipeline.latents import decode, encode, noise_source
 from labml_sd.pipeline.memory import memory_errors_explained
 from labml_sd.pipeline.parameters import attach_parameters
@@ -48,7 +49,7 @@ def img2img(
     `GenerationError`.
     """
     check_call(model, on_step, progress)
-    request = make_request(model, prompt, settings, strength=strength)
+    request = make_request(model, prompt, settings, strength=strength, task="img2img")
     picture = resize_to(open_image(image), request.settings.height, request.settings.width)
     with (
         memory_errors_explained(len(request.seeds), *picture.size),
@@ -57,7 +58,10 @@ def img2img(
         z = encode(model, network, picture, len(request.seeds))  # [b z h w]
         if request.strength > 0:
             noised_to, levels = request.start()
-            denoise = denoiser_for(network, request)
+            factor = model.config.autoencoder.downsampling_factor
+            height, width = (factor * side for side in z.shape[2:])
+            channels = channels_for_nothing(model, network, height, width, len(z))
+            denoise = denoiser_for(network, request, channels)
             draw = noise_source(model, request, z.shape[2], z.shape[3]).draw
             x = add_noise(z, draw(), noised_to)
             z = sample(

@@ -53,6 +53,16 @@ def encode(
     or its accelerated form. Raises `GenerationError` for NaN.
     """
     pixels = pad_to_multiple(to_tensor(image), model.config.size_multiple)  # [1 3 H W]
+    return encode_pixels(model, network, pixels, n_images)
+
+
+def encode_pixels(
+    model: LatentDiffusion,
+    network: LatentDiffusion,
+    pixels: Float[Tensor, "1 3 H W"],
+    n_images: int,
+) -> Float[Tensor, "b z h w"]:
+    """As `encode`, for pixels in [-1, 1] that are padded already."""
     z = with_float32_fallback(
         model, network, "encode", lambda network: retried(lambda: network.encode_image(pixels))
     )  # [1 z h w]

@@ -46,6 +46,8 @@ class GenerationParameters:
     strength: float | None = None
     model: str | None = None
     model_hash: str | None = None
+    vae: str | None = None  # the file of another autoencoder than the model's own
+    vae_hash: str | None = None
     dtype: str | None = None
     init_image_sha256: str | None = None  # of the RGB pixels that went in, not of the file
     mask_sha256: str | None = None
@@ -84,6 +86,8 @@ class GenerationParameters:
             "Size": None if None in sizes else f"{self.width}x{self.height}",
             "Model hash": self.model_hash or None,
             "Model": self.model,
+            "VAE hash": self.vae_hash,
+            "VAE": self.vae,
             "Denoising strength": self.strength,
             "Version": None if self.version is None else f"labml_sd {self.version}",
         }
@@ -152,6 +156,8 @@ def parameters_of_call(
         size=size,
         model=model.config.name,
         model_hash=model.weights_hash,
+        vae=None if model.vae_file is None else model.vae_file.path.name,
+        vae_hash=None if model.vae_file is None else model.vae_file.hash,
         dtype=str(model.dtype).removeprefix("torch."),
         init_image_sha256=None if init_image is None else pixels_sha256(init_image),
         mask_sha256=None if mask is None else pixels_sha256(mask),

@@ -79,18 +79,25 @@ def make_request(
     settings: Mapping[str, object],
     *,
     strength: object = 1.0,
+    task: str = "txt2img",
 ) -> Request:
     """Check the arguments that all pipelines share and lay them out, one entry per picture.
 
     Raises `PromptError` or `GenerationError`.
     """
-    asked = check_settings(settings)
+    asked = check_settings(settings, task)
     prompts, negatives = _paired_prompts(prompt, asked.negative_prompt)
     n_pictures = asked.n_images * len(prompts)
     if n_pictures > MAX_PICTURES:
         raise GenerationError(
             f"n_images is {quoted(asked.n_images)}: "
             f"a call draws {MAX_PICTURES:,} pictures at most"
+        )
+    n_layers = model.config.text_encoder.n_layers
+    if asked.clip_skip > n_layers:
+        raise GenerationError(
+            f"clip_skip is {asked.clip_skip}: the text encoder of {model.config.name} has "
+            f"{n_layers} layers"
         )
     sampler = _sampler(asked)
     variation = _variation(asked, n_pictures)

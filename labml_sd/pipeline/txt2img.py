@@ -13,6 +13,7 @@ from PIL import Image
 
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline.binding import denoiser_for, running
+from labml_sd.pipeline.inpainting_model import channels_for_nothing
 from labml_sd.pipeline.latents import decode, noise_source
 from labml_sd.pipeline.memory import memory_errors_explained
 from labml_sd.pipeline.parameters import attach_parameters
@@ -57,7 +58,9 @@ def txt2img(
         memory_errors_explained(len(request.seeds), width, height),
         running(model) as network,
     ):
-        denoise = denoiser_for(network, request)
+        n = len(request.seeds)
+        channels = channels_for_nothing(model, network, height, width, n)
+        denoise = denoiser_for(network, request, channels)
         draw = noise_source(model, request, height // factor, width // factor).draw
         x = request.noise_scale * draw()  # [b z h w]: pure noise
         z = sample(

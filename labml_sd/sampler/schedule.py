@@ -48,6 +48,7 @@ class Level:
         return -math.log(self.sigma) if self.alpha_bar < 1 else math.inf
 
 
+NEARLY_ZERO = 2.0**-24  # sigma 4096
 CLEAN = Level(t=0.0, alpha_bar=1.0)
 """No noise at all. Below the schedule: at t = 0 a little noise is left, sigma = 0.029."""
 
@@ -78,6 +79,8 @@ class Schedule:
         self.n_steps = config.n_steps
         self.beta = root**2  # [n_steps]: noise variance added at each time
         self.alpha_bar = torch.cumprod(1 - self.beta, dim=0)  # [n_steps]: signal variance left
+        if config.zero_snr:
+            self.alpha_bar = zero_terminal_snr(self.alpha_bar)
         self.log_sigma = 0.5 * torch.log((1 - self.alpha_bar) / self.alpha_bar)
 
     def level(self, t: float | int) -> Level:
@@ -107,6 +110,21 @@ class Schedule:
             return CLEAN
         t = np.interp(math.log(sigma), self.log_sigma.numpy(), np.arange(self.n_steps))
         return Level(t=float(t), alpha_bar=1 / (1 + sigma**2))
+
+
+def zero_terminal_snr(alpha_bar: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    r"""A schedule that ends in pure noise: Lin et al. 2023, arXiv:2305.08891, algorithm 1.
+
+    $$ \sqrt{\bar\alpha_t} \leftarrow \sqrt{\bar\alpha_0}\,
+       \frac{\sqrt{\bar\alpha_t} - \sqrt{\bar\alpha_{T-1}}}
+            {\sqrt{\bar\alpha_0} - \sqrt{\bar\alpha_{T-1}}} $$
+
+    The last is `NEARLY_ZERO` instead of 0, as in other programs, so that its sigma is finite.
+    """
+    root = alpha_bar.sqrt()
+    first, last = root[0], root[-1]
+    shifted = ((root - last) * first / (first - last)) ** 2
+    return shifted.clamp(min=NEARLY_ZERO)
 
 
 def add_noise(

@@ -24,22 +24,24 @@ _OF_DIFFUSERS = {  # other names than ours, for what is not a plain value there
 }
 
 
-def described() -> dict[str, Setting]:
-    """What is said of each setting, by its name, in the order of the fields."""
+def described(task: str = "") -> dict[str, Setting]:
+    """What is said of each setting of a task, by its name; without a task of all settings."""
     found = {}
     for f in fields(Settings):
         keys = {"json_keys": (f.name,), "text_keys": (f.name.replace("_", " ").capitalize(),)}
-        found[f.name] = Setting(name=f.name, default=f.default, **{**keys, **f.metadata})
+        about = Setting(name=f.name, default=f.default, **{**keys, **f.metadata})
+        if not (task and about.tasks) or task in about.tasks:
+            found[f.name] = about
     return found
 
 
-def check_settings(given: Mapping[str, object]) -> Settings:
-    """The settings of a call, every value checked.
+def check_settings(given: Mapping[str, object], task: str = "txt2img") -> Settings:
+    """The settings of a call of a task, every value checked.
 
     Raises `GenerationError` for a value out of its range, and for an unknown name, with the
     nearest one that there is; `PromptError` for a negative prompt that is not text.
     """
-    known = described()
+    known = described(task)
     for name in given:
         if name not in known:
             raise GenerationError(_unknown(name, known))
@@ -50,6 +52,9 @@ def check_settings(given: Mapping[str, object]) -> Settings:
 def _unknown(name: str, known: Mapping[str, Setting]) -> str:
     if name == "strength":
         return "strength is a setting of img2img and inpaint: leave it out of txt2img"
+    if name in described():
+        tasks = " and ".join(described()[name].tasks)
+        return f"{name} is a setting of {tasks}: leave it out here"
     names = {other: other for other in (*known, "strength", "on_step", "progress")}
     names |= _OF_DIFFUSERS
     for setting, about in known.items():  # what other programs call it: num_inference_steps
@@ -66,14 +71,16 @@ def takes_settings(pipeline: F) -> F:
     """
     own = inspect.signature(pipeline)
     named = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    known = described(pipeline.__name__)
     added = [
         inspect.Parameter(
             f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=f.type
         )
         for f in fields(Settings)
+        if f.name in known
     ]
     vars(pipeline)["__signature__"] = own.replace(parameters=[*named, *added])
-    lines = [_line(about) for about in described().values()]
+    lines = [_line(about) for about in known.values()]
     pipeline.__doc__ = "\n".join([inspect.getdoc(pipeline) or "", "", "Settings:", "", *lines])
     return pipeline
 

@@ -105,6 +105,14 @@ def _check_noise(name: str, value: object) -> str:
     return check_noise(value)
 
 
+def _check_fill(name: str, value: object) -> str:
+    if isinstance(value, str) and value in FILLS:
+        return value
+    raise _refused(name, value, f"one of {', '.join(FILLS)}")
+
+
+FILLS = ("original", "fill", "noise", "nothing")
+FILL = Kind(str, "NAME", _check_fill)
 PROMPTS = Kind(str, "TEXT", _check_prompts)  # a text, or a list of texts
 SAMPLER = Kind(str, "NAME", _check_sampler)  # the name of a sampler, or a sampler
 SPACING = Kind(str, "NAME", _check_spacing)

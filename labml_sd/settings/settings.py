@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import labml_sd  # "labml_sd.sampler" below is imported when an annotation is evaluated
 from labml_sd.settings.kinds import (
+    FILL,
     NOISE,
     PROMPTS,
     SAMPLER,
@@ -54,6 +55,9 @@ SPACING_TITLES = {  # "SGM Uniform" has the times of "trailing" before they are 
 }
 
 
+INPAINT = ("inpaint", "outpaint")  # the tasks with a mask
+
+
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     """What is said of one setting."""
@@ -69,6 +73,7 @@ class Setting:
     off: object = None  # the value that changes nothing: it is not written into a picture
     titles: Mapping[str, str] = field(default_factory=dict)  # what values are called there
     only_titles: bool = False  # a value without a title is not read from there
+    tasks: tuple[str, ...] = ()  # that take it; none named: all
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -143,6 +148,12 @@ class Settings:
         json_keys=("guidance_low", "guidance_high"),
         text_keys=("Guidance low", "Guidance high"),
     )
+    clip_skip: int = setting(
+        1,
+        "text layer: 1 is the model's own, 2 the one before it, and so on",
+        whole(1),
+        off=1,
+    )
     seed: int | None = setting(
         42,
         "seed of the first picture, 0 to 2**64 - 1",
@@ -197,6 +208,30 @@ class Settings:
         none="the model's, or the picture's",
         text_keys=(),
     )
+    fill: str = setting(
+        "original",
+        "what is in the hole before noise is added: original, fill, noise or nothing",
+        FILL,
+        off="original",
+        text_keys=("Masked content",),
+        titles={"noise": "latent noise", "nothing": "latent nothing"},
+        tasks=INPAINT,
+    )
+    mask_blur: float | int = setting(
+        0.0,
+        "radius in pixels by which the edge of the mask is softened",
+        number("a number of pixels, 0 or more", 0, 1000),
+        off=0.0,
+        tasks=INPAINT,
+    )
+    only_masked: int | None = setting(
+        None,
+        "work at the model's size on the part around the mask, with so many pixels beside it",
+        whole(0),
+        none="the whole picture",
+        text_keys=("Masked area padding",),
+        tasks=INPAINT,
+    )
 
 
 class SettingsDict(TypedDict, total=False):
@@ -210,6 +245,7 @@ class SettingsDict(TypedDict, total=False):
     guidance_scale: float | int | None
     guidance_rescale: float | int
     guidance_interval: tuple[float | int, float | int] | list[float | int] | None
+    clip_skip: int
     seed: int | None
     variation_seed: int | None
     variation_strength: float | int
@@ -217,3 +253,6 @@ class SettingsDict(TypedDict, total=False):
     n_images: int
     height: int | None
     width: int | None
+    fill: str
+    mask_blur: float | int
+    only_masked: int | None

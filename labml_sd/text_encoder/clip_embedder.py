@@ -38,6 +38,7 @@ class CLIPTextEmbedder(nn.Module):
             n_positions=config.n_positions,
             bos_id=config.bos_id,
             eos_id=config.eos_id,
+            pad_id=config.pad_id,
         )
         return ids.to(self.transformer.final_layer_norm.weight.device)
 

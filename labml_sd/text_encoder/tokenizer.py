@@ -57,9 +57,14 @@ def save_tokenizer(
     vocab: Mapping[str, int],
     merges: Iterable[tuple[str, str]],
     n_positions: int = 77,
+    pad_id: int | None = None,
 ) -> None:
-    """Write the four files of a CLIP tokenizer folder, as other tools also read it."""
-    special = {"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END}
+    """Write the four files of a CLIP tokenizer folder, as other tools also read it.
+
+    Prompts are padded with token `pad_id`; None: with end markers.
+    """
+    pad = next(word for word, i in vocab.items() if i == pad_id) if pad_id is not None else END
+    special = {"bos_token": START, "eos_token": END, "pad_token": pad, "unk_token": END}
     config = {
         "model_max_length": n_positions,
         "tokenizer_class": "CLIPTokenizer",
@@ -103,9 +108,17 @@ def check_prompts(prompts: object, what: str = "prompt") -> list[str]:
 
 
 def tokenize(
-    tokenizer: Any, prompts: str | list[str], *, n_positions: int, bos_id: int, eos_id: int
+    tokenizer: Any,
+    prompts: str | list[str],
+    *,
+    n_positions: int,
+    bos_id: int,
+    eos_id: int,
+    pad_id: int | None = None,
 ) -> Int[Tensor, "b n"]:
-    """Start marker, text tokens, end marker, padding with end markers: `n_positions` ids.
+    """Start marker, text tokens, end marker, padding: `n_positions` ids.
+
+    The padding is `pad_id`; None: more end markers.
 
     A prompt that is too long is cut, and a warning quotes the part cut off. Raises PromptError
     for anything but text.
@@ -128,7 +141,8 @@ def tokenize(
                 f"the prompt is {count} tokens too long; cut off: {lost}", stacklevel=3
             )
         row = [bos_id, *ids[:n_free], eos_id]
-        rows.append(row + [eos_id] * (n_positions - len(row)))
+        padding = eos_id if pad_id is None else pad_id
+        rows.append(row + [padding] * (n_positions - len(row)))
     return torch.tensor(rows, dtype=torch.long, device="cpu")
 
 

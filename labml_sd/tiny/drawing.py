@@ -55,6 +55,23 @@ def draw_scene(scene: Scene, size: int = 128) -> Image.Image:
     return picture.reduce(2)
 
 
+def object_boxes(scene: Scene, size: int = 128) -> list[tuple[float, float, float, float]]:
+    """About where the objects are: left, top, right, bottom in pixels, exact to some pixels."""
+    boxes = []
+    for item in scene.objects:
+        x, y, width = _COLUMN[item.place], _bottom(item), _WIDTH[item.size]
+        height = width * (1.4 if item.kind == "balloon" else 1.1)
+        box = (x - 0.55 * width, y - height, x + 0.55 * width, y + 0.1 * width)
+        left, top, right, bottom = (size * side for side in box)
+        boxes.append((left, top, right, bottom))
+    return boxes
+
+
+def _bottom(item: SceneObject) -> float:
+    """Where an object stands, from 0 at the top to 1: higher up if further back."""
+    return (0.87 if item.size == "large" else 0.79) - (0.30 if item.kind == "balloon" else 0.0)
+
+
 def _gradient(width: int, height: int, stops: tuple[RGB, ...]) -> Image.Image:
     at = np.linspace(0.0, 1.0, height)
     where = np.linspace(0.0, 1.0, len(stops))
@@ -235,8 +252,7 @@ def _place_object(
     pen, side = ImageDraw.Draw(picture), picture.width
     width = _WIDTH[item.size] * side
     x = (_COLUMN[item.place] + rng.uniform(-0.015, 0.015)) * side
-    y = (0.87 if item.size == "large" else 0.79) + rng.uniform(-0.02, 0.02)
-    y = (y - 0.30 if item.kind == "balloon" else y) * side
+    y = (_bottom(item) + rng.uniform(-0.02, 0.02)) * side
     top, bottom = _ground_colours(scene.ground, scene.sky)
     if item.kind == "boat":
         oval(pen, (x, y), 0.5 * width, 0.06 * width, mix(top, WHITE, 0.4))

@@ -95,6 +95,12 @@ class Recipe:
     )
     clip: ClipRecipe = field(default_factory=ClipRecipe)
     diffusion: DiffusionRecipe = field(default_factory=DiffusionRecipe)
+    # The network can draw already and learns only to use what it sees: fewer, smaller steps.
+    inpainting: DiffusionRecipe = field(
+        default_factory=lambda: DiffusionRecipe(
+            n_steps=3000, batch_size=32, learning_rate=4e-4, restarts=()
+        )
+    )
 
 
 RECIPES = {"tiny": Recipe()}

@@ -7,6 +7,7 @@ Tests      tests/training/test_stages.py
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from labml_sd.sampler import check_seed
 from labml_sd.text_encoder import load_tokenizer, save_tokenizer
 from labml_sd.tiny.recipe import Recipe
 from labml_sd.tiny.scenes import Scene
-from labml_sd.training.latents import LatentSet, encode_scenes
+from labml_sd.training.latents import encode_masked, encode_scenes
 from labml_sd.training.learn_bpe import learn_bpe
 from labml_sd.training.loop import train
 from labml_sd.training.processes import ALONE, Processes
@@ -29,13 +30,14 @@ from labml_sd.training.state_files import run_folder
 from labml_sd.training.tasks.autoencoder import AutoencoderTask
 from labml_sd.training.tasks.clip import Clip, ClipTask
 from labml_sd.training.tasks.decoder import DecoderTask
-from labml_sd.training.tasks.diffusion import DiffusionTask
+from labml_sd.training.tasks.diffusion import DiffusionTask, fresh_unet
+from labml_sd.training.tasks.inpainting import InpaintingTask, widen
 
 TOKENIZER, CONFIG = "tokenizer", "model.json"  # inside the run's folder
-STAGES = ("autoencoder", "decoder", "clip", "diffusion")
-FROM_MODEL = ("decoder", "diffusion")  # can also start from a finished model
+STAGES = ("autoencoder", "decoder", "clip", "diffusion")  # of a model from scratch
+FROM_MODEL = ("decoder", "diffusion", "inpainting")  # can start from a finished model
 # Of the minutes for all stages.
-SHARE = {"autoencoder": 0.3, "decoder": 0.1, "clip": 0.15, "diffusion": 0.45}
+SHARE = {"autoencoder": 0.3, "decoder": 0.1, "clip": 0.15, "diffusion": 0.45, "inpainting": 1}
 SCENES_PER_MINUTE = 400  # of them: a short run has no time to learn from more
 
 
@@ -98,18 +100,52 @@ def train_stage(
         elif stage == "clip":
             task = ClipTask(recipe, tokenizer, seed, device, processes)
         else:
-            model = init or first_stages(recipe.model, recipe, tokenizer, folder)
-            model = model.to(device).eval()
+            unet_task = diffusion_task if stage == "diffusion" else inpainting_task
             n = n_scenes(recipe, minutes)
-            latents = latents_of(model, folder, seed, n, processes, progress=progress)
-            if init is None:
-                set_scale(model, latents.scale_factor)
-            write_config(model, folder, processes)
-            task = DiffusionTask(recipe, model, latents, seed, processes)
+            task = unet_task(recipe, folder, seed, n, device, processes, init, progress)
         if minutes is not None:
             minutes = minutes * SHARE[stage] - (time.monotonic() - started) / 60.0
         budget: dict[str, Any] = {"n_steps": n_steps, "minutes": minutes}
         train(task, folder, **budget, progress=progress, processes=processes)
+
+
+def diffusion_task(
+    recipe: Recipe,
+    folder: Path,
+    seed: int,
+    n: int,
+    device: torch.device,
+    processes: Processes,
+    init: LatentDiffusion | None,
+    progress: bool,
+) -> DiffusionTask:
+    """On `n` scenes. A new U-Net on the earlier stages of the folder, or that of `init`."""
+    tokenizer = load_tokenizer(folder / TOKENIZER) if init is None else None
+    model = init or first_stages(recipe.model, recipe, tokenizer, folder)
+    model = model.to(device).eval()
+    latents = encoded_for(encode_scenes, model, folder, seed, n, processes, progress)
+    if init is None:
+        set_scale(model, latents.scale_factor)
+        model.unet = fresh_unet(model.config.unet, seed).to(device)
+    write_config(model, folder, processes)
+    return DiffusionTask(recipe, model, latents, seed, processes)
+
+
+def inpainting_task(
+    recipe: Recipe,
+    folder: Path,
+    seed: int,
+    n: int,
+    device: torch.device,
+    processes: Processes,
+    init: LatentDiffusion | None,
+    progress: bool,
+) -> InpaintingTask:
+    """On `n` scenes. The U-Net of the folder, or that of `init`, with more input channels."""
+    model = (init or assemble(recipe, folder)).to(device).eval()
+    latents = encoded_for(encode_scenes, model, folder, seed, n, processes, progress)
+    masked = encoded_for(encode_masked, model, folder, seed, n, processes, progress)
+    return InpaintingTask(recipe, model, latents, masked, seed, processes)
 
 
 def check_init(stage: str, init: LatentDiffusion | None) -> None:
@@ -120,19 +156,19 @@ def check_init(stage: str, init: LatentDiffusion | None) -> None:
         )
 
 
-def latents_of(
+def encoded_for(
+    encode: Callable[..., Any],
     model: LatentDiffusion,
     folder: Path,
     seed: int,
     n: int,
     processes: Processes,
-    *,
     progress: bool,
-) -> LatentSet:
-    """Encode `n` scenes, or read those that the folder has."""
+) -> Any:
+    """What `encode` makes of `n` scenes, or what the folder has of an earlier call."""
     size = model.config.image_size
     with processes.main_first():
-        return encode_scenes(model.autoencoder, seed, n, size, folder, progress=progress)
+        return encode(model.autoencoder, seed, n, size, folder, progress=progress)
 
 
 def n_scenes(recipe: Recipe, minutes: float | None) -> int:
@@ -162,7 +198,13 @@ def first_stages(
 
 def continued(init: LatentDiffusion, folder: Path) -> LatentDiffusion:
     """`init` with the networks that a run in this folder has trained further."""
-    networks = {"decoder": init.autoencoder, "diffusion": init.unet}
+    if (folder / "inpainting.pt").exists():
+        widen(init)
+    networks = {
+        "decoder": init.autoencoder,
+        "diffusion": init.unet,
+        "inpainting": init.unet,
+    }
     for stage, network in networks.items():
         if (folder / f"{stage}.pt").exists():
             load_average(network, folder, stage)

@@ -31,10 +31,12 @@ def attention_probabilities(
     Without the division by the root, the scores would grow with d, and the softmax would put
     almost all weight on one key.
     """
+    # Scores of SD v2 exceed 65504, the largest number of float16: they are float32.
+    exact = torch.float32 if q.dtype == torch.float16 else q.dtype
     # Dividing q takes n * d divisions; dividing the scores would take n * m.
     # [b heads n m]: a score for each query and key
-    scores = torch.einsum("bhnd,bhmd->bhnm", q / q.shape[-1] ** 0.5, k)
-    return scores.softmax(dim=-1)
+    scores = torch.einsum("bhnd,bhmd->bhnm", q.to(exact) / q.shape[-1] ** 0.5, k.to(exact))
+    return scores.softmax(dim=-1).to(q.dtype)
 
 
 def normal_attention(

@@ -6,6 +6,8 @@ Reference  CompVis ldm/modules/attention.py, SpatialTransformer (attribute names
 Tests      tests/unet/test_spatial_transformer.py
 """
 
+from functools import partial
+
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -43,6 +45,18 @@ class BasicTransformerBlock(nn.Module):
         return x + self.ff(self.norm3(x))
 
 
+class ChannelLinear(nn.Linear):
+    """A linear layer over the channels of a feature map.
+
+    It computes what a 1x1 convolution does, with its weight stored as a matrix.
+    """
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h w"]:
+        """The same projection at every position."""
+        # [b h w c] while it is projected
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
 class SpatialTransformer(nn.Module):
     r"""Run transformer blocks over the h * w positions of a feature map.
 
@@ -60,14 +74,17 @@ class SpatialTransformer(nn.Module):
         n_heads: int,
         n_layers: int = 1,
         norm_groups: int = 32,
+        linear: bool = False,
     ) -> None:
+        """`linear`: P_in and P_out are linear layers, as in SD v2, not 1x1 convolutions."""
         super().__init__()
         self.norm = nn.GroupNorm(norm_groups, channels, eps=1e-6)
-        self.proj_in = nn.Conv2d(channels, channels, 1)
+        project = ChannelLinear if linear else partial(nn.Conv2d, kernel_size=1)
+        self.proj_in = project(channels, channels)
         self.transformer_blocks = nn.ModuleList(
             BasicTransformerBlock(channels, d_cond, n_heads) for _ in range(n_layers)
         )
-        self.proj_out = nn.Conv2d(channels, channels, 1)
+        self.proj_out = project(channels, channels)
 
     def forward(
         self, x: Float[Tensor, "b c h w"], cond: Float[Tensor, "rows m d_cond"]

@@ -118,9 +118,10 @@ class UNet(nn.Module):
         return SpatialTransformer(
             channels,
             config.d_cond,
-            n_heads=config.n_heads,
+            n_heads=config.heads(channels),
             n_layers=config.n_transformer_layers,
             norm_groups=config.norm_groups,
+            linear=config.linear_projections,
         )
 
     def use_attention(self, kind: AttentionKind) -> None:

@@ -1,6 +1,7 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,16 @@ def sparse_file() -> Callable[[Path, dict[str, tuple[int, ...]]], Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def make_v2(words, randomise) -> Callable[[ModelConfig], LatentDiffusion]:
+    """A model of random weights built as SD v2, from the sizes of another."""
+
+    def make(config: ModelConfig) -> LatentDiffusion:
+        text = replace(config.text_encoder, activation="gelu", pad_id=3)
+        unet = replace(config.unet, n_heads=8, d_head=4, linear_projections=True)
+        v2 = replace(config, name="v2", text_encoder=text, unet=unet, prediction="v")
+        return randomise(LatentDiffusion(v2, load_tokenizer(words)).eval())
+
+    return make

@@ -5,7 +5,7 @@ import huggingface_hub
 import pytest
 
 from labml_sd.checkpoint import load_model
-from labml_sd.checkpoint.hub import fetch_model, fetch_tokenizer, is_hub_id
+from labml_sd.checkpoint.hub import fetch_model, is_hub_id
 from labml_sd.errors import CheckpointError
 
 
@@ -41,13 +41,6 @@ def test_a_model_that_is_not_there_offline_gives_the_command_to_run(offline):
     with pytest.raises(CheckpointError, match="run: hf download owner/name") as caught:
         load_model("owner/name")
     assert "\n" not in str(caught.value)
-
-
-def test_the_tokenizer_offline_asks_for_a_folder(offline):
-    with pytest.raises(
-        CheckpointError, match=r"hf download openai/clip-vit-large-patch14 .*tokenizer=<folder>"
-    ):
-        fetch_tokenizer()
 
 
 @pytest.mark.parametrize("variant", ["", ".fp16"])

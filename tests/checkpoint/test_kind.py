@@ -26,8 +26,9 @@ def unet(prefix=UNET, d_cond=768, channels=4, linear=False, **more):
         (unet(channels=5, d_cond=1024, linear=True), "depth"),
         (unet(channels=7, d_cond=1024), "upscaler"),
         (unet(channels=8), "pix2pix"),
-        (unet(channels=9), "inpainting"),
-        (unet(channels=9, d_cond=1024, linear=True), "inpainting"),
+        (unet(channels=9), "sd1-inpainting"),
+        (unet(channels=9, d_cond=1024, linear=True), "sd2-inpainting"),
+        (unet(**{"cond_stage_model.model.visual.proj": (1024, 768)}), "image-variations"),
         (unet(prefix=""), "unet"),
         (
             {
@@ -68,9 +69,9 @@ def test_an_embedding_of_a1111_is_told_by_its_dictionary(listed):
     assert recognise(listed(entries=("string_to_token", "string_to_param"))).name == "embedding"
 
 
-def test_only_models_built_as_sd1_can_be_loaded(listed):
-    assert recognise(listed(**unet())).loadable
-    assert recognise(listed(**unet(d_cond=128))).loadable
+def test_models_of_sd1_and_sd2_can_be_loaded(listed):
+    for sizes in ({}, {"d_cond": 128}, {"d_cond": 1024, "linear": True}, {"channels": 9}):
+        assert recognise(listed(**unet(**sizes))).loadable
     later = recognise(listed(**unet(d_cond=2048)))
     assert not later.loadable
-    assert "recognised and not supported yet" in later.sentence
+    assert "not supported; expected" in later.sentence

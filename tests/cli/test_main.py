@@ -32,7 +32,9 @@ def test_a_prompt_is_all_that_is_needed(shell):
     assert code == 0
     assert out == [os.path.join("outputs", "00000.png")] and Path(out[0]).is_file()
     names = {"source": "tiny", "device": "auto", "dtype": "auto", "tokenizer": None}
-    assert shell.loads == [{**names, "compile": False, "offload": False}]
+    assert shell.loads == [
+        {**names, "compile": False, "offload": False, "vae": None, "prediction": None}
+    ]
 
 
 def test_a_random_seed_is_printed_and_draws_the_same_picture_again(shell):
@@ -116,15 +118,19 @@ def test_several_pictures_count_their_seeds(shell, name):
     [
         (
             ["--model", "m", "--device", "cpu", "--dtype", "float16"],
-            ("m", "cpu", "float16", None, False, False),
+            ("m", "cpu", "float16", None, False, False, None, None),
         ),
         (
             ["--ckpt", "m", "--precision", "full", "--tokenizer", "t"],
-            ("m", "auto", "float32", "t", False, False),
+            ("m", "auto", "float32", "t", False, False, None, None),
         ),
-        (["--precision", "autocast"], ("tiny", "auto", "auto", None, False, False)),
-        (["--compile"], ("tiny", "auto", "auto", None, True, False)),
-        (["--offload"], ("tiny", "auto", "auto", None, False, True)),
+        (["--precision", "autocast"], ("tiny", "auto", "auto", None, False, False, None, None)),
+        (["--compile"], ("tiny", "auto", "auto", None, True, False, None, None)),
+        (
+            ["--vae", "v.pt", "--prediction", "v"],
+            ("tiny", "auto", "auto", None, False, False, "v.pt", "v"),
+        ),
+        (["--offload"], ("tiny", "auto", "auto", None, False, True, None, None)),
     ],
 )
 def test_the_model_is_chosen_by_flags(shell, flags, loaded):
@@ -263,7 +269,7 @@ def signed(name, **texts):
         ("Sampler: DPM++ 2M Karras, RNG: CPU", "dpmpp_2m --spacing karras --noise cpu", None),
         ("Sampler: Euler a, Schedule type: Automatic", "euler_a", None),
         ("Sampler: Euler a, Schedule type: Beta", "euler_a", "Schedule type: Beta"),
-        ("Sampler: DDIM, Clip skip: 2, ENSD: 31337", "ddim", "Clip skip: 2, ENSD: 31337"),
+        ("Sampler: DDIM, Clip skip: 1, ENSD: 31337", "ddim", "ENSD: 31337"),
         (
             "Sampler: Euler, Denoising strength: 0.7, Hires upscale: 2, Hires upscaler: Latent",
             "euler --spacing linspace",

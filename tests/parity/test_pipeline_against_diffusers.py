@@ -6,6 +6,7 @@ float32 there, and the noise, which they would draw in float64 and we draw in fl
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from labml_sd.checkpoint import save_model
+from labml_sd.config import ModelConfig
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline import txt2img
 from labml_sd.sampler import DDIM, NoiseSource, Step
@@ -26,9 +28,22 @@ PROMPT, NEGATIVE = "a red house in the snow", "a boat"
 SHAPE = (4, 4, 4)  # of one latent: the model's pictures are 32x32
 
 
-@pytest.fixture(scope="module")
-def double_model(make_model: Callable[[], LatentDiffusion]) -> LatentDiffusion:
-    return make_model().double()
+SHAPES = ("SD v1", "SD v2")
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def double_model(
+    request: pytest.FixtureRequest,
+    make_model: Callable[..., LatentDiffusion],
+    small_config: ModelConfig,
+) -> LatentDiffusion:
+    """As SD v1, and as SD v2: v predicted, heads of one size, padding with token 0."""
+    if request.param == "SD v1":
+        return make_model().double()
+    text = replace(small_config.text_encoder, activation="gelu", pad_id=0)
+    unet = replace(small_config.unet, d_head=4, linear_projections=True)
+    v2 = replace(small_config, text_encoder=text, unet=unet, prediction="v")
+    return make_model(v2).double()
 
 
 @pytest.fixture(scope="module")

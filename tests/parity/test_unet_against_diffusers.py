@@ -45,6 +45,13 @@ SHAPES = {
     "two transformer layers, three blocks, nine channels in": replace(
         SMALL, n_transformer_layers=2, n_res_blocks=3, in_channels=9, out_channels=5
     ),
+    "like SD v2: heads of one size, linear projections": replace(
+        SMALL,
+        channel_multipliers=(1, 2, 4),
+        attention_levels=(0, 1),
+        d_head=4,
+        linear_projections=True,
+    ),
 }
 
 

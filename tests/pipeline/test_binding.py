@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from labml_sd.errors import GenerationError
 from labml_sd.offload import Offloaded
 from labml_sd.pipeline.binding import denoiser_for, embed, network_for, running
 from labml_sd.pipeline.request import make_request
@@ -37,7 +38,7 @@ def test_at_guidance_scale_1_no_negative_prompt_is_encoded(model):
 def test_each_distinct_prompt_is_encoded_once(make_model, monkeypatch):
     model, encoded = make_model(), []
     encode = model.encode_prompt
-    monkeypatch.setattr(model, "encode_prompt", lambda p: encoded.append(p) or encode(p))
+    monkeypatch.setattr(model, "encode_prompt", lambda p, _: encoded.append(p) or encode(p))
     c = embed(model, ["a house", "a boat", "a house"])
     assert encoded == [["a house", "a boat"]]
     assert torch.equal(c, encode(["a house", "a boat"])[[0, 1, 0]])
@@ -84,3 +85,16 @@ def test_a_hook_on_the_whole_model_has_its_effect(make_model, x, fast):
     model.register_forward_hook(lambda module, arguments, output: 2 * output)
     doubled = denoiser_for(network_for(model), request(model))(x, MOMENT).eps
     torch.testing.assert_close(doubled, 2 * plain, rtol=1e-4, atol=1e-5)
+
+
+def test_clip_skip_takes_an_earlier_layer_and_1_the_models_own(model):
+    ids = model.text_encoder.ids(["a house"])
+    states = model.text_encoder.transformer.hidden_states(ids)
+    norm = model.text_encoder.transformer.final_layer_norm
+    for skip in (1, 2):
+        assert torch.equal(embed(model, ["a house"], skip), norm(states[-skip]))
+
+
+def test_more_layers_than_there_are_cannot_be_skipped(model):
+    with pytest.raises(GenerationError, match=r"clip_skip is 99: the text encoder of .* has"):
+        make_request(model, "a", {"clip_skip": 99})

@@ -100,7 +100,7 @@ def test_the_samplers_and_schedules_of_other_programs_become_ours(tool):
 
 
 UNUSED = {
-    "Clip skip: 2": {"Clip skip": "2"},
+    "Clip skip: 2": {},
     "Clip skip: 1": {},
     "ENSD: 31337": {"ENSD": "31337"},
     "Hires upscale: 2, Hires steps: 10, Hires upscaler: Latent, Denoising strength: 0.7": {

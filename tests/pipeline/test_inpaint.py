@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from labml_sd.errors import ImageError
+from labml_sd.errors import GenerationError, ImageError
 from labml_sd.images.tensors import load_img, pad_to_multiple
 from labml_sd.pipeline import img2img, inpaint
 from labml_sd.pipeline.parameters import read_parameters
@@ -185,3 +185,55 @@ def test_with_compat_kept_pixels_are_kept_and_the_tool_is_recorded(
     assert np.array_equal(np.asarray(painted)[kept], np.asarray(image)[kept])
     assert painted.tobytes() != plain.tobytes()
     assert read_parameters(painted).compat == compat
+
+
+def painted(model, photo, **settings):
+    mask = Image.new("L", (32, 32))
+    mask.paste(255, (8, 8, 24, 24))
+    run = {"steps": 4, "seed": 5, "progress": False, **settings}
+    (image,) = inpaint(model, "a", photo(32, 32), mask, **run)
+    return np.asarray(image, int), np.asarray(photo(32, 32), int), np.asarray(mask)
+
+
+@pytest.mark.parametrize("fill", ["fill", "noise", "nothing"])
+def test_what_is_in_the_hole_matters_below_strength_1_and_not_at_1(model, photo, fill):
+    for strength, same in ((0.5, False), (1.0, fill != "fill")):
+        plain, *_ = painted(model, photo, strength=strength)
+        other, image, mask = painted(model, photo, strength=strength, fill=fill)
+        assert np.array_equal(other, plain) == same
+        assert np.array_equal(other[mask == 0], image[mask == 0])
+
+
+def test_a_blurred_mask_blends_at_its_edge(model, photo):
+    sharp, image, mask = painted(model, photo)
+    soft, *_ = painted(model, photo, mask_blur=2)
+    edge = np.zeros_like(mask, bool)
+    edge[10:22, 5:8] = True
+    assert np.array_equal(sharp[edge], image[edge])
+    assert not np.array_equal(soft[edge], image[edge])
+    assert np.array_equal(soft[0], image[0])  # far away, nothing changes
+
+
+def test_only_the_masked_part_is_worked_on(model, photo):
+    mask, sizes = Image.new("L", (64, 96)), []
+    mask.paste(255, (40, 60, 50, 70))
+    image = photo(64, 96)
+    (done,) = inpaint(
+        model, "a", image, mask, steps=2, only_masked=4, progress=False,
+        on_step=lambda step: sizes.append(tuple(step.x.shape[2:])),
+    )  # fmt: skip
+    factor = model.config.autoencoder.downsampling_factor
+    assert set(sizes) == {(model.config.image_size // factor,) * 2}
+    kept = np.asarray(mask) == 0
+    assert done.size == image.size
+    assert np.array_equal(np.asarray(done)[kept], np.asarray(image)[kept])
+    assert not np.array_equal(np.asarray(done)[~kept], np.asarray(image)[~kept])
+    assert "Masked area padding: 4" in done.info["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("fill", "grey"), ("mask_blur", -1), ("only_masked", -3)]
+)
+def test_a_setting_of_the_mask_out_of_range_is_refused(model, photo, setting, value):
+    with pytest.raises(GenerationError, match=f"{setting} is"):
+        painted(model, photo, **{setting: value})

@@ -2,10 +2,12 @@ import math
 
 import pytest
 import torch
+from diffusers import DDIMScheduler
 
 from labml_sd.config import ScheduleConfig
 from labml_sd.errors import GenerationError
 from labml_sd.sampler import CLEAN, Level, Schedule, add_noise, predict_x0
+from labml_sd.sampler.schedule import NEARLY_ZERO
 
 GOLDEN_ALPHA_BAR = {
     1: 0.9982960278384514,
@@ -139,3 +141,24 @@ def test_predict_x0_undoes_add_noise(schedule, randn):
     torch.testing.assert_close(
         predict_x0(add_noise(z, noise, level), noise, level), z, rtol=1e-12, atol=1e-12
     )
+
+
+@pytest.mark.holds("labml_sd.sampler.schedule.zero_terminal_snr")
+def test_a_schedule_of_zero_snr_keeps_its_first_level_and_ends_in_pure_noise():
+    plain = Schedule(ScheduleConfig()).alpha_bar
+    found = Schedule(ScheduleConfig(zero_snr=True)).alpha_bar
+    root, first, last = plain.sqrt(), plain[0].sqrt(), plain[-1].sqrt()
+    expected = (first * (root - last) / (first - last)) ** 2
+    torch.testing.assert_close(found[:-1], expected[:-1])
+    assert found[0] == pytest.approx(plain[0].item(), rel=1e-12)
+    assert found[-1] == NEARLY_ZERO
+    assert (found.diff() < 0).all()
+
+
+def test_a_schedule_of_zero_snr_is_diffusers():
+    theirs = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
+        rescale_betas_zero_snr=True, prediction_type="v_prediction",
+    ).alphas_cumprod.double()  # fmt: skip
+    ours = Schedule(ScheduleConfig(zero_snr=True)).alpha_bar
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)

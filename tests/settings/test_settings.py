@@ -11,7 +11,7 @@ from PIL import Image
 
 from labml_sd.cli import main as cli
 from labml_sd.errors import GenerationError, PromptError
-from labml_sd.pipeline import img2img, inpaint, txt2img
+from labml_sd.pipeline import img2img, inpaint, outpaint, txt2img
 from labml_sd.pipeline.parameters import (
     GenerationParameters,
     parameters_of,
@@ -36,27 +36,42 @@ def test_the_typed_dictionary_has_the_fields_of_settings():
     assert not SettingsDict.__required_keys__
 
 
-@pytest.mark.parametrize("pipeline", [txt2img, img2img, inpaint])
+PIPELINES = pytest.mark.parametrize("pipeline", [txt2img, img2img, inpaint, outpaint])
+WITH_A_MASK = {"fill", "mask_blur", "only_masked"}
+
+
+@PIPELINES
 def test_a_signature_lists_every_setting_with_its_default_and_type(pipeline):
     shown = inspect.signature(pipeline).parameters
-    for f in fields(Settings):
+    known = described(pipeline.__name__)
+    assert (described().keys() - known.keys() == WITH_A_MASK) == (
+        "paint" not in pipeline.__name__
+    )
+    for f in (f for f in fields(Settings) if f.name in known):
         parameter = shown[f.name]
         assert parameter.kind is parameter.KEYWORD_ONLY
         assert (parameter.default, parameter.annotation) == (f.default, f.type)
     assert not any(p.kind is p.VAR_KEYWORD for p in shown.values())
 
 
-@pytest.mark.parametrize("pipeline", [txt2img, img2img, inpaint])
+@PIPELINES
 def test_a_docstring_describes_every_setting(pipeline):
     text = inspect.getdoc(pipeline)
-    for name, about in described().items():
+    for name, about in described(pipeline.__name__).items():
         assert f"- `{name}` = {about.default!r}: {about.help}" in text
 
 
 @pytest.mark.parametrize("name", [f.name for f in fields(Settings)])
 def test_every_default_passes_its_own_check(name):
     default = described()[name].default
-    assert getattr(check_settings({name: default}), name) == default
+    assert getattr(check_settings({name: default}, "inpaint"), name) == default
+
+
+@pytest.mark.parametrize("name", sorted(WITH_A_MASK))
+@pytest.mark.parametrize("task", ["txt2img", "img2img"])
+def test_a_setting_of_another_task_is_refused_by_its_name(name, task):
+    with pytest.raises(GenerationError, match=f"{name} is a setting of inpaint and outpaint"):
+        check_settings({name: described()[name].default}, task)
 
 
 def test_no_two_settings_share_a_flag_or_a_key():
@@ -129,10 +144,10 @@ def test_every_pipeline_refuses_an_unknown_name(model, photo, pipeline):
 @pytest.mark.parametrize("name", [f.name for f in fields(Settings)])
 def test_none_is_taken_where_it_is_described(name):
     if described()[name].none:
-        assert getattr(check_settings({name: None}), name) is None
+        assert getattr(check_settings({name: None}, "inpaint"), name) is None
     else:
         with pytest.raises((GenerationError, PromptError), match=f"^{name} is .*None"):
-            check_settings({name: None})
+            check_settings({name: None}, "inpaint")
 
 
 KINDS: dict[str, tuple[Kind, list[object], list[object]]] = {
@@ -157,7 +172,7 @@ def test_a_kind_takes_its_range_and_nothing_else(kind, good, bad):
 class More(Settings):
     """Settings with a field more, as a later version has."""
 
-    clip_skip: int = setting(
+    token_skip: int = setting(
         1,
         "last layers of the text encoder to skip, 1 to 12",
         whole(1, 12),
@@ -177,19 +192,21 @@ def test_a_new_field_is_a_keyword_of_the_pipelines(one_more):
     def draw(model: object, **settings: Unpack[SettingsDict]) -> None:
         """Draw."""
 
-    assert inspect.signature(draw).parameters["clip_skip"].default == 1
-    assert "- `clip_skip` = 1: last layers of the text encoder to skip, 1 to 12" in draw.__doc__
+    assert inspect.signature(draw).parameters["token_skip"].default == 1
+    assert (
+        "- `token_skip` = 1: last layers of the text encoder to skip, 1 to 12" in draw.__doc__
+    )
 
 
 def test_a_new_field_is_checked(one_more):
-    assert check_settings({"clip_skip": 2}).clip_skip == 2
+    assert check_settings({"token_skip": 2}).token_skip == 2
     with pytest.raises(
-        GenerationError, match="clip_skip is 13: give a whole number from 1 to 12"
+        GenerationError, match="token_skip is 13: give a whole number from 1 to 12"
     ):
-        check_settings({"clip_skip": 13})
+        check_settings({"token_skip": 13})
 
 
-@pytest.mark.parametrize("flag", ["--clip-skip", "--clip_skip", "--skip"])
+@pytest.mark.parametrize("flag", ["--token-skip", "--token_skip", "--skip"])
 def test_a_new_field_is_a_flag(one_more, model, monkeypatch, capsys, tmp_path, flag):
     given = {}
     monkeypatch.setattr("labml_sd.cli.draw.load_model", lambda *_, **__: model)
@@ -197,32 +214,32 @@ def test_a_new_field_is_a_flag(one_more, model, monkeypatch, capsys, tmp_path, f
     draw = lambda *_, **named: given.update(named) or [picture]  # noqa: E731
     monkeypatch.setattr("labml_sd.cli.draw.txt2img", draw)
     line = ["txt2img", "a house", flag, "2", "--seed", "1", "--outdir", str(tmp_path)]
-    assert cli.main(line) == 0 and given["clip_skip"] == 2
+    assert cli.main(line) == 0 and given["token_skip"] == 2
     with pytest.raises(SystemExit):
         cli.main(["txt2img", "--help"])
-    assert "--clip-skip N" in capsys.readouterr().out
+    assert "--token-skip N" in capsys.readouterr().out
 
 
 def test_a_new_field_is_written_into_pictures_and_read_back(one_more, model):
-    request = make_request(model, ["a", "b"], {"clip_skip": 2, "seed": 7})
+    request = make_request(model, ["a", "b"], {"token_skip": 2, "seed": 7})
     facts = {"task": "txt2img", "size": (32, 48), "model": "m", "model_hash": None}
     first, second = parameters_of(request, dtype="float32", **facts)
-    assert (first.clip_skip, second.clip_skip, second.seed) == (2, 2, 8)
-    assert ", Clip skip: 2, " in first.to_text()
-    assert '"clip_skip": 2' in first.to_json()
+    assert (first.token_skip, second.token_skip, second.seed) == (2, 2, 8)
+    assert ", Token skip: 2, " in first.to_text()
+    assert '"token_skip": 2' in first.to_json()
     assert parse_json(first.to_json()) == first
-    assert parse_text(first.to_text()).clip_skip == 2
+    assert parse_text(first.to_text()).token_skip == 2
 
 
 def test_a_new_field_that_changes_nothing_is_not_written(one_more, model):
     facts = {"task": "txt2img", "size": (32, 48), "model": "m", "model_hash": None}
     (one,) = parameters_of(make_request(model, "a", {}), dtype="float32", **facts)
-    assert "Clip skip" not in one.to_text() and "clip_skip" not in one.settings
+    assert "Token skip" not in one.to_text() and "token_skip" not in one.settings
 
 
 def test_a_picture_of_an_older_version_has_no_value_for_it(one_more):
-    assert parse_json('{"prompt": "a", "steps": 3}').clip_skip is None
-    assert GenerationParameters().clip_skip is None
+    assert parse_json('{"prompt": "a", "steps": 3}').token_skip is None
+    assert GenerationParameters().token_skip is None
 
 
 def test_settings_are_listed_without_pytorch():

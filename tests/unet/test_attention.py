@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from labml_sd.unet import attention as attention_module
 from labml_sd.unet.attention import (
+    ATTENTION,
     CrossAttention,
     FeedForward,
     GeGLU,
@@ -153,3 +154,17 @@ def test_feed_forward_treats_each_position_alone(randomise):
     layer = randomise(FeedForward(6).double())
     x = randn(1, 5, 6)
     torch.testing.assert_close(layer(x)[:, 2:3], layer(x[:, 2:3]))
+
+
+@pytest.mark.parametrize("kind", ["flash", "normal", "sliced"])
+def test_scores_beyond_the_range_of_float16_give_no_nan(kind):
+    # As in SD v2: a product of 300 * 300 * 64 is 88 times the largest number of float16.
+    draw = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, 2, 16, 64, generator=draw) for _ in range(3))
+    q, k = 300 * q.sign(), 300 * k.sign()
+    assert torch.einsum("bhnd,bhmd->bhnm", q, k).abs().max() > 65504
+    found = ATTENTION[kind](q.half(), k.half(), v.half())
+    assert torch.isfinite(found).all()
+    torch.testing.assert_close(
+        found.float(), normal_attention(q, k, v.half().float()), rtol=0.01, atol=0.01
+    )

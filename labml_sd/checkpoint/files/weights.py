@@ -48,19 +48,28 @@ class Weights:
 
 @dataclass(frozen=True)
 class Stored:
-    """One tensor of a weights file, under the name that it has there."""
+    """One tensor of a weights file, under the name that it has there.
+
+    `part` (i, n): only the i-th of its n equal parts along the first axis.
+    """
 
     weights: Weights
     name: str
+    part: tuple[int, int] | None = None
 
     @property
     def info(self) -> TensorInfo:
         """Shape and dtype."""
-        return self.weights.tensors[self.name]
+        whole = self.weights.tensors[self.name]
+        if self.part is None or not whole.shape:
+            return whole
+        first, *others = whole.shape
+        return TensorInfo((first // self.part[1], *others), whole.dtype)
 
     def read(self) -> Tensor:
         """Its numbers: mostly a view of the mapped file, so do not write into it."""
-        return self.weights.read(self.name)
+        whole = self.weights.read(self.name)
+        return whole if self.part is None else whole.chunk(self.part[1])[self.part[0]]
 
 
 def aligned(tensor: Tensor) -> Tensor:

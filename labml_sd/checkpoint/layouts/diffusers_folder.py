@@ -17,12 +17,14 @@ from labml_sd.checkpoint.layouts.diffusers import TEXT_PREFIX, modern_name, name
 from labml_sd.checkpoint.layouts.read_configs import (
     Fields,
     read_autoencoder,
+    read_prediction,
     read_schedule,
     read_text_encoder,
     read_unet,
 )
 from labml_sd.checkpoint.networks import wanted_shapes
 from labml_sd.checkpoint.opened_checkpoint import OpenedCheckpoint, refuse_kind
+from labml_sd.checkpoint.tokenizer_files import padding_id
 from labml_sd.config import ModelConfig, sd_v1
 from labml_sd.errors import CheckpointError
 
@@ -51,9 +53,12 @@ ENDINGS = (
 
 def find_weights(folder: Path, part: str) -> Path | None:
     """The file, or the index of shards, with a part's weights; None if there is none."""
-    places = [
-        folder / FOLDERS[part] / f"{stem}{ending}" for ending in ENDINGS for stem in STEMS[part]
-    ]
+    return weights_in(folder / FOLDERS[part], part)
+
+
+def weights_in(folder: Path, part: str) -> Path | None:
+    """The same, in the part's own folder."""
+    places = [folder / f"{stem}{ending}" for ending in ENDINGS for stem in STEMS[part]]
     return next((path for path in places if path.is_file()), None)
 
 
@@ -106,18 +111,21 @@ def open_folder(folder: Path, config: ModelConfig | None = None) -> OpenedCheckp
 
 def read_config(folder: Path) -> ModelConfig:
     """Read the configuration of the model from the folder's settings."""
-    unet, vae = _fields(folder / "unet/config.json"), _fields(folder / "vae/config.json")
+    unet, vae = fields_of(folder / "unet/config.json"), fields_of(folder / "vae/config.json")
     own_file = folder / OWN_SETTINGS
-    own = _fields(own_file) if own_file.is_file() else Fields(str(own_file), {})
+    own = fields_of(own_file) if own_file.is_file() else Fields(str(own_file), {})
+    scheduler = fields_of(folder / "scheduler/scheduler_config.json")
     try:
         autoencoder = read_autoencoder(vae)
+        text = read_text_encoder(fields_of(folder / "text_encoder/config.json"))
         size = unet.number("sample_size", 512 // autoencoder.downsampling_factor)
         config = ModelConfig(
             name=str(own.values.get("name", sd_v1().name)),
-            text_encoder=read_text_encoder(_fields(folder / "text_encoder/config.json")),
+            text_encoder=replace(text, pad_id=padding_id(folder / "tokenizer")),
             unet=read_unet(unet),
             autoencoder=autoencoder,
-            schedule=read_schedule(_fields(folder / "scheduler/scheduler_config.json")),
+            schedule=read_schedule(scheduler),
+            prediction=read_prediction(scheduler),
             image_size=size * autoencoder.downsampling_factor,
             guidance_scale=own.real("guidance_scale", sd_v1().guidance_scale),
         )
@@ -129,7 +137,7 @@ def read_config(folder: Path) -> ModelConfig:
     return config if known else replace(config, name=folder.name)
 
 
-def _fields(path: Path) -> Fields:
+def fields_of(path: Path) -> Fields:
     """Read a settings file. CheckpointError when it is missing or not a JSON object."""
     try:
         values = json.loads(path.read_bytes())

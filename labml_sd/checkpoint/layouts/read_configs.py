@@ -13,7 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from labml_sd.config import AutoencoderConfig, ScheduleConfig, TextEncoderConfig, UNetConfig
+from labml_sd.config import (
+    AutoencoderConfig,
+    PredictionKind,
+    ScheduleConfig,
+    TextEncoderConfig,
+    UNetConfig,
+)
 from labml_sd.errors import CheckpointError
 
 # Fields with only one possible value for the networks here; a file may omit them or say null.
@@ -43,7 +49,6 @@ UNET_FIXED = {
     "time_embedding_dim": None,
     "time_embedding_type": "positional",
     "timestep_post_act": None,
-    "use_linear_projection": False,
 }
 VAE_FIXED = {
     "_class_name": "AutoencoderKL",
@@ -57,10 +62,9 @@ VAE_FIXED = {
 }
 SCHEDULE_FIXED = {
     "beta_schedule": "scaled_linear",
-    "prediction_type": "epsilon",
-    "rescale_betas_zero_snr": False,
     "trained_betas": None,
 }
+PREDICTIONS: dict[str, PredictionKind] = {"epsilon": "eps", "v_prediction": "v"}
 DOWN = {True: "CrossAttnDownBlock2D", False: "DownBlock2D"}
 UP = {True: "CrossAttnUpBlock2D", False: "UpBlock2D"}
 
@@ -76,7 +80,7 @@ class Fields:
         """An error about one field."""
         return CheckpointError(
             f"{self.place}: {name} is {self.values.get(name)!r}, expected {expected}; "
-            "such a model is not supported yet"
+            "such a model is not supported"
         )
 
     def only(self, fixed: Mapping[str, Any]) -> None:
@@ -108,6 +112,13 @@ class Fields:
             raise self.refuse(name, "one whole number for all levels")
         return value
 
+    def switch(self, name: str, default: bool) -> bool:
+        """True or false."""
+        value = self.values.get(name, default)
+        if not isinstance(value, bool):
+            raise self.refuse(name, "true or false")
+        return value
+
     def widths(self, name: str, default: list[int]) -> tuple[int, tuple[int, ...]]:
         """Channels of the first level, and every level's multiple of them."""
         value = self.values.get(name, default)
@@ -123,7 +134,10 @@ class Fields:
 
 
 def read_unet(fields: Fields) -> UNetConfig:
-    """Read unet/config.json, where `attention_head_dim` is the number of heads by mistake."""
+    """Read unet/config.json, where `attention_head_dim` is the number of heads by mistake.
+
+    A list of them is that of SD v2, with heads of one size on all levels.
+    """
     fields.only(UNET_FIXED)
     channels, multipliers = fields.widths("block_out_channels", [320, 640, 1280, 1280])
     default = [DOWN[True]] * (len(multipliers) - 1) + [DOWN[False]]
@@ -144,6 +158,7 @@ def read_unet(fields: Fields) -> UNetConfig:
         if fields.values.get("num_attention_heads") is None
         else "num_attention_heads"
     )
+    n_heads, d_head = _heads(fields, heads, [channels * m for m in multipliers])
     return UNetConfig(
         in_channels=fields.number("in_channels", 4),
         out_channels=fields.number("out_channels", 4),
@@ -151,11 +166,25 @@ def read_unet(fields: Fields) -> UNetConfig:
         channel_multipliers=multipliers,
         attention_levels=tuple(level for level, kind in enumerate(down) if kind == DOWN[True]),
         n_res_blocks=fields.same("layers_per_block", 2),
-        n_heads=fields.same(heads, 8),
+        n_heads=n_heads,
+        d_head=d_head,
         n_transformer_layers=fields.same("transformer_layers_per_block", 1),
         d_cond=fields.number("cross_attention_dim", 1280),
         norm_groups=fields.number("norm_num_groups", 32),
+        linear_projections=fields.switch("use_linear_projection", False),
     )
+
+
+def _heads(fields: Fields, name: str, widths: list[int]) -> tuple[int, int | None]:
+    """One number of heads for all levels, or one size of a head: (n_heads, d_head)."""
+    value = fields.values.get(name, 8)
+    if not isinstance(value, list) or len(set(map(str, value))) == 1:
+        return fields.same(name, 8), None
+    if len(value) == len(widths) and all(type(n) is int and n > 0 for n in value):
+        sizes = {width / n for width, n in zip(widths, value, strict=True)}
+        if len(sizes) == 1 and min(sizes).is_integer():
+            return UNetConfig.n_heads, int(min(sizes))
+    raise fields.refuse(name, "one number of heads, or heads of one size, for all levels")
 
 
 def read_autoencoder(fields: Fields) -> AutoencoderConfig:
@@ -214,4 +243,13 @@ def read_schedule(fields: Fields) -> ScheduleConfig:
         n_steps=fields.number("num_train_timesteps", 1000),
         beta_start=fields.real("beta_start", ScheduleConfig.beta_start),
         beta_end=fields.real("beta_end", ScheduleConfig.beta_end),
+        zero_snr=fields.switch("rescale_betas_zero_snr", False),
     )
+
+
+def read_prediction(fields: Fields) -> PredictionKind:
+    """Read from scheduler/scheduler_config.json what the U-Net predicts."""
+    name = fields.values.get("prediction_type", "epsilon")
+    if name not in PREDICTIONS:
+        raise fields.refuse("prediction_type", " or ".join(map(repr, PREDICTIONS)))
+    return PREDICTIONS[name]

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from labml_sd.checkpoint.files.open_file import open_weights
 from labml_sd.checkpoint.files.weights import Stored, Weights
-from labml_sd.checkpoint.kind import recognise
-from labml_sd.checkpoint.layouts.compvis import ema_name, find_names
+from labml_sd.checkpoint.kind import SD2, recognise
+from labml_sd.checkpoint.layouts.compvis import Place, ema_name, find_names
 from labml_sd.checkpoint.networks import wanted_shapes
 from labml_sd.checkpoint.opened_checkpoint import OpenedCheckpoint, refuse_kind
-from labml_sd.config import ModelConfig, sd_v1
+from labml_sd.config import ModelConfig
 from labml_sd.errors import CheckpointError
 
 CONFIG = "labml_sd.config"  # in the metadata of files of this package: the configuration
@@ -24,7 +24,7 @@ TOKENIZER = "labml_sd.tokenizer"  # and the tokenizer, unless it is that of SD v
 def open_single(
     path: Path, *, ema: bool = False, config: ModelConfig | None = None
 ) -> OpenedCheckpoint:
-    """Open a file. Without a `config`, here or inside the file, it is taken for SD v1.
+    """Open a file. Without a `config`, here or inside the file, it is that of its kind.
 
     `ema` takes the U-Net's running averages instead of the plain weights; only training
     checkpoints contain both. Raises CheckpointError when the file is not a model, or not a
@@ -33,14 +33,16 @@ def open_single(
     weights = open_weights(path)
     kind = recognise(weights)
     refuse_kind(path, kind)
-    config = config or _config_inside(weights) or sd_v1()
+    given = config or _config_inside(weights)
+    config = given or kind.config
     try:
-        names, rest = find_names(weights.tensors)
+        places, rest = find_names(weights.tensors, config.text_encoder.n_layers)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     if ema:
-        names["unet"] = _averages(path, weights, config)
-        used = {name for part in names.values() for name in part.values()}
+        averages = _averages(path, weights, config)
+        places["unet"] = {key: Place(name) for key, name in averages.items()}
+        used = {place.name for part in places.values() for place in part.values()}
         rest = [name for name in weights.tensors if name not in used]
     return OpenedCheckpoint(
         path=path,
@@ -48,12 +50,13 @@ def open_single(
         kind=kind,
         config=config,
         found={
-            part: {key: Stored(weights, name) for key, name in keys.items()}
-            for part, keys in names.items()
+            part: {key: Stored(weights, at.name, at.part) for key, at in found.items()}
+            for part, found in places.items()
         },
         ignored=tuple(rest),
         refused=weights.refused,
         tokenizer=weights.metadata.get(TOKENIZER),
+        prediction_is_known=given is not None or kind is not SD2,
     )
 
 

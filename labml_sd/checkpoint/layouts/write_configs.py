@@ -8,17 +8,18 @@ Tests      tests/checkpoint/layouts/test_configs.py
 
 from typing import Any
 
-from labml_sd.checkpoint.layouts.read_configs import DOWN, UNET_FIXED, UP
+from labml_sd.checkpoint.layouts.read_configs import DOWN, PREDICTIONS, UNET_FIXED, UP
 from labml_sd.config import ModelConfig
 from labml_sd.errors import CheckpointError
 
 Json = dict[str, Any]
 
 
-def write_index() -> Json:
+def write_index(config: ModelConfig) -> Json:
     """Write model_index.json: the class for each folder."""
+    task = "Inpaint" if config.for_inpainting else ""
     return {
-        "_class_name": "StableDiffusionPipeline",
+        "_class_name": f"StableDiffusion{task}Pipeline",
         "_diffusers_version": "0.30.0",
         "feature_extractor": [None, None],
         "image_encoder": [None, None],
@@ -36,11 +37,14 @@ def write_unet(config: ModelConfig) -> Json:
     """Write unet/config.json."""
     unet = config.unet
     _check_first("U-Net", unet.channel_multipliers)
+    widths = [unet.channels * m for m in unet.channel_multipliers]
     attention = [level in unet.attention_levels for level in range(unet.n_levels)]
     return {
         **{k: v for k, v in UNET_FIXED.items() if v is not None},
-        "attention_head_dim": unet.n_heads,
-        "block_out_channels": [unet.channels * m for m in unet.channel_multipliers],
+        "attention_head_dim": [unet.heads(width) for width in widths]
+        if unet.d_head
+        else unet.n_heads,
+        "block_out_channels": widths,
         "cross_attention_dim": unet.d_cond,
         "down_block_types": [DOWN[a] for a in attention],
         "in_channels": unet.in_channels,
@@ -50,6 +54,7 @@ def write_unet(config: ModelConfig) -> Json:
         "sample_size": config.image_size // config.autoencoder.downsampling_factor,
         "transformer_layers_per_block": unet.n_transformer_layers,
         "up_block_types": [UP[a] for a in reversed(attention)],
+        "use_linear_projection": unet.linear_projections,
     }
 
 
@@ -90,7 +95,7 @@ def write_text_encoder(config: ModelConfig) -> Json:
         "model_type": "clip_text_model",
         "num_attention_heads": text.n_heads,
         "num_hidden_layers": text.n_layers,
-        "pad_token_id": text.eos_id,
+        "pad_token_id": text.eos_id if text.pad_id is None else text.pad_id,
         "projection_dim": text.d_model,
         "vocab_size": text.vocab_size,
     }
@@ -109,7 +114,10 @@ def write_schedule(config: ModelConfig) -> Json:
         "beta_start": config.schedule.beta_start,
         "clip_sample": False,
         "num_train_timesteps": config.schedule.n_steps,
-        "prediction_type": "epsilon",
+        "prediction_type": {kind: name for name, kind in PREDICTIONS.items()}[
+            config.prediction
+        ],
+        "rescale_betas_zero_snr": config.schedule.zero_snr,
         "set_alpha_to_one": False,
         "steps_offset": 1,
         "timestep_spacing": "leading",

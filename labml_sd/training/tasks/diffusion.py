@@ -1,8 +1,9 @@
-r"""Stage 4: the U-Net learns to predict the noise in a latent, given a caption.
+r"""Stage 4: the U-Net learns to predict the noise in a latent, or v, given a caption.
 
 Maps       latents, captions  ->  UNet (and its average)
 Paper      Ho et al. 2020, arXiv:2006.11239, algorithm 1
            Ho and Salimans 2022, arXiv:2207.12598, algorithm 1 (empty prompts)
+           Salimans and Ho 2022, arXiv:2202.00512, section 4 (v)
 Tests      tests/training/tasks/test_diffusion.py
 """
 
@@ -13,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
+from labml_sd.config import PredictionKind, UNetConfig
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline import Conditioning, Denoiser
 from labml_sd.sampler import NoiseSource, get_sampler, sample
@@ -36,7 +38,7 @@ PICTURE_PROMPTS = (
 
 
 class DiffusionTask:
-    """Noise a latent to a random time; the loss is the weighted error of the predicted noise.
+    """Noise a latent to a random time; the loss is the weighted error of what is predicted.
 
     Only the U-Net learns; the autoencoder and the text encoder are frozen.
     """
@@ -51,13 +53,11 @@ class DiffusionTask:
         seed: int,
         processes: Processes = ALONE,
     ) -> None:
-        """`model` has a trained autoencoder and text encoder; its U-Net is initialised here."""
-        torch.manual_seed(seed)
+        """`model` has a trained autoencoder and text encoder; its U-Net is trained further."""
         self.recipe, self.seed, self.latents = recipe.diffusion, seed, latents
         self.processes = processes
         self.model = model.requires_grad_(False)
-        self.model.unet = UNet(recipe.model.unet).to(model.device)
-        zero_outputs(self.model.unet)
+        self.model.unet.requires_grad_(True)
         if model.device.type == "cpu":
             # Same numbers, but faster: at this head size the backward pass of the CPU's flash
             # kernel takes half of a step.
@@ -77,12 +77,21 @@ class DiffusionTask:
         alpha_bar = self.alpha_bar[t]
         scale = alpha_bar[:, None, None, None]
         x = (scale.sqrt() * share(z).to(device) + (1 - scale).sqrt() * noise).float()
+        channels = self.channels(index)
+        if channels is not None:
+            x = torch.cat([x, share(channels).to(device)], dim=1)
         with autocast(device):
             with torch.no_grad():
                 cond = self.model.encode_prompt(self._captions(index, step, draw))
-            eps = self.networks(x, t, cond).float()
-        loss = diffusion_loss(eps, noise, alpha_bar, self.recipe.snr_gamma)
-        return {"loss": loss, "mse": (eps.detach() - noise).square().mean()}
+            output = self.networks(x, t, cond).float()
+        kind = self.model.config.prediction
+        target = noise if kind == "eps" else v_of(share(z).to(device), noise, scale).float()
+        loss = diffusion_loss(output, target, alpha_bar, self.recipe.snr_gamma, kind)
+        return {"loss": loss, "mse": (output.detach() - target).square().mean()}
+
+    def channels(self, index: Int[Tensor, " b"]) -> Float[Tensor, "b extra h w"] | None:
+        """What the U-Net sees beside the noisy latents of some scenes: nothing."""
+        return None
 
     def _captions(self, index: Int[Tensor, " b"], step: int, draw: Generator) -> list[str]:
         """A new wording each time a scene is used; some captions are empty."""
@@ -105,7 +114,8 @@ class DiffusionTask:
             cond = model.encode_prompt(list(PICTURE_PROMPTS)).float()
             uncond = model.encode_prompt("").float()
             scale = model.config.guidance_scale
-            denoise = Denoiser(networks, Conditioning(cond, uncond), scale)
+            given, kind = Conditioning(cond, uncond), model.config.prediction
+            denoise = Denoiser(networks, given, scale, prediction=kind)
             sampler = get_sampler("ddim")
             levels = sampler.levels(model.schedule, 20)
             for seed in (0, 100):
@@ -114,6 +124,14 @@ class DiffusionTask:
                 z = sample(sampler, denoise, noise(), levels, draw=noise, progress=False)
                 rows.append(model.decode_latent(z).float())
         save_rows(rows, path)
+
+
+def fresh_unet(config: UNetConfig, seed: int) -> UNet:
+    """A U-Net before training: random weights, always the same for a seed."""
+    torch.manual_seed(seed)
+    unet = UNet(config)
+    zero_outputs(unet)
+    return unet
 
 
 def zero_outputs(unet: UNet) -> None:
@@ -132,30 +150,49 @@ def stratified_times(n: int, n_steps: int, draw: Generator) -> Int[Tensor, " n"]
     return times.long().clamp(max=n_steps - 1)
 
 
-def diffusion_loss(
-    eps: Float[Tensor, "b c h w"],
+def v_of(
+    z: Float[Tensor, "b c h w"],
     noise: Float[Tensor, "b c h w"],
+    alpha_bar: Float[Tensor, "b 1 1 1"],
+) -> Float[Tensor, "b c h w"]:
+    r"""What v-prediction predicts.
+
+    $$ v = \sqrt{\bar\alpha}\, \epsilon - \sqrt{1 - \bar\alpha}\, z $$
+    """
+    return alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * z
+
+
+def diffusion_loss(
+    output: Float[Tensor, "b c h w"],
+    target: Float[Tensor, "b c h w"],
     alpha_bar: Float[Tensor, " b"],
     gamma: float,
+    prediction: PredictionKind = "eps",
 ) -> Float[Tensor, ""]:
-    r"""Mean square error of the predicted noise, weighted by $w_t$, the `min_snr_weight`.
+    r"""Mean square error of the prediction, weighted by $w_t$, the `min_snr_weight`.
 
-    $$ L = \mathbb{E}_{z, \epsilon, t}\; w_t\, \| \epsilon - \epsilon_\theta(x_t, t, c) \|^2 $$
+    The target $y$ is the noise $\epsilon$, or v.
+
+    $$ L = \mathbb{E}_{z, \epsilon, t}\; w_t\, \| y - y_\theta(x_t, t, c) \|^2 $$
     """
-    error = (eps - noise).square().mean(dim=(1, 2, 3))
-    return (min_snr_weight(alpha_bar, gamma).to(error) * error).mean()
+    error = (output - target).square().mean(dim=(1, 2, 3))
+    return (min_snr_weight(alpha_bar, gamma, prediction).to(error) * error).mean()
 
 
-def min_snr_weight(alpha_bar: Float[Tensor, " b"], gamma: float) -> Float[Tensor, " b"]:
-    r"""Weight of the noise error, Hang et al. 2023 (arXiv:2303.09556) section 3.4.
+def min_snr_weight(
+    alpha_bar: Float[Tensor, " b"], gamma: float, prediction: PredictionKind = "eps"
+) -> Float[Tensor, " b"]:
+    r"""Weight of an error, Hang et al. 2023 (arXiv:2303.09556) section 3.4.
 
-    $$ w = \frac{\min(\mathrm{SNR}, \gamma)}{\mathrm{SNR}}, \qquad
+    $$ w_\epsilon = \frac{\min(\mathrm{SNR}, \gamma)}{\mathrm{SNR}}, \qquad
+       w_v = \frac{\min(\mathrm{SNR}, \gamma)}{\mathrm{SNR} + 1}, \qquad
        \mathrm{SNR} = \frac{\bar\alpha}{1 - \bar\alpha} $$
 
-    Predicting the noise of an almost clean latent amounts to reproducing fine detail. Without
-    the weight, such times dominate the training. `gamma` 0 gives all times weight 1.
+    Both weigh the error of the clean latent by min(SNR, gamma). Predicting the noise of an
+    almost clean latent amounts to reproducing fine detail. Without the weight, such times
+    dominate the training. `gamma` 0 gives all times weight 1.
     """
     if gamma <= 0:
         return torch.ones_like(alpha_bar)
     snr = alpha_bar / (1 - alpha_bar)
-    return snr.clamp(max=gamma) / snr
+    return snr.clamp(max=gamma) / (snr if prediction == "eps" else snr + 1)

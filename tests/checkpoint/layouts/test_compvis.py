@@ -1,6 +1,6 @@
 import pytest
 
-from labml_sd.checkpoint.layouts.compvis import ema_name, find_names, split_name
+from labml_sd.checkpoint.layouts.compvis import Place, ema_name, find_names, split_name
 from labml_sd.errors import CheckpointError
 
 
@@ -43,7 +43,7 @@ def test_what_is_no_weight_is_listed():
     found, rest = find_names(["model.diffusion_model.a", "betas", "model_ema.decay"])
     assert found == {
         "text_encoder": {},
-        "unet": {"a": "model.diffusion_model.a"},
+        "unet": {"a": Place("model.diffusion_model.a")},
         "autoencoder": {},
     }
     assert rest == ["betas", "model_ema.decay"]

@@ -1,8 +1,18 @@
+from dataclasses import replace
+
 import pytest
 
 from labml_sd.checkpoint.layouts import read_configs, write_configs
 from labml_sd.checkpoint.layouts.read_configs import Fields
-from labml_sd.config import AutoencoderConfig, ModelConfig, UNetConfig, sd_v1, tiny
+from labml_sd.config import (
+    AutoencoderConfig,
+    ModelConfig,
+    UNetConfig,
+    inpainting,
+    sd_v1,
+    sd_v2,
+    tiny,
+)
 from labml_sd.errors import CheckpointError
 
 OTHER = ModelConfig(
@@ -10,11 +20,16 @@ OTHER = ModelConfig(
 )
 
 
-@pytest.mark.parametrize("config", [sd_v1(), tiny(), OTHER], ids=["sd_v1", "tiny", "other"])
+@pytest.mark.parametrize(
+    "config", [sd_v1(), sd_v2(), tiny(), OTHER], ids=["v1", "v2", "tiny", "other"]
+)
 @pytest.mark.parametrize("part", ["unet", "autoencoder", "text_encoder", "schedule"])
 def test_what_is_written_reads_back_equal(config, part):
     values = getattr(write_configs, f"write_{part}")(config)
-    assert getattr(read_configs, f"read_{part}")(Fields("x", values)) == getattr(config, part)
+    wanted = getattr(config, part)
+    if part == "text_encoder":  # the padding is in the tokenizer's folder
+        wanted = replace(wanted, pad_id=None)
+    assert getattr(read_configs, f"read_{part}")(Fields("x", values)) == wanted
 
 
 def test_the_official_settings_of_v1_give_sd_v1():
@@ -61,8 +76,9 @@ def test_the_official_settings_of_v1_give_sd_v1():
 @pytest.mark.parametrize(
     ("part", "field", "value"),
     [
-        ("unet", "use_linear_projection", True),
-        ("unet", "attention_head_dim", [5, 10, 20, 20]),
+        ("unet", "use_linear_projection", "yes"),
+        ("unet", "attention_head_dim", [5, 10, 20, 30]),
+        ("unet", "attention_head_dim", [5, 10, 20]),
         ("unet", "class_embed_type", "timestep"),
         ("unet", "act_fn", "gelu"),
         ("unet", "norm_eps", 1e-6),
@@ -82,7 +98,6 @@ def test_the_official_settings_of_v1_give_sd_v1():
         ("autoencoder", "down_block_types", ["AttnDownEncoderBlock2D"]),
         ("text_encoder", "hidden_act", "relu"),
         ("text_encoder", "hidden_size", None),
-        ("schedule", "prediction_type", "v_prediction"),
         ("schedule", "beta_schedule", "linear"),
         ("schedule", "beta_end", "0.012"),
     ],
@@ -106,3 +121,33 @@ def test_a_width_that_diffusers_cannot_say_is_refused(part, network):
     config = ModelConfig(**{part: network(channel_multipliers=(2, 4, 4, 4))})
     with pytest.raises(CheckpointError, match="layout='compvis'"):
         getattr(write_configs, f"write_{part}")(config)
+
+
+def test_the_heads_of_sd_v2_are_of_one_size():
+    values = write_configs.write_unet(sd_v2())
+    assert values["attention_head_dim"] == [5, 10, 20, 20]
+    assert values["use_linear_projection"]
+    assert read_configs.read_unet(Fields("here", values)) == sd_v2().unet
+
+
+@pytest.mark.parametrize("prediction", ["eps", "v"])
+def test_what_is_predicted_is_written_and_read(prediction):
+    values = write_configs.write_schedule(sd_v2(prediction))
+    assert read_configs.read_prediction(Fields("here", values)) == prediction
+
+
+def test_another_prediction_is_refused():
+    with pytest.raises(CheckpointError, match="prediction_type is 'sample'"):
+        read_configs.read_prediction(Fields("here", {"prediction_type": "sample"}))
+
+
+def test_a_schedule_that_ends_in_pure_noise_is_written_and_read():
+    schedule = replace(sd_v2().schedule, zero_snr=True)
+    values = write_configs.write_schedule(replace(sd_v2(), schedule=schedule))
+    assert read_configs.read_schedule(Fields("here", values)) == schedule
+
+
+def test_an_in_painting_model_is_named_by_its_pipeline():
+    for config, name in ((sd_v1(), ""), (inpainting(sd_v1()), "Inpaint")):
+        index = write_configs.write_index(config)
+        assert index["_class_name"] == f"StableDiffusion{name}Pipeline"

@@ -117,11 +117,11 @@ def test_a_folder_with_a_part_missing_is_refused(folder, gone, message):
     [
         ("unet/config.json", "{", "not JSON"),
         ("unet/config.json", "[]", "expected a JSON object"),
-        ("unet/config.json", '{"use_linear_projection": true}', "use_linear_projection"),
+        ("unet/config.json", '{"use_linear_projection": 3}', "use_linear_projection"),
         ("text_encoder/config.json", '{"hidden_size": 32}', "contradict each other"),
         (
             "scheduler/scheduler_config.json",
-            '{"prediction_type": "v_prediction"}',
+            '{"prediction_type": "sample"}',
             "prediction_type",
         ),
         ("labml_sd.json", '{"guidance_scale": "high"}', "guidance_scale"),

@@ -90,18 +90,13 @@ def test_a_lora_is_refused_as_a_model(tmp_path):
         load_model(tmp_path / "model.safetensors")
 
 
-@pytest.mark.parametrize(
-    ("d_cond", "title"), [(2048, "Stable Diffusion XL"), (1024, "Stable Diffusion v2")]
-)
-def test_later_models_are_recognised_and_refused(tmp_path, d_cond, title):
+def test_other_families_are_recognised_and_refused(tmp_path):
     unet = "model.diffusion_model.input_blocks."
     tensors = {
         f"{unet}0.0.weight": torch.zeros(8, 4, 3, 3),
         f"{unet}1.1.proj_in.weight": torch.zeros(8, 8),
-        f"{unet}1.1.transformer_blocks.0.attn2.to_k.weight": torch.zeros(8, d_cond),
+        f"{unet}1.1.transformer_blocks.0.attn2.to_k.weight": torch.zeros(8, 2048),
     }
     save_file(tensors, tmp_path / "sd-v1-5.safetensors")
-    with pytest.raises(
-        CheckpointError, match=f"{title} model: recognised and not supported yet"
-    ):
+    with pytest.raises(CheckpointError, match="Stable Diffusion XL model: not supported"):
         load_model(tmp_path / "sd-v1-5.safetensors")

@@ -2,10 +2,12 @@ import pytest
 import torch
 
 from labml_sd.config import tiny
+from labml_sd.sampler import Level, add_noise, from_v
 from labml_sd.training.tasks.diffusion import (
     diffusion_loss,
     min_snr_weight,
     stratified_times,
+    v_of,
     zero_outputs,
 )
 from labml_sd.unet import UNet
@@ -18,6 +20,27 @@ def test_weights_are_min_snr_over_snr():
     expected = torch.minimum(snr, torch.tensor(5.0)) / snr
     torch.testing.assert_close(min_snr_weight(alpha_bar, 5.0), expected)
     assert min_snr_weight(alpha_bar, 5.0)[-1].item() == 1.0
+
+
+def test_the_weight_of_v_weighs_the_clean_latent_as_that_of_eps_does():
+    # An error d of x0 is an error sqrt(SNR) d of eps, and sqrt(SNR + 1) d of v.
+    alpha_bar = torch.tensor([0.999, 0.9, 0.5, 0.01], dtype=torch.float64)
+    snr = alpha_bar / (1 - alpha_bar)
+    of_eps, of_v = (min_snr_weight(alpha_bar, 5.0, kind) for kind in ("eps", "v"))
+    torch.testing.assert_close(of_eps * snr, of_v * (snr + 1))
+    torch.testing.assert_close(of_v * (snr + 1), snr.clamp(max=5))
+
+
+@pytest.mark.holds("labml_sd.training.tasks.diffusion.v_of")
+def test_what_v_prediction_learns_is_read_back_as_eps_and_x0():
+    draw = torch.Generator().manual_seed(0)
+    z, noise = torch.randn(2, 1, 4, 3, 3, generator=draw, dtype=torch.float64)
+    for level in (Level(t=1.0, alpha_bar=0.99), Level(t=9.0, alpha_bar=0.1)):
+        alpha_bar = torch.full((1, 1, 1, 1), level.alpha_bar, dtype=torch.float64)
+        x = add_noise(z, noise, level)
+        found = from_v(x, v_of(z, noise, alpha_bar), level)
+        torch.testing.assert_close(found.eps, noise)
+        torch.testing.assert_close(found.x0, z)
 
 
 def test_the_loss_weighs_the_error_of_each_latent_by_its_time():

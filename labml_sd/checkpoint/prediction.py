@@ -1,0 +1,73 @@
+r"""What a checkpoint's U-Net predicts, the noise or v: no file of SD v2 says it.
+
+Maps       a path  ->  "eps", "v", or None;  a U-Net  ->  "eps" or "v"
+Reference  Stability-AI configs/stable-diffusion/v2-inference-v.yaml (`parameterization`);
+           AUTOMATIC1111's web UI, for the test by which it tells SD v2 models apart
+Tests      tests/checkpoint/test_prediction.py
+"""
+
+from pathlib import Path
+from typing import get_args
+
+import torch
+import yaml
+from torch import Tensor
+
+from labml_sd.config import PredictionKind
+from labml_sd.errors import CheckpointError, quoted
+from labml_sd.unet import UNet
+
+NOISIEST = 999  # the time of the test
+MAX_YAML = 2**20  # bytes
+
+
+def check_prediction(prediction: object) -> None:
+    """Raise CheckpointError for anything but "eps", "v" or None."""
+    kinds = get_args(PredictionKind)
+    if prediction is not None and prediction not in kinds:
+        raise CheckpointError(
+            f"prediction is {quoted(prediction)}; give {' or '.join(kinds)}, or leave it out"
+        )
+
+
+def from_yaml(path: Path) -> PredictionKind | None:
+    """What the file of the same name that ends in .yaml says; None if there is none.
+
+    Raises CheckpointError if it is no configuration of Stable Diffusion.
+    """
+    if path.is_dir() or not path.with_suffix(".yaml").is_file():
+        return None
+    beside = path.with_suffix(".yaml")
+    try:
+        if beside.stat().st_size > MAX_YAML:
+            raise ValueError("longer than a megabyte")
+        named = yaml.safe_load(beside.read_text(encoding="utf-8"))["model"]["params"]
+        kind = named.get("parameterization", "eps")
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{beside}: no configuration of Stable Diffusion ({type(error).__name__}); "
+            "remove it, or give prediction=..."
+        ) from error
+    if kind not in get_args(PredictionKind):
+        raise CheckpointError(
+            f"{beside}: parameterization is {quoted(kind)}; give prediction=..."
+        )
+    found: PredictionKind = kind
+    return found
+
+
+@torch.no_grad()
+def probe(unet: UNet) -> PredictionKind:
+    r"""What the U-Net of SD v2 predicts, by its answer to constant inputs at the highest level.
+
+    There x is all noise: a network that predicts the noise gives back x. One that predicts v,
+    about $-z$ there, gives something else, which is lower by more than 1 on average.
+    """
+    weight = next(unet.parameters())
+
+    def half(*shape: int) -> Tensor:
+        return torch.full(shape, 0.5, device=weight.device, dtype=weight.dtype)
+
+    x, cond = half(1, unet.config.in_channels, 8, 8), half(1, 2, unet.config.d_cond)
+    t = torch.tensor([NOISIEST], device=weight.device)
+    return "v" if (unet(x, t, cond) - x).float().mean() < -1 else "eps"

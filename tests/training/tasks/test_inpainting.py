@@ -1,0 +1,70 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from labml_sd.tiny.recipe import Recipe
+from labml_sd.training.latents import LatentSet, MaskedSet
+from labml_sd.training.tasks.inpainting import InpaintingTask, widen
+
+
+@pytest.fixture
+def sets(model):
+    draw = torch.Generator().manual_seed(0)
+    n, z = 6, model.config.autoencoder.z_channels
+    shape = (n, z, 4, 4)
+    mean, std, visible = (torch.randn(shape, generator=draw).abs() for _ in range(3))
+    cells = (torch.rand((n, 1, 4, 4), generator=draw) > 0.5).float()
+    return LatentSet(mean, std), MaskedSet(cells, visible)
+
+
+@pytest.fixture
+def recipe(model):
+    base = Recipe(model=model.config)
+    return replace(base, inpainting=replace(base.inpainting, batch_size=4))
+
+
+def test_the_new_channels_have_no_effect_at_first(make_model):
+    model = make_model().float()
+    plain = make_model().float().unet
+    widen(model)
+    assert model.config.for_inpainting
+    x, extra = torch.randn(1, 4, 4, 4), torch.randn(1, 5, 4, 4)
+    t, cond = torch.tensor([7]), torch.randn(1, 5, model.config.unet.d_cond)
+    with torch.no_grad():
+        seen = model.unet(torch.cat([x, extra], dim=1), t, cond)
+        assert torch.allclose(seen, plain(x, t, cond), atol=1e-6)
+
+
+def test_a_wide_unet_is_left_as_it_is(make_model):
+    model = make_model().float()
+    widen(model)
+    before = model.unet
+    widen(model)
+    assert model.unet is before
+
+
+def test_the_mask_comes_first_and_then_the_scaled_visible_part(make_model, recipe, sets):
+    model = make_model().float()
+    task = InpaintingTask(recipe, model, *sets, seed=0)
+    channels = task.channels(torch.tensor([4, 1]))
+    assert torch.equal(channels[:, :1], sets[1].cells[[4, 1]])
+    scaled = model.autoencoder.scaled(sets[1].visible[[4, 1]])
+    assert torch.equal(channels[:, 1:], scaled)
+
+
+def test_a_step_is_a_function_of_its_number_and_moves_the_new_weights(make_model, recipe, sets):
+    model = make_model().float()
+    task = InpaintingTask(recipe, model, *sets, seed=0)
+    loss = task.losses(3, 0.0)["loss"]
+    assert task.losses(3, 0.0)["loss"].item() == loss.item()
+    loss.backward()
+    gradient = model.unet.input_blocks[0][0].weight.grad
+    assert gradient[:, 4:].abs().sum() > 0
+    assert model.autoencoder.decoder.conv_in.weight.grad is None
+
+
+def test_a_picture_of_the_progress_is_written(make_model, recipe, sets, tmp_path):
+    task = InpaintingTask(recipe, make_model().float(), *sets, seed=0)
+    task.picture(task.networks, tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 0
