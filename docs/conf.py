@@ -26,6 +26,7 @@ extensions = [
     "sphinx_math_dollar",  # $...$ in docstrings; `prepare` below does $$...$$
     "sphinx_codeautolink",
     "sphinx_copybutton",
+    "sphinx_design",  # the cards of the first page
     "annotated_source",  # docs/_ext
     "languages",
     "menu",

@@ -1,4 +1,4 @@
-"""pytest runs the solutions of the exercises too: they stand in the text of a notebook."""
+"""pytest also runs the solutions of exercises, which are in the text of a notebook."""
 
 import os
 import re
@@ -20,10 +20,18 @@ class NotebookWithSolutions(IPyNbFile):
     def collect(self) -> Iterator[IPyNbCell]:
         """The cells of the notebook, and one for each solution."""
         yield from super().collect()
-        prose = "\n".join(cell.source for cell in self.nb.cells if cell.cell_type == "markdown")
-        folded = re.findall(r"<summary>Solution</summary>(.*?)</details>", prose, re.DOTALL)
+        prose = "\n".join(
+            cell.source for cell in self.nb.cells if cell.cell_type == "markdown"
+        )
+        folded = re.findall(
+            r"<summary>Solution</summary>(.*?)</details>", prose, re.DOTALL
+        )
         for number, solution in enumerate(folded, start=1):
-            code = "\n".join(re.findall(r"^```python\n(.*?)^```$", solution, re.DOTALL | re.MULTILINE))
+            code = "\n".join(
+                re.findall(
+                    r"^```python\n(.*?)^```$", solution, re.DOTALL | re.MULTILINE
+                )
+            )
             cell = nbformat.v4.new_code_cell(code)
             unchecked: defaultdict[str, bool] = defaultdict(bool)
             yield IPyNbCell.from_parent(
@@ -36,7 +44,9 @@ class NotebookWithSolutions(IPyNbFile):
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Generator[None, Any, Any]:
+def pytest_collect_file(
+    file_path: Path, parent: pytest.Collector
+) -> Generator[None, Any, Any]:
     """Exchange nbval's notebooks for ours."""
     found = yield
     if any(isinstance(collector, IPyNbFile) for collector in found):

@@ -7,6 +7,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from labml_sd.figures import Picture
+from labml_sd.figures.picture import DENSITY
 
 
 def opened(picture: Picture) -> Image.Image:
@@ -14,8 +15,14 @@ def opened(picture: Picture) -> Image.Image:
 
 
 def pixels(picture: Picture) -> np.ndarray:
-    """The page [h w 3], as signed numbers."""
-    return np.asarray(opened(picture).convert("RGB")).astype(int)
+    """The page [h w 3], as signed numbers, one of the pixels of the file for each CSS pixel."""
+    image = opened(picture)
+    return css_pixels(image.convert("RGB"), image.width // picture.width)
+
+
+def css_pixels(image: Image.Image, density: int = DENSITY) -> np.ndarray:
+    """Every pixel at the upper left of a square that stands for one CSS pixel."""
+    return np.asarray(image)[::density, ::density].astype(int)
 
 
 def where(page: np.ndarray, colour: str | tuple[int, ...], near: int = 2) -> np.ndarray:

@@ -20,11 +20,7 @@ DIMMED = 0.7  # brightness of the grey picture below the overlay
 
 
 def weight_tables(
-    tables: Mapping[str, Float[Tensor, "n m"]],
-    rows: Sequence[str],
-    columns: Sequence[str],
-    *,
-    alt: str,
+    tables: Mapping[str, Float[Tensor, "n m"]], rows: Sequence[str], columns: Sequence[str]
 ) -> Picture:
     """Small matrices with the number in each cell and the sum of each row at the right."""
     with axes(len(tables), size=(4.4, 2.3)) as (figure, (panels,)):
@@ -42,7 +38,7 @@ def weight_tables(
                 panel.text(
                     len(values) - 0.4, i, f"sum {sum(values):.2f}", ha="left", va="center"
                 )
-        return from_figure(figure, alt)
+        return from_figure(figure)
 
 
 def attention_overlay(
@@ -53,7 +49,6 @@ def attention_overlay(
     marked: Sequence[tuple[int, int]] = (),
     columns: int = 0,
     scale: int = 1,
-    alt: str,
 ) -> Picture:
     """The picture, and for each map the grey picture with the map over it, amber where highest.
 
@@ -64,8 +59,8 @@ def attention_overlay(
     cells = [large.convert("RGB"), *(_overlay(large, m) for m in maps)]
     for cell, (row, column) in zip(cells[1:], marked, strict=False):
         _frame(cell, row, column, maps.shape[-2:])
-    captions = ["the picture", *titles] if titles else [""] * len(cells)
-    return from_image(captioned_grid(cells, captions, columns=columns), alt)
+    captions = ["the image", *titles] if titles else [""] * len(cells)
+    return from_image(captioned_grid(cells, captions, columns=columns))
 
 
 def _overlay(image: Image.Image, values: Float[Tensor, "h w"]) -> Image.Image:

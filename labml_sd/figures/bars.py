@@ -10,7 +10,7 @@ from labml_sd.figures.picture import COLOURS, Picture, from_figure
 from labml_sd.figures.plots import axes
 
 
-def parts_chart(counts: Mapping[str, int], *, alt: str) -> Picture:
+def parts_chart(counts: Mapping[str, int]) -> Picture:
     """A bar for each part of a model, with its number of parameters."""
     with axes(size=(7.4, 0.6 + 0.42 * len(counts))) as (figure, ((panel,),)):
         bars = panel.barh([*counts], [*counts.values()], color=COLOURS, height=0.6)
@@ -19,12 +19,10 @@ def parts_chart(counts: Mapping[str, int], *, alt: str) -> Picture:
         panel.grid(visible=False)
         panel.set(xticks=[], xlim=(0, 1.15 * max(counts.values())))
         panel.spines["bottom"].set_visible(False)
-        return from_figure(figure, alt)
+        return from_figure(figure)
 
 
-def part_sizes(
-    models: Mapping[str, Sequence[float]], parts: Sequence[str], *, alt: str
-) -> Picture:
+def part_sizes(models: Mapping[str, Sequence[float]], parts: Sequence[str]) -> Picture:
     """A group of bars for each model, a bar for each part: million parameters, log scale."""
     height = 0.8 / len(parts)
     with axes(size=(6.4, 0.8 + 0.9 * len(models))) as (figure, ((panel,),)):
@@ -39,12 +37,10 @@ def part_sizes(
         panel.grid(visible=False)
         panel.invert_yaxis()
         panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-        return from_figure(figure, alt)
+        return from_figure(figure)
 
 
-def level_bars(
-    names: Sequence[str], measures: Mapping[str, Sequence[float | int]], *, alt: str
-) -> Picture:
+def level_bars(names: Sequence[str], measures: Mapping[str, Sequence[float | int]]) -> Picture:
     """A panel for each measure with a bar for each level and the number at its end."""
     with axes(len(measures), size=(3.1, 0.35 + 0.38 * len(names))) as (figure, (panels,)):
         for k, (title, values) in enumerate(measures.items()):
@@ -57,4 +53,4 @@ def level_bars(
             panel.spines["bottom"].set_visible(False)
             panel.grid(visible=False)
             panel.invert_yaxis()
-        return from_figure(figure, alt)
+        return from_figure(figure)

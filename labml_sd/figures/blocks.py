@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxtyping import Float
-from PIL import Image, ImageColor, ImageDraw
+from PIL import ImageColor
 from torch import Tensor
 
-from labml_sd.figures.grids import FONT_SIZE, GAP, PAPER, blank
+from labml_sd.figures.grids import GAP
+from labml_sd.figures.page import FONT_SIZE, PAPER, Page, text_width
 from labml_sd.figures.picture import COLOURS, INK, Picture, from_figure, from_image
 from labml_sd.figures.plots import arrow, box, diagram
 
@@ -34,7 +35,7 @@ def windows_of(seen: Float[Tensor, "out in"]) -> list[tuple[int, int, int]]:
     return found
 
 
-def windows(seen: Mapping[str, Float[Tensor, "out in"]], *, alt: str) -> Picture:
+def windows(seen: Mapping[str, Float[Tensor, "out in"]]) -> Picture:
     """For each layer the input cells in a row, and below them a bar for each output's window.
 
     Padding is pale. A dot marks the middle of the window, a line the middle of the cells 2i and
@@ -44,31 +45,31 @@ def windows(seen: Mapping[str, Float[Tensor, "out in"]], *, alt: str) -> Picture
         _panel(title, windows_of(weights), weights.shape[1]) for title, weights in seen.items()
     ]
     width = sum(panel.width + GAP for panel in panels) + GAP
-    page, pen = blank(width, panels[0].height + 2 * FONT_SIZE + 2 * GAP)
-    left = GAP
+    page = Page(width, panels[0].height + 2 * FONT_SIZE + 2 * GAP)
+    left: float | int = GAP
     for panel in panels:
         page.paste(panel, (left, 0))
         left += panel.width + GAP
-    _legend(pen, panels[0].height + GAP // 2)
-    return from_image(page, alt)
+    _legend(page, panels[0].height + GAP // 2)
+    return from_image(page.image)
 
 
-def _panel(title: str, found: Sequence[tuple[int, int, int]], n: int) -> Image.Image:
+def _panel(title: str, found: Sequence[tuple[int, int, int]], n: int) -> Page:
     """A row of input cells with a bar for each output; names and padding are at the left."""
     top = FONT_SIZE + 2 * GAP
-    page, pen = blank(_x(n + 1) + 4, top + CELL + len(found) * (BAR + GAP) + GAP)
-    pen.text((_x(0), GAP // 2), title, INK)
+    page = Page(_x(n + 1) + 4, top + CELL + len(found) * (BAR + GAP) + GAP)
+    page.text((_x(0), GAP // 2), title)
     for k in range(n):
-        pen.rectangle((_x(k), top, _x(k + 1), top + CELL), outline=INK, fill=PAPER)
-        pen.text(((_x(k) + _x(k + 1)) / 2, top + CELL / 2), str(k), INK, anchor="mm")
+        page.rectangle((_x(k), top, _x(k + 1), top + CELL), outline=INK, fill=PAPER)
+        page.text(((_x(k) + _x(k + 1)) / 2, top + CELL / 2), str(k), anchor="mm")
     for i, (first, last, start) in enumerate(found):
         y = top + CELL + GAP + i * (BAR + GAP)
-        pen.text((4, y + BAR / 2), f"out {i}", INK, anchor="lm")
-        pen.rectangle((_x(start), y, _x(start + KERNEL), y + BAR), fill=PALE)
-        pen.rectangle((_x(first), y, _x(last + 1), y + BAR), fill=SEEN)
+        page.text((4, y + BAR / 2), f"out {i}", anchor="lm")
+        page.rectangle((_x(start), y, _x(start + KERNEL), y + BAR), fill=PALE)
+        page.rectangle((_x(first), y, _x(last + 1), y + BAR), fill=SEEN)
         wanted, middle = _x(2 * i + 1), _x(start + KERNEL / 2)
-        pen.line((wanted, y - 3, wanted, y + BAR + 3), fill=WANTED, width=3)
-        pen.circle((middle, y + BAR / 2), 5, fill=MIDDLE)
+        page.line((wanted, y - 3, wanted, y + BAR + 3), fill=WANTED, width=3)
+        page.circle((middle, y + BAR / 2), 5, fill=MIDDLE)
     return page
 
 
@@ -77,27 +78,27 @@ def _x(cell: float | int) -> int:
     return round((cell + 2.4) * CELL)
 
 
-def _legend(pen: ImageDraw.ImageDraw, y: int) -> None:
+def _legend(page: Page, y: float | int) -> None:
     x = float(3 * GAP)
     for colour, text in (
-        (SEEN, "cells seen"),
+        (SEEN, "inputs seen"),
         (PALE, "padding seen"),
         (MIDDLE, "middle of the window"),
-        (WANTED, "middle of cells 2i and 2i + 1"),
+        (WANTED, "middle of inputs 2i and 2i + 1"),
     ):
-        pen.rectangle((x, y + 2, x + 12, y + 14), fill=colour)
-        pen.text((x + 18, y + 8), text, INK, anchor="lm")
-        x += 18 + pen.textlength(text) + 3 * GAP
+        page.rectangle((x, y + 2, x + 12, y + 14), fill=colour)
+        page.text((x + 18, y + 8), text, anchor="lm")
+        x += 18 + text_width(text) + 3 * GAP
 
 
-def layer_orders(orders: Mapping[str, Sequence[str]], *, alt: str) -> Picture:
+def layer_orders(orders: Mapping[str, Sequence[str]]) -> Picture:
     """Blocks as rows of layers, with the skip connection from the left to the "+"."""
     longest, n = max(map(len, orders.values())), len(orders)
     size, across = (1.5 + 0.95 * longest, 0.95 * n), (-0.9, longest + 1.2)
     with diagram(size, across, (-n + 0.25, 0.95)) as (figure, panel):
         for row, (name, layers) in enumerate(orders.items()):
             _row(panel, -row, name, layers, longest)
-        return from_figure(figure, alt)
+        return from_figure(figure)
 
 
 def _row(panel: Any, y: int, name: str, layers: Sequence[str], longest: int) -> None:

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from labml_sd.figures.grids import enlarged
+from labml_sd.figures.page import enlarged
 from labml_sd.figures.picture import COLOURS, Picture, from_figure, from_image
 from labml_sd.figures.plots import axes, bare
 from labml_sd.sampler import Level, tail
@@ -23,9 +23,7 @@ ORANGE, GREY, WHITE, BLACK = (230, 159, 0), (150, 150, 150), (255, 255, 255), (0
 Marked = npt.NDArray[np.bool_]
 
 
-def strength_chart(
-    levels: Sequence[Level], strengths: Sequence[float | int], *, alt: str
-) -> Picture:
+def strength_chart(levels: Sequence[Level], strengths: Sequence[float | int]) -> Picture:
     """A row for each strength with all steps of a whole run; the steps that are run are filled.
 
     At the right the number of steps, the time t of the first, and the share of the picture that
@@ -45,7 +43,7 @@ def strength_chart(
         shown = range(0, n, max(1, n // 5))
         panel.set_xticks([k + 0.5 for k in shown], [f"t = {levels[k].t:.0f}" for k in shown])
         bare(panel)
-        return from_figure(figure, alt)
+        return from_figure(figure)
 
 
 def _start(run: Sequence[Level]) -> str:
@@ -72,7 +70,6 @@ def mask_cells(
     cells: Float[Tensor, "1 1 h w"],
     *,
     scale: int = 3,
-    alt: str,
 ) -> Picture:
     """The cells over the picture, masked ones in orange, and the mask's outline."""
     page = enlarged(picture.convert("RGB"), scale)
@@ -84,7 +81,8 @@ def mask_cells(
     for k in range(0, max(page.size), side):
         pen.line([(k, 0), (k, page.height)], GREY)
         pen.line([(0, k), (page.width, k)], GREY)
-    return from_image(mask_outline(page, enlarged(mask, scale)), alt)
+    outlined = mask_outline(page, enlarged(mask, scale))
+    return from_image(outlined, density=1)
 
 
 def _grown(area: Marked) -> Marked:

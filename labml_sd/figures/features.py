@@ -11,8 +11,9 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from labml_sd.figures.grids import FONT_SIZE, GAP, blank, coloured, show_rows
-from labml_sd.figures.picture import COLOURS, INK, Picture, from_figure, from_image
+from labml_sd.figures.grids import GAP, coloured, show_rows
+from labml_sd.figures.page import FONT_SIZE, Page
+from labml_sd.figures.picture import COLOURS, Picture, from_figure, from_image
 from labml_sd.figures.plots import box, diagram
 from labml_sd.images.tensors import to_pil
 
@@ -20,7 +21,7 @@ N_CHANNELS, CELL = 8, 72  # feature maps in a row; height of one in pixels
 SIDE, STRIP = 144, 900  # height of a map; width of the longest sequence
 
 
-def feature_maps(stages: Mapping[str, Float[Tensor, "c h w"]], *, alt: str) -> Picture:
+def feature_maps(stages: Mapping[str, Float[Tensor, "c h w"]]) -> Picture:
     """A row for each stage: its channels of the largest deviation, each on its own scale.
 
     Maps of all sizes are enlarged to `CELL` pixels.
@@ -32,7 +33,7 @@ def feature_maps(stages: Mapping[str, Float[Tensor, "c h w"]], *, alt: str) -> P
         chosen = features[deviations.topk(min(N_CHANNELS, c)).indices.sort().values]
         maps = [coloured(one, float(one.min()), float(one.max())) for one in chosen]
         rows[f"{name}: {c} maps of {h} x {w}"] = [_scaled(one, CELL) for one in maps]
-    return show_rows(rows, alt=alt)
+    return show_rows(rows)
 
 
 def _scaled(image: Image.Image, height: int) -> Image.Image:
@@ -42,10 +43,7 @@ def _scaled(image: Image.Image, height: int) -> Image.Image:
 
 
 def map_and_sequence(
-    maps: Mapping[str, Float[Tensor, "3 h w"]],
-    sequences: Mapping[str, Float[Tensor, "n 3"]],
-    *,
-    alt: str,
+    maps: Mapping[str, Float[Tensor, "3 h w"]], sequences: Mapping[str, Float[Tensor, "n 3"]]
 ) -> Picture:
     """Coloured maps side by side, and below them sequences as strips; values in [-1, 1]."""
     images = {name: _scaled(to_pil(colours[None])[0], SIDE) for name, colours in maps.items()}
@@ -53,19 +51,19 @@ def map_and_sequence(
     square = max(4, STRIP // longest)
     strip = FONT_SIZE + 2 * square + 2 * GAP
     width = max(longest * square, sum(image.width + 3 * GAP for image in images.values()))
-    page, pen = blank(width + 2 * GAP, SIDE + 4 * GAP + len(sequences) * strip)
+    page = Page(width + 2 * GAP, SIDE + 4 * GAP + len(sequences) * strip)
     left = GAP
     for name, image in images.items():
-        pen.text((left, 4), name, INK)
+        page.text((left, 4), name)
         page.paste(image, (left, 2 * GAP))
         left += image.width + 3 * GAP
     for k, (name, tokens) in enumerate(sequences.items()):
         top = SIDE + 3 * GAP + k * strip
-        pen.text((GAP, top), name, INK)
+        page.text((GAP, top), name)
         (line,) = to_pil(tokens.T[None, :, None])
         line = line.resize((len(tokens) * square, 2 * square), Image.Resampling.NEAREST)
         page.paste(line, (GAP, top + FONT_SIZE + 4))
-    return from_image(page, alt)
+    return from_image(page.image)
 
 
 @dataclass(frozen=True)
@@ -85,9 +83,7 @@ LAYER_COLOURS = {
 }
 
 
-def unet_shape(
-    down: Sequence[Stage], middle: Stage, up: Sequence[Stage], *, alt: str
-) -> Picture:
+def unet_shape(down: Sequence[Stage], middle: Stage, up: Sequence[Stage]) -> Picture:
     """The U-Net: blocks as boxes with the output's shape below them, skip connections above.
 
     Each halving of the size is one level lower. Block i of the up path is on the level of block
@@ -122,4 +118,4 @@ def unet_shape(
                     [], [], marker="s", s=90, label=name, color=colour, edgecolor="#444444"
                 )
         panel.legend(loc="lower left", ncols=1, fontsize=9)
-        return from_figure(figure, alt)
+        return from_figure(figure)

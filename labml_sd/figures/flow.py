@@ -1,4 +1,4 @@
-r"""The data flow from prompt to picture, with some parts highlighted.
+r"""The data flow from prompt to image, with some parts highlighted.
 
 Maps       names of parts  ->  Picture
 Tests      tests/figures/test_general.py
@@ -33,9 +33,9 @@ PARTS = {
 }
 DATA = (
     Box("prompt", 0.75, 3.2, width=1.2),
-    Box("picture", 0.75, 0.5, width=1.2),
+    Box("image", 0.75, 0.5, width=1.2),
     Box("noise", 2.7, 1.95, width=1.2),
-    Box("picture", 12.2, 1.35, width=1.2),
+    Box("image", 12.2, 1.35, width=1.2),
 )
 # Each arrow: the corners of its line, and its label.
 ARROWS: tuple[tuple[list[tuple[float, float]], str], ...] = (
@@ -58,10 +58,6 @@ def data_flow(*highlighted: str) -> Picture:
     """The data flow with the named parts highlighted. Raises ValueError for an unknown part."""
     if unknown := [name for name in highlighted if name not in PARTS]:
         raise ValueError(f"unknown part {unknown[0]!r}; expected any of {', '.join(PARTS)}")
-    alt = "The data flow from prompt and noise to a picture"
-    if highlighted:
-        named = " and ".join(name.replace("_", " ") for name in highlighted)
-        alt += f"; highlighted: {named}"
     with diagram((10.2, 3.1), (0, 13), (-0.2, 3.7)) as (figure, panel):
         for corners, label in ARROWS:
             _arrow(panel, corners, label)
@@ -71,7 +67,7 @@ def data_flow(*highlighted: str) -> Picture:
             strong = name in highlighted
             fill, weight = (HIGHLIGHTED, "bold") if strong else (PLAIN, "normal")
             _box(panel, item, fill, INK, weight)
-        return from_figure(figure, alt)
+        return from_figure(figure)
 
 
 def _box(panel: Any, item: Box, fill: str, edge: str, weight: str) -> None:

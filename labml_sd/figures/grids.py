@@ -9,29 +9,28 @@ from collections.abc import Mapping, Sequence
 
 from jaxtyping import Float
 from matplotlib import colormaps
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
-from labml_sd.figures.picture import INK, Picture, animation, from_image
+from labml_sd.figures.page import FONT_SIZE, Page, enlarged, font, text_width
+from labml_sd.figures.picture import DENSITY, Picture, animation, from_image
 from labml_sd.images.tensors import to_pil
 
-FONT_SIZE = 11
-GAP = 10  # pixels between cells
+GAP = 10  # CSS pixels between cells
 LINE = FONT_SIZE + 6  # height of a title
 HEAD = GAP // 2 + LINE  # of a frame of an animation
 PAGE_WIDTH = 960  # of pictures of different sizes
-PAPER = (255, 255, 255)
 
 Images = Sequence[Image.Image] | Float[Tensor, "b 3 h w"]
 
 
 def show_images(
-    images: Images, titles: Sequence[str] = (), *, columns: int = 0, scale: int = 1, alt: str
+    images: Images, titles: Sequence[str] = (), *, columns: int = 0, scale: int = 1
 ) -> Picture:
     """Images of one size, enlarged by `scale`, in rows of `columns` (0: one row)."""
     drawn = [enlarged(image, scale) for image in as_images(images)]
     captions = [*titles, *[""] * len(drawn)][: len(drawn)]
-    return from_image(captioned_grid(drawn, captions, columns=columns), alt)
+    return from_image(captioned_grid(drawn, captions, columns=columns))
 
 
 def captioned_grid(
@@ -57,34 +56,34 @@ def captioned_grid(
             )
     columns = columns or len(images)
     cell = (width + GAP, height + n_lines * line + GAP)
-    page, pen = blank(columns * cell[0] + GAP, -(-len(images) // columns) * cell[1] + GAP)
+    page = Page(columns * cell[0] + GAP, -(-len(images) // columns) * cell[1] + GAP)
     for i, (image, lines) in enumerate(zip(images, wrapped, strict=True)):
         left, top = GAP + i % columns * cell[0], GAP + i // columns * cell[1]
         page.paste(image, (left, top))
         for k, text in enumerate(lines):
-            pen.text((left, top + height + 2 + k * line), text, INK)
-    return page
+            page.text((left, top + height + 2 + k * line), text)
+    return page.image
 
 
-def show_rows(rows: Mapping[str, Images], titles: Sequence[str] = (), *, alt: str) -> Picture:
+def show_rows(rows: Mapping[str, Images], titles: Sequence[str] = ()) -> Picture:
     """A table of images with the name of each row at its left and titles above the columns."""
     table = {name: as_images(row) for name, row in rows.items()}
     width, height = (side + 4 for side in next(iter(table.values()))[0].size)
     margin, head = text_width(*table) + 2 * GAP, GAP + (LINE if titles else 0)
     n = max(len(row) for row in table.values())
-    page, pen = blank(margin + n * width + GAP, head + len(table) * height + GAP)
+    page = Page(margin + n * width + GAP, head + len(table) * height + GAP)
     for k, title in enumerate(titles):
-        pen.text((margin + k * width + width / 2 - 2, GAP), title, INK, anchor="ma")
+        page.text((margin + k * width + width / 2 - 2, GAP), title, anchor="ma")
     for r, (name, row) in enumerate(table.items()):
         top = head + r * height
-        pen.text((margin - GAP, top + height / 2 - 2), name, INK, anchor="rm")
+        page.text((margin - GAP, top + height / 2 - 2), name, anchor="rm")
         for k, image in enumerate(row):
             page.paste(image, (margin + k * width, top))
-    return from_image(page, alt)
+    return from_image(page.image)
 
 
 def show_sizes(
-    images: Sequence[Image.Image], titles: Sequence[str], *, alt: str, scale: int = 1
+    images: Sequence[Image.Image], titles: Sequence[str], *, scale: int = 1
 ) -> Picture:
     """Pictures of different sizes, enlarged by `scale`, in rows of at most `PAGE_WIDTH` pixels.
 
@@ -100,29 +99,29 @@ def show_sizes(
         placed.append((large, title, left, top))
         right, tallest = max(right, left + width), max(tallest, large.height)
         left += width + 2 * GAP
-    page, pen = blank(right + GAP, top + LINE + tallest + GAP)
+    page = Page(right + GAP, top + LINE + tallest + GAP)
     for image, title, x, y in placed:
-        pen.text((x, y), title, INK)
+        page.text((x, y), title)
         page.paste(image, (x, y + LINE))
-    return from_image(page, alt)
+    return from_image(page.image)
 
 
 def step_animation(
-    columns: Mapping[str, Sequence[Image.Image]], captions: Sequence[str], *, alt: str
+    columns: Mapping[str, Sequence[Image.Image]], captions: Sequence[str]
 ) -> Picture:
     """Pictures side by side, one frame a step: names above them, the step's caption below."""
     frames = []
     for k, caption in enumerate(captions):
         shown = [enlarged(row[k], 2) for row in columns.values()]
         width, height = shown[0].size
-        page, pen = blank(len(shown) * (width + GAP) + GAP, HEAD + height + LINE + 4)
+        page = Page(len(shown) * (width + GAP) + GAP, HEAD + height + LINE + 4)
         for i, (name, image) in enumerate(zip(columns, shown, strict=True)):
             x = GAP + i * (width + GAP)
-            pen.text((x, GAP // 2), name, INK)
+            page.text((x, GAP // 2), name)
             page.paste(image, (x, HEAD))
-        pen.text((GAP, HEAD + height + 4), caption, INK)
-        frames.append(page)
-    return animation(frames, alt, milliseconds=200)
+        page.text((GAP, HEAD + height + 4), caption)
+        frames.append(page.image)
+    return animation(frames, milliseconds=200)
 
 
 def as_images(images: Images) -> list[Image.Image]:
@@ -130,11 +129,6 @@ def as_images(images: Images) -> list[Image.Image]:
     if isinstance(images, Tensor):
         return to_pil(images)
     return [image.convert("RGB") for image in images]
-
-
-def enlarged(image: Image.Image, scale: int) -> Image.Image:
-    """Each pixel as a square of `scale` x `scale` pixels, without smoothing."""
-    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 
 
 def coloured(
@@ -145,26 +139,11 @@ def coloured(
     return Image.fromarray(colormaps[colours](unit, bytes=True)[..., :3])
 
 
-def blank(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    """An empty page, and a pen for it that writes in the size of captions."""
-    page = Image.new("RGB", (width, height), PAPER)
-    pen = ImageDraw.Draw(page)
-    pen.font = ImageFont.load_default(FONT_SIZE)
-    return page, pen
-
-
-def text_width(*texts: str) -> int:
-    """The width in pixels of the longest of some captions."""
-    font = ImageFont.load_default(FONT_SIZE)
-    return int(max(font.getlength(text) for text in texts))
-
-
 def _wrapped(caption: str, width: int) -> list[str]:
     """The caption in the longest lines that fit `width` pixels."""
-    font = ImageFont.load_default(FONT_SIZE)
-    lines: list[str] = []
+    written, lines = font(), list[str]()
     for letters in range(max(width // 3, 5), 4, -1):
         lines = textwrap.wrap(caption, letters)
-        if all(font.getlength(line) <= width for line in lines):
+        if all(written.getlength(line) <= width * DENSITY for line in lines):
             break
     return lines

@@ -24,8 +24,6 @@ def doubled_batch(
     eps_uncond: Float[Tensor, "b c h w"],
     eps_cond: Float[Tensor, "b c h w"],
     eps: Float[Tensor, "b c h w"],
-    *,
-    alt: str,
 ) -> Picture:
     """One network call on twice the batch: x repeated, the two halves of eps, the guided eps.
 
@@ -48,13 +46,13 @@ def doubled_batch(
         for latents, left, top, title, edge in columns:
             _column(panel, latents, left, top, limit, title, edge)
         named = {"va": "center", "fontsize": 10, "weight": "bold"}
-        panel.text(3.45, n / 2, "no words", color=WITHOUT, **named)
+        panel.text(3.45, n / 2, "unconditional", color=WITHOUT, **named)
         panel.text(3.45, n + n / 2, "the prompt", color=WITH, **named)
         panel.add_patch(Rectangle((5.0, 0), 0.85, 2 * n, facecolor="#F3F1EC", edgecolor=INK))
         centred = {"ha": "center", "va": "center"}
         panel.text(5.42, n, "one U-Net call", rotation=90, fontsize=10, **centred)
         panel.text(8.5, n, "eps_u +\ns (eps_c - eps_u)", fontsize=9.5, **centred)
-        return from_figure(figure, alt)
+        return from_figure(figure)
 
 
 def _column(
@@ -82,8 +80,6 @@ def guidance_arrows(
     with_words: Float[Tensor, "n 2"],
     scale: float | int,
     modes: Mapping[str, Float[Tensor, "k 3"]],
-    *,
-    alt: str,
 ) -> Picture:
     """At each point three arrows: the unconditional, conditional and guided prediction.
 
@@ -91,7 +87,7 @@ def guidance_arrows(
     """
     guided = without + scale * (with_words - without)
     arrows = {
-        "without words": (without, WITHOUT),
+        "unconditional": (without, WITHOUT),
         "with the word A": (with_words, WITH),
         f"guided, scale {scale:g}": (guided, GUIDED),
     }
@@ -107,14 +103,11 @@ def guidance_arrows(
         panel.set(aspect="equal", xlabel="first number of z", ylabel="second number of z")
         panel.autoscale_view()
         figure.legend(loc="outside upper center", ncols=3)
-        return from_figure(figure, alt)
+        return from_figure(figure)
 
 
 def guided_samples(
-    samples: Mapping[str, Float[Tensor, "n 2"]],
-    modes: Mapping[str, Float[Tensor, "k 3"]],
-    *,
-    alt: str,
+    samples: Mapping[str, Float[Tensor, "n 2"]], modes: Mapping[str, Float[Tensor, "k 3"]]
 ) -> Picture:
     """Samples in the plane, one panel a set, with rings around the modes of the data.
 
@@ -130,7 +123,7 @@ def guided_samples(
             _modes(panel, modes)
             panel.plot(*points.T, ".", color=GUIDED, markersize=3, alpha=0.5)
             panel.set(title=title, aspect="equal", xlim=x, ylim=y)
-        return from_figure(figure, alt)
+        return from_figure(figure)
 
 
 def _modes(panel: Any, modes: Mapping[str, Float[Tensor, "k 3"]]) -> None:

@@ -13,16 +13,8 @@ from matplotlib.patches import Ellipse, Rectangle
 from PIL import Image, ImageColor, ImageDraw
 from torch import Tensor
 
-from labml_sd.figures.grids import (
-    GAP,
-    PAPER,
-    blank,
-    coloured,
-    enlarged,
-    show_images,
-    show_rows,
-    text_width,
-)
+from labml_sd.figures.grids import GAP, coloured, show_images, show_rows
+from labml_sd.figures.page import PAPER, Page, enlarged, text_width
 from labml_sd.figures.picture import COLOURS, INK, Picture, from_figure, from_image
 from labml_sd.figures.plots import array, axes
 from labml_sd.images.tensors import to_pil
@@ -41,7 +33,6 @@ def posterior_plane(
     draws: Float[Tensor, "n k 2"],
     *,
     zoom: int = 0,
-    alt: str,
 ) -> Picture:
     """The posteriors of all cells as ellipses of two stds, and that of cell `zoom` enlarged.
 
@@ -60,15 +51,15 @@ def posterior_plane(
         panel.annotate("standard normal,\n2 std", (1.45, 1.45), **words)
         panel.add_patch(Rectangle((left, bottom), 2 * half, 2 * half, **frame))
         panel.set(xlim=(-reach, reach), ylim=(-reach, reach))
-        panel.set_title(f"the clouds of {len(mean)} cells")
+        panel.set_title(f"posteriors of {len(mean)} positions")
         close.scatter(*array(draws[zoom]).T, s=4, color=COLOURS[5])
         for n_stds in (1.0, 2.0):
             _ellipses(close, mean, std, n_stds=n_stds)
         close.set(xlim=(left, left + 2 * half), ylim=(bottom, bottom + 2 * half))
-        close.set_title("the framed one, enlarged")
+        close.set_title("the framed one, with samples")
         for one in (panel, close):
             one.set(xlabel="channel 0", ylabel="channel 1", aspect="equal")
-        return from_figure(figure, alt)
+        return from_figure(figure)
 
 
 def _ellipses(panel: Any, mean: Tensor, std: Tensor, *, n_stds: float) -> None:
@@ -78,26 +69,25 @@ def _ellipses(panel: Any, mean: Tensor, std: Tensor, *, n_stds: float) -> None:
         panel.add_patch(Ellipse((x, y), width, height, **style))
 
 
-def receptive_fields(image: Image.Image, boxes: Mapping[str, Box], *, alt: str) -> Picture:
+def receptive_fields(image: Image.Image, boxes: Mapping[str, Box]) -> Picture:
     """Frames on a picture, with a legend of their names and colours at the right."""
     size = (image.width * ENLARGED, image.height * ENLARGED)
-    page, pen = blank(size[0] + 2 * GAP + text_width(*boxes) + 40, size[1] + 2 * GAP)
-    page.paste(image.resize(size, Image.Resampling.LANCZOS), (GAP, GAP))
+    page = Page(size[0] + 2 * GAP + text_width(*boxes) + 40, size[1] + 2 * GAP)
+    large = image.resize(size, Image.Resampling.LANCZOS)
     for k, (name, box) in enumerate(boxes.items()):
         colour = ImageColor.getrgb(COLOURS[k])
-        _frame(pen, [GAP + ENLARGED * side for side in box], colour)
+        _frame(ImageDraw.Draw(large), [ENLARGED * side for side in box], colour)
         x, y = 2 * GAP + size[0], GAP + 24 * k
-        pen.rectangle((x, y, x + 16, y + 16), fill=colour)
-        pen.text((x + 24, y + 8), name, INK, anchor="lm")
-    return from_image(page, alt)
+        page.rectangle((x, y, x + 16, y + 16), fill=colour)
+        page.text((x + 24, y + 8), name, anchor="lm")
+    page.paste(large, (GAP, GAP))
+    return from_image(page.image)
 
 
 def round_trips(
     images: Float[Tensor, "b 3 h w"],
     results: Float[Tensor, "b 3 h w"],
     titles: Sequence[str] = (),
-    *,
-    alt: str,
 ) -> Picture:
     """Pictures, their reconstructions, and the error.
 
@@ -106,19 +96,15 @@ def round_trips(
     results = results.clamp(-1, 1)
     errors = (results - images).abs().mean(dim=1)
     rows = {
-        "picture": to_pil(images),
-        "back": to_pil(results),
+        "image": to_pil(images),
+        "reconstruction": to_pil(results),
         "error": [coloured(error, 0.0, LARGEST_ERROR, "inferno") for error in errors],
     }
-    return show_rows(rows, titles, alt=alt)
+    return show_rows(rows, titles)
 
 
 def cell_reach(
-    before: Float[Tensor, "3 h w"],
-    after: Float[Tensor, "3 h w"],
-    cell: tuple[int, int],
-    *,
-    alt: str,
+    before: Float[Tensor, "3 h w"], after: Float[Tensor, "3 h w"], cell: tuple[int, int]
 ) -> Picture:
     """Two pictures and their difference around one latent cell, `AROUND` cells on each side.
 
@@ -139,7 +125,7 @@ def cell_reach(
     for picture in cells:
         first, last = step * AROUND, step * (AROUND + 1)
         _frame(ImageDraw.Draw(picture), [first, first, last, last], PAPER)
-    return show_images(cells, ["before", "after", "what changed"], alt=alt)
+    return show_images(cells, ["before", "after", "what changed"])
 
 
 def _frame(pen: ImageDraw.ImageDraw, box: Sequence[int], colour: tuple[int, ...]) -> None:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from labml_sd.figures.grids import enlarged
+from labml_sd.figures.page import enlarged
 from labml_sd.figures.picture import COLOURS, INK, Picture, from_figure
 from labml_sd.figures.plots import array, axes
 
@@ -40,7 +40,6 @@ def random_walks(
     *,
     x: str,
     y: str,
-    alt: str,
 ) -> Picture:
     """Walks over time with the band mean +- 2 std; at the right a histogram of their ends.
 
@@ -63,14 +62,13 @@ def random_walks(
         values, density = _normal(float(middle[-1]), float(spread[-1]))
         side.plot(density, values, color=COLOURS[1])
         side.set(title=f"where {len(paths):,} walks end", xticks=[])
-        return from_figure(figure, alt)
+        return from_figure(figure)
 
 
 def histograms(
     samples: Mapping[str, Float[Tensor, " n"]],
     *,
     x: str,
-    alt: str,
     normals: Mapping[str, tuple[float, float]] | None = None,
     line: float | None = None,
     line_label: str = "",
@@ -92,7 +90,7 @@ def histograms(
             panel.axvline(line, color=INK, linewidth=1.2, label=line_label or None)
         panel.set(xlabel=x, yticks=[])
         panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-        return from_figure(figure, alt)
+        return from_figure(figure)
 
 
 def _normal(mean: float, std: float) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-r"""The result of every figure: a PNG with an alternative text.
+r"""The result of every figure: a PNG that a notebook displays.
 
 Maps       matplotlib figure or PIL images  ->  Picture
 Tests      tests/figures/test_general.py
@@ -12,7 +12,9 @@ from typing import Any
 
 from PIL import Image
 
-DPI = 90
+DPI = 160
+DENSITY = 2  # pixels of a PNG drawn by PIL for each CSS pixel
+CSS_PER_INCH = 90  # of the size at which figures of matplotlib are displayed
 HOLD = 1200  # milliseconds of the last frame of an animation
 
 STYLE: dict[str, Any] = {
@@ -36,49 +38,53 @@ INK, PALE = "#222222", "#8A8A8A"  # of frames and text; of secondary lines
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG, possibly animated, which a notebook displays; `alt` describes it in words."""
+    """A PNG, possibly animated, which a notebook displays `width` CSS pixels wide.
+
+    What it shows is described in the metadata of the notebook's cell, not here.
+    """
 
     png: bytes = field(repr=False)
-    alt: str
+    width: int
 
-    def _repr_png_(self) -> bytes:
-        return self.png
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        return self.png, {"width": self.width}
 
     def __repr__(self) -> str:
-        """Size and description, for output without pictures."""
+        """Its size in pixels, for output without pictures."""
         with Image.open(io.BytesIO(self.png)) as image:
-            return f"<{image.width} x {image.height} picture: {self.alt}>"
+            return f"<{image.width} x {image.height} picture>"
 
     def save(self, path: str | Path) -> None:
         """Write the PNG."""
         Path(path).write_bytes(self.png)
 
 
-def from_figure(figure: Any, alt: str) -> Picture:
+def from_figure(figure: Any) -> Picture:
     """A matplotlib figure. The same figure gives the same bytes: without date and version."""
     buffer = io.BytesIO()
     style = {"format": "png", "dpi": DPI, "bbox_inches": "tight"}
     figure.savefig(buffer, **style, metadata={"Software": None})
-    return Picture(buffer.getvalue(), alt)
+    with Image.open(buffer) as image:
+        return Picture(buffer.getvalue(), round(image.width * CSS_PER_INCH / DPI))
 
 
-def from_image(image: Image.Image, alt: str) -> Picture:
-    """A PIL image."""
+def from_image(image: Image.Image, *, density: int = DENSITY) -> Picture:
+    """A PIL image of `density` pixels for each CSS pixel."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
-    return Picture(buffer.getvalue(), alt)
+    return Picture(buffer.getvalue(), image.width // density)
 
 
-def saved_picture(path: str | Path, *, alt: str) -> Picture:
-    """A picture from a PNG file, pixel by pixel."""
+def saved_picture(path: str | Path) -> Picture:
+    """A picture from a PNG file, one CSS pixel for each of its pixels."""
     with Image.open(path) as image:
-        return from_image(image, alt)
+        return from_image(image, density=1)
 
 
-def animation(frames: Sequence[Image.Image], alt: str, *, milliseconds: int = 120) -> Picture:
+def animation(frames: Sequence[Image.Image], *, milliseconds: int = 120) -> Picture:
     """An animated PNG in an endless loop; the last frame is shown for `HOLD` milliseconds."""
     buffer = io.BytesIO()
     first, *rest = frames
     times = [milliseconds] * len(rest) + [HOLD]
     first.save(buffer, format="PNG", save_all=True, append_images=rest, duration=times, loop=0)
-    return Picture(buffer.getvalue(), alt)
+    return Picture(buffer.getvalue(), first.width // DENSITY)

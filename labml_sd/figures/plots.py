@@ -14,6 +14,7 @@ from jaxtyping import Float
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from labml_sd.figures.picture import COLOURS, STYLE, Picture, from_figure
@@ -79,7 +80,6 @@ def curves(
     *,
     x: str,
     y: str,
-    alt: str,
     log_x: bool = False,
     log_y: bool = False,
     markers: bool = False,
@@ -93,12 +93,10 @@ def curves(
         panel.set(xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
         if any(lines):
             panel.legend()
-        return from_figure(figure, alt)
+        return from_figure(figure)
 
 
-def learning_curve(
-    steps: Numbers, loss: Numbers, *, alt: str, marks: Sequence[Number] = ()
-) -> Picture:
+def learning_curve(steps: Numbers, loss: Numbers, *, marks: Sequence[Number] = ()) -> Picture:
     """The loss of every step, its running mean, and dotted lines at the steps in `marks`."""
     with axes(size=(6.4, 3.4)) as (figure, ((panel,),)):
         values, thick = array(loss), {"color": COLOURS[0], "linewidth": 2.0}
@@ -108,13 +106,12 @@ def learning_curve(
             panel.axvline(mark, color=COLOURS[6], linewidth=1, linestyle=":")
         panel.set(xlabel="step", ylabel="loss, log scale", yscale="log")
         panel.legend()
-        return from_figure(figure, alt)
+        return from_figure(figure)
 
 
 def heat_maps(
     maps: Mapping[str, Float[Tensor, "h w"]],
     *,
-    alt: str,
     x: str = "",
     y: str = "",
     columns: int = 0,
@@ -134,8 +131,10 @@ def heat_maps(
             shown = panel.imshow(numbers, interpolation="nearest", **bounds)
             panel.set(title=name, xlabel=x, ylabel=y)
             panel.grid(visible=False)
-            figure.colorbar(shown, ax=panel, shrink=0.75)
-        return from_figure(figure, alt)
+            for axis in (panel.xaxis, panel.yaxis):  # rows and columns are whole numbers
+                axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+            figure.colorbar(shown, cax=panel.inset_axes((1.04, 0, 0.06, 1)))
+        return from_figure(figure)
 
 
 def array(values: Numbers | Float[Tensor, "..."]) -> np.ndarray:

@@ -20,7 +20,7 @@ MARKERS = "osD^vP"
 
 
 def eps_arrows(
-    data: Float[Tensor, "k 2"], panels: Mapping[str, tuple[Points, Points, Points]], *, alt: str
+    data: Float[Tensor, "k 2"], panels: Mapping[str, tuple[Points, Points, Points]]
 ) -> Picture:
     """Data as stars; a panel has noisy points: x, x minus its noise, predicted x0, each [n 2].
 
@@ -40,7 +40,7 @@ def eps_arrows(
             panel.scatter(*array(points[2]).T, **rings)
             panel.scatter(*array(data).T, s=90, marker="*", color=COLOURS[6], zorder=4)
             panel.set(title=title, aspect="equal", **limits)
-        return from_figure(figure, alt)
+        return from_figure(figure)
 
 
 def sampling_paths(
@@ -49,7 +49,6 @@ def sampling_paths(
     *,
     density: Float[Tensor, "n_places n_levels"],
     places: Float[Tensor, " n_places"],
-    alt: str,
 ) -> Picture:
     """Paths of numbers from noise (left) to data (right), over the density at every level.
 
@@ -68,14 +67,11 @@ def sampling_paths(
             panel.set(title=title, xlabel="time t", **limits)
             panel.grid(visible=False)
         row[0].set_ylabel("x")
-        return from_figure(figure, alt)
+        return from_figure(figure)
 
 
 def error_lines(
-    errors: Mapping[str, tuple[Sequence[int], Sequence[float]]],
-    slopes: Mapping[str, float],
-    *,
-    alt: str,
+    errors: Mapping[str, tuple[Sequence[int], Sequence[float]]], slopes: Mapping[str, float]
 ) -> Picture:
     """Error by number of network evaluations, on log axes, with the slopes in the legend."""
     with axes(size=(6.2, 4.0)) as (figure, ((panel,),)):
@@ -88,10 +84,10 @@ def error_lines(
         panel.set_xticks(ticks, [str(tick) for tick in ticks])
         panel.minorticks_off()
         panel.legend()
-        return from_figure(figure, alt)
+        return from_figure(figure)
 
 
-def level_rows(lists: Mapping[str, Sequence[Level]], *, alt: str) -> Picture:
+def level_rows(lists: Mapping[str, Sequence[Level]]) -> Picture:
     """A row of marks for each list of levels: by time at the left, by log sigma at the right.
 
     Levels without noise are omitted.
@@ -112,10 +108,10 @@ def level_rows(lists: Mapping[str, Sequence[Level]], *, alt: str) -> Picture:
             panel.set_yticks(range(len(lists)), names)
             panel.minorticks_off()
             panel.invert_xaxis()
-        return from_figure(figure, alt)
+        return from_figure(figure)
 
 
-def distance_map(names: Sequence[str], distances: Float[Tensor, "n n"], *, alt: str) -> Picture:
+def distance_map(names: Sequence[str], distances: Float[Tensor, "n n"]) -> Picture:
     """A matrix of pairwise distances with names on both axes; dark is close."""
     slanted = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"}
     with axes(size=(6.6, 5.6)) as (figure, ((panel,),)):
@@ -124,4 +120,4 @@ def distance_map(names: Sequence[str], distances: Float[Tensor, "n n"], *, alt: 
         panel.set_yticks(range(len(names)), names)
         panel.grid(visible=False)
         figure.colorbar(shown, ax=panel, shrink=0.8, label="distance (root mean square)")
-        return from_figure(figure, alt)
+        return from_figure(figure)

@@ -64,10 +64,7 @@ def lay_out(tokens: Sequence[str], ids: Sequence[int], line: int) -> list[TokenB
 
 
 def token_strip(
-    rows: Mapping[str, Sequence[str]],
-    ids: Mapping[str, Sequence[int]] | None = None,
-    *,
-    alt: str,
+    rows: Mapping[str, Sequence[str]], ids: Mapping[str, Sequence[int]] | None = None
 ) -> Picture:
     """Rows of tokens as boxes coloured by kind, with the row's name at the left, and `ids`."""
     laid: dict[str, list[TokenBox]] = {}
@@ -85,7 +82,7 @@ def token_strip(
             panel.text(-0.12, y, name, ha="right", va="center", fontsize=9.5)
             for box in boxes:
                 _draw_box(panel, box, height * box.line)
-        return from_figure(figure, alt)
+        return from_figure(figure)
 
 
 def _draw_box(panel: Any, box: TokenBox, top: float) -> None:
@@ -100,7 +97,6 @@ def token_matrix(
     tables: Mapping[str, Float[Tensor, "n m"]],
     tokens: Sequence[str],
     *,
-    alt: str,
     x: str = "",
     y: str = "",
 ) -> Picture:
@@ -115,11 +111,11 @@ def token_matrix(
             panel.set_yticks(places, names, fontsize=8.5)
             panel.grid(visible=False)
             figure.colorbar(shown, ax=panel, shrink=0.7)
-        return from_figure(figure, alt)
+        return from_figure(figure)
 
 
 def position_bars(
-    rows: Mapping[str, Float[Tensor, " n"]], tokens: Sequence[str], *, y: str, alt: str
+    rows: Mapping[str, Float[Tensor, " n"]], tokens: Sequence[str], *, y: str
 ) -> Picture:
     """A number for each position, as bars coloured by the kind of token, on one scale."""
     colours = [KINDS[kind] for kind in token_kinds(tokens)]
@@ -132,12 +128,10 @@ def position_bars(
             panel.bar(range(len(tokens)), array(values), color=colours, width=0.9)
             panel.set(title=title, ylabel=y, **limits)
         panels.flat[-1].set_xlabel("position")
-        return from_figure(_with_kinds(figure), alt)
+        return from_figure(_with_kinds(figure))
 
 
-def share_bars(
-    rows: Mapping[str, Sequence[float] | Float[Tensor, " k"]], *, alt: str
-) -> Picture:
+def share_bars(rows: Mapping[str, Sequence[float] | Float[Tensor, " k"]]) -> Picture:
     """Shares of start, words, end and padding, stacked in one bar for each row."""
     with axes(size=(8.2, 0.7 + 0.42 * len(rows))) as (figure, ((panel,),)):
         for at, shares in enumerate(rows.values()):
@@ -151,7 +145,7 @@ def share_bars(
         panel.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xticks=[])
         panel.set_yticks(range(len(rows)), list(rows))
         bare(panel)
-        return from_figure(_with_kinds(figure), alt)
+        return from_figure(_with_kinds(figure))
 
 
 def _with_kinds(figure: Any) -> Any:
@@ -165,8 +159,6 @@ def captions_and_pictures(
     tables: Mapping[str, Float[Tensor, "n m"]],
     captions: Sequence[str],
     images: Sequence[Image.Image],
-    *,
-    alt: str,
 ) -> Picture:
     """Tables of cosines with a caption for each row and a small picture for each column."""
     n, m = len(captions), len(images)
@@ -188,4 +180,4 @@ def captions_and_pictures(
             names = captions if panel is panels[0] else [""] * n
             panel.set_yticks(range(n), names, fontsize=9)
             bare(panel)
-        return from_figure(figure, alt)
+        return from_figure(figure)

@@ -197,4 +197,4 @@ def test_a_name_is_public_in_the_package_that_imports_it(package):
 
 
 def test_the_attention_notebook_uses_the_attention_module(package):
-    assert "06_attention" in package.used_by(ROOT / "notebooks")["labml_sd.unet.attention"]
+    assert "03_attention" in package.used_by(ROOT / "notebooks")["labml_sd.unet.attention"]

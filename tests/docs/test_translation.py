@@ -53,7 +53,8 @@ def source(page: str) -> str:
         text = (DOCS / f"{page}.md").read_text("utf-8")
     text = re.sub(r"```\w+\n.*?```", "", text, flags=re.DOTALL)
     text = re.sub(r"```\{toctree\}\n(.*?)```", menu_titles, text, flags=re.DOTALL)
-    text = re.sub(r"^(```|:{3,})\{\w+\}.*|^:alt:|^:\w+:.*", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^:{3,}\{grid-item-card\}|^% .*", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^(```|:{3,})\{\w+\}.*|^:alt:|^:[\w-]+:.*", "", text, flags=re.MULTILINE)
     return " ".join(text.split())
 
 

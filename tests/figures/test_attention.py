@@ -20,14 +20,14 @@ def lightness(picture: Picture, index: int) -> np.ndarray:
 
 
 def test_the_picture_itself_stands_first_and_is_not_changed():
-    assert (cell(attention_overlay(GREY, torch.rand(1, 4, 8), alt=""), 0) == 120).all()
+    assert (cell(attention_overlay(GREY, torch.rand(1, 4, 8)), 0) == 120).all()
 
 
 def test_light_falls_where_the_map_is_high_and_the_rest_is_grey():
     maps = torch.zeros(2, 4, 8)
     maps[0, :, :4] = 1  # the left half
     maps[1, :2] = 1  # the upper half
-    picture = attention_overlay(GREY, maps, alt="")
+    picture = attention_overlay(GREY, maps)
     left, upper = lightness(picture, 1), lightness(picture, 2)
     assert left[:, :20].mean() < 0.5 * left[:, 44:].mean()
     assert upper[:10].mean() < 0.5 * upper[22:].mean()
@@ -37,17 +37,17 @@ def test_light_falls_where_the_map_is_high_and_the_rest_is_grey():
 
 def test_each_map_has_its_own_scale():
     one = torch.rand(1, 4, 8, generator=torch.Generator().manual_seed(0))
-    picture = attention_overlay(GREY, torch.cat([one, 0.01 * one + 3]), alt="")
+    picture = attention_overlay(GREY, torch.cat([one, 0.01 * one + 3]))
     assert np.abs(cell(picture, 1) - cell(picture, 2)).max() <= 2
 
 
 def test_a_map_without_differences_is_grey_all_over():
-    picture = cell(attention_overlay(GREY, torch.full((1, 4, 8), 0.3), alt=""), 1)
+    picture = cell(attention_overlay(GREY, torch.full((1, 4, 8), 0.3)), 1)
     assert (picture.max(axis=-1) == picture.min(axis=-1)).all()
 
 
 def test_the_query_cell_is_framed_in_its_own_map_alone():
-    picture = attention_overlay(GREY, torch.zeros(2, 4, 8), marked=[(1, 2), (3, 7)], alt="")
+    picture = attention_overlay(GREY, torch.zeros(2, 4, 8), marked=[(1, 2), (3, 7)])
     first, second = cell(picture, 1), cell(picture, 2)
     assert (first[8, 16:24] == 255).all() and not (first[24, 56:64] == 255).all()
     assert (second[24, 56:63] == 255).all() and not (second[8, 16:24] == 255).all()
@@ -55,14 +55,14 @@ def test_the_query_cell_is_framed_in_its_own_map_alone():
 
 def test_a_larger_scale_enlarges_every_cell():
     small, large = (
-        pixels(attention_overlay(GREY, torch.rand(2, 4, 8), alt="", scale=s)) for s in (1, 2)
+        pixels(attention_overlay(GREY, torch.rand(2, 4, 8), scale=s)) for s in (1, 2)
     )
     assert large.shape[1] - small.shape[1] == 3 * 64
 
 
 def test_titles_stand_below_the_maps():
     without, titled = (
-        attention_overlay(GREY, torch.zeros(1, 4, 8), t, alt="") for t in ((), ("word",))
+        attention_overlay(GREY, torch.zeros(1, 4, 8), t) for t in ((), ("word",))
     )
     assert pixels(titled).shape[0] > pixels(without).shape[0]
     assert (pixels(titled)[44:, 84:148] < 128).any()
@@ -71,7 +71,7 @@ def test_titles_stand_below_the_maps():
 def test_the_largest_weight_of_a_table_is_its_brightest_cell():
     rows = np.full((2, 3), 0.1)
     rows[1, 2] = 0.8
-    shown = pixels(weight_tables({"": torch.tensor(rows)}, ["a", "b"], ["x", "y", "z"], alt=""))
+    shown = pixels(weight_tables({"": torch.tensor(rows)}, ["a", "b"], ["x", "y", "z"]))
     yellow = np.argwhere((shown[..., 0] > 200) & (shown[..., 2] < 100))
     blue = np.argwhere((shown[..., 2] > shown[..., 0] + 30) & (shown[..., 0] < 80))
     assert len(yellow) > 500
@@ -81,7 +81,7 @@ def test_the_largest_weight_of_a_table_is_its_brightest_cell():
 
 def test_a_table_with_other_numbers_is_another_picture():
     table = torch.tensor([[0.25, 0.75], [0.5, 0.5]])
-    one = weight_tables({"": table}, ["a", "b"], ["x", "y"], alt="")
-    assert one.png == weight_tables({"": table}, ["a", "b"], ["x", "y"], alt="").png
-    assert one.png != weight_tables({"": table.flip(0)}, ["a", "b"], ["x", "y"], alt="").png
-    assert one.png != weight_tables({"": table}, ["b", "a"], ["x", "y"], alt="").png
+    one = weight_tables({"": table}, ["a", "b"], ["x", "y"])
+    assert one.png == weight_tables({"": table}, ["a", "b"], ["x", "y"]).png
+    assert one.png != weight_tables({"": table.flip(0)}, ["a", "b"], ["x", "y"]).png
+    assert one.png != weight_tables({"": table}, ["b", "a"], ["x", "y"]).png

@@ -7,7 +7,7 @@ BLUE, ORANGE = (0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)
 
 
 def test_the_bars_of_parts_are_as_long_as_the_counts_with_the_number_beside(drawn):
-    parts_chart({"a": 1_500_000, "b": 3_000_000}, alt="two bars")
+    parts_chart({"a": 1_500_000, "b": 3_000_000})
     (panel,) = drawn[0].axes
     assert [bar.get_width() for bar in panel.patches] == [1_500_000, 3_000_000]
     assert [text.get_text() for text in panel.texts] == ["1.50 M", "3.00 M"]
@@ -15,9 +15,7 @@ def test_the_bars_of_parts_are_as_long_as_the_counts_with_the_number_beside(draw
 
 
 def test_a_larger_part_has_a_longer_bar_and_models_stand_below_one_another():
-    picture = part_sizes(
-        {"one": [10.0, 100.0], "two": [1000.0, 1.0]}, ["first", "second"], alt=""
-    )
+    picture = part_sizes({"one": [10.0, 100.0], "two": [1000.0, 1.0]}, ["first", "second"])
     page = pixels(picture)
     page = page[:, : page.shape[1] * 3 // 4]  # without the legend
     lengths = {}
@@ -32,7 +30,7 @@ def test_a_larger_part_has_a_longer_bar_and_models_stand_below_one_another():
 
 
 def test_each_measure_has_a_bar_for_each_level_from_top_to_bottom(drawn):
-    level_bars(["level 0", "level 1"], {"numbers": [9000, 30], "cost": [7, 8]}, alt="")
+    level_bars(["level 0", "level 1"], {"numbers": [9000, 30], "cost": [7, 8]})
     numbers, cost = drawn[0].axes
     assert [bar.get_width() for bar in numbers.patches] == [9000, 30]
     assert [bar.get_width() for bar in cost.patches] == [7, 8]

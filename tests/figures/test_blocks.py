@@ -35,26 +35,26 @@ def test_a_window_knows_the_cells_it_sees_and_the_padding():
     ("pad", "row", "first", "last"), [((0, 1), 1, 2, 5), ((1, 1), 1, 1, 4)]
 )
 def test_the_bar_of_an_output_covers_the_cells_that_it_sees(pad, row, first, last):
-    start, end = columns(windows({"a": seen(pad)}, alt=""), SEEN, row)
+    start, end = columns(windows({"a": seen(pad)}), SEEN, row)
     assert (start, end) == (first * CELL, last * CELL)
 
 
 def test_padding_is_pale_and_beyond_the_cells():
-    start, end = columns(windows({"a": seen((0, 1))}, alt=""), PALE, 3)
+    start, end = columns(windows({"a": seen((0, 1))}), PALE, 3)
     assert (start, end) == (8 * CELL + 1, 9 * CELL)
-    start, end = columns(windows({"a": seen((1, 1))}, alt=""), PALE, 0)
+    start, end = columns(windows({"a": seen((1, 1))}), PALE, 0)
     assert (start, end) == (-CELL, -1)
 
 
 def test_dot_and_line_stand_half_a_cell_apart():
     for pad, apart in (((0, 1), CELL / 2), ((1, 1), -CELL / 2)):
-        picture = windows({"a": seen(pad)}, alt="")
+        picture = windows({"a": seen(pad)})
         dot, line = (np.mean(columns(picture, colour, 1)) for colour in (MIDDLE, WANTED))
         assert dot - line == pytest.approx(apart, abs=1)
 
 
 def test_layers_stand_in_their_order_and_the_skip_connection_ends_at_the_sum(drawn):
-    layer_orders({"first": ("norm", "conv", "+"), "second": ("conv", "+", "silu")}, alt="")
+    layer_orders({"first": ("norm", "conv", "+"), "second": ("conv", "+", "silu")})
     panel = drawn[0].axes[0]
     words = [t.get_text() for t in panel.texts if t.get_text()]
     assert words == ["first", "norm", "conv", "+", "second", "conv", "+", "silu"]

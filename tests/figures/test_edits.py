@@ -23,7 +23,7 @@ def left_half(width: int = 16, height: int = 8) -> Image.Image:
 
 def test_the_strength_chart_fills_the_steps_that_are_run_and_says_where_they_start(drawn):
     levels = get_sampler("dpmpp_2m").levels(Schedule(ScheduleConfig()), 4)
-    strength_chart(levels, [0, 0.5, 1], alt="three rows")
+    strength_chart(levels, [0, 0.5, 1])
     (panel,) = drawn[0].axes
     filled = [patch.get_facecolor() != (1.0, 1.0, 1.0, 1.0) for patch in panel.patches]
     assert [filled[4 * row : 4 * row + 4] for row in range(3)] == [
@@ -42,7 +42,7 @@ def test_the_strength_chart_fills_the_steps_that_are_run_and_says_where_they_sta
 
 def test_one_step_is_not_called_steps(drawn):
     levels = get_sampler("dpmpp_2m").levels(Schedule(ScheduleConfig()), 4)
-    strength_chart(levels, [0.01], alt="one row")
+    strength_chart(levels, [0.01])
     assert drawn[0].axes[0].texts[0].get_text().startswith("1 step from t = 249")
 
 
@@ -57,9 +57,7 @@ def test_the_outline_runs_along_the_border_of_the_mask_only():
 def test_painted_cells_are_tinted_and_the_others_are_not():
     cells = torch.zeros(1, 1, 2, 4)
     cells[..., :, :2] = 1
-    page = pixels(
-        mask_cells(flat(BLUE, (32, 16)), left_half(32, 16), cells, scale=4, alt="cells")
-    )
+    page = pixels(mask_cells(flat(BLUE, (32, 16)), left_half(32, 16), cells, scale=4))
     assert page.shape == (64, 128, 3)
     inside, outside = page[4:28, 4:28], page[4:28, 100:124]
     assert (outside == BLUE).all()

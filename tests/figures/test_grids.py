@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pictures import opened, pixels
+from pictures import css_pixels, opened, pixels
 from PIL import Image
 
 from labml_sd.figures import (
@@ -27,7 +27,7 @@ def flat(colour, size=(64, 32)):
 
 
 def test_a_grid_shows_each_picture_unchanged_with_ink_below():
-    page = np.asarray(
+    page = css_pixels(
         captioned_grid(
             [flat(RED), flat(GREEN), flat(BLUE)], ["one", "two", "three"], columns=2, n_lines=1
         )
@@ -53,17 +53,17 @@ def test_the_page_of_scenes_in_the_docs_is_what_the_code_draws():
 def test_tensors_and_pil_images_give_the_same_picture():
     image = torch.linspace(-1, 1, 3 * 8 * 8).reshape(1, 3, 8, 8)
     values = ((image[0] + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    by_hand = show_images([Image.fromarray(values)], alt="")
-    assert show_images(image, alt="").png == by_hand.png
+    by_hand = show_images([Image.fromarray(values)])
+    assert show_images(image).png == by_hand.png
 
 
 def test_enlarging_repeats_pixels():
-    page = pixels(show_images([flat(RED, (2, 2))], scale=10, alt=""))
+    page = pixels(show_images([flat(RED, (2, 2))], scale=10))
     assert (page[10:30, 10:30] == RED).all()
 
 
 def test_rows_stand_below_one_another():
-    page = pixels(show_rows({"a": [flat(RED)], "b": [flat(GREEN)]}, ["t"], alt=""))
+    page = pixels(show_rows({"a": [flat(RED)], "b": [flat(GREEN)]}, ["t"]))
     red, green = ((page == colour).all(axis=-1) for colour in (RED, GREEN))
     assert red.sum() == green.sum() == 64 * 32
     assert np.argwhere(red).max(axis=0)[0] < np.argwhere(green).min(axis=0)[0]
@@ -75,7 +75,7 @@ def test_pictures_of_different_sizes_keep_their_pixels_and_the_row_breaks_where_
 ):
     monkeypatch.setattr(grids, "PAGE_WIDTH", 150)
     small, large = flat(RED, (10, 10)), flat(BLUE, (40, 20))
-    page = pixels(show_sizes([small, large, small], ["a", "b", "c"], scale=2, alt="three"))
+    page = pixels(show_sizes([small, large, small], ["a", "b", "c"], scale=2))
     top = GAP + LINE
     assert (page[top : top + 20, GAP : GAP + 20] == RED).all()
     x = 3 * GAP + 20
@@ -89,14 +89,12 @@ def test_pictures_of_different_sizes_keep_their_pixels_and_the_row_breaks_where_
 def test_a_film_shows_the_columns_of_each_step_with_its_caption():
     small_red, small_green, small_blue = (flat(c, (16, 8)) for c in (RED, GREEN, BLUE))
     film = opened(
-        step_animation(
-            {"x": [small_red, small_green], "y": [small_blue] * 2}, ["one", "two"], alt="a film"
-        )
+        step_animation({"x": [small_red, small_green], "y": [small_blue] * 2}, ["one", "two"])
     )
     assert film.n_frames == 2
     for k, colour in enumerate((RED, GREEN)):
         film.seek(k)
-        page = np.asarray(film.convert("RGB"))
+        page = css_pixels(film.convert("RGB"))
         assert (page[HEAD : HEAD + 16, GAP : GAP + 32] == colour).all()
         assert (page[HEAD : HEAD + 16, 2 * GAP + 32 : 2 * GAP + 64] == BLUE).all()
         assert (page[:HEAD] < 128).any()

@@ -23,7 +23,7 @@ def panels(drawn):
     draws = MEAN[:, None] + STD[:, None] * torch.randn(
         2, 30, 2, generator=torch.Generator().manual_seed(0)
     )
-    posterior_plane(MEAN, STD, draws, zoom=1, alt="")
+    posterior_plane(MEAN, STD, draws, zoom=1)
     return (*drawn[0].axes, draws)
 
 
@@ -70,7 +70,6 @@ def test_a_frame_encloses_its_box():
         receptive_fields(
             Image.new("RGB", (32, 32)),
             {"a": (4, 8, 20, 24), "b": (0, 0, 32, 32)},
-            alt="",
         )
     )
     picture = page[GAP : GAP + 96, GAP : GAP + 96]
@@ -84,7 +83,7 @@ def test_the_error_is_black_where_nothing_is_lost_and_bright_where_much_is():
     images = torch.zeros(2, 3, 16, 16)
     results = images.clone()
     results[1, :, 4:8, 4:8] = 0.5
-    page = pixels(round_trips(images, results, ["good", "bad"], alt=""))
+    page = pixels(round_trips(images, results, ["good", "bad"]))
     left, right = (
         page.shape[1] - GAP - 40,
         page.shape[1] - GAP - 20,
@@ -98,16 +97,14 @@ def test_the_error_is_black_where_nothing_is_lost_and_bright_where_much_is():
 
 def test_results_beyond_the_range_count_as_its_ends():
     images = torch.ones(1, 3, 16, 16)
-    assert (
-        round_trips(images, images + 9, alt="").png == round_trips(images, images, alt="").png
-    )
+    assert round_trips(images, images + 9).png == round_trips(images, images).png
 
 
 def test_the_patch_of_the_cell_is_framed_and_what_changed_is_bright():
     before = torch.zeros(3, 72, 72)
     after = before.clone()
     after[:, 26:30, 34:38] = 1  # inside the patch of cell (3, 4)
-    page = pixels(cell_reach(before, after, (3, 4), alt=""))
+    page = pixels(cell_reach(before, after, (3, 4)))
     side = 5 * 8 * 7
     panels = [
         page[GAP : GAP + side, x : x + side] for x in (GAP, 2 * GAP + side, 3 * GAP + 2 * side)

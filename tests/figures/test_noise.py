@@ -31,7 +31,7 @@ def test_each_cell_is_a_square_at_its_place_in_each_latent():
 
 def test_a_fan_shows_the_walks_their_band_and_where_all_of_them_end(drawn):
     walks, mean, std = randn(60, 5), torch.arange(5.0), torch.full((5,), 0.5)
-    random_walks(walks, mean, std, x="t", y="value", alt="")
+    random_walks(walks, mean, std, x="t", y="value")
     panel, side = drawn[0].axes
     *lines, middle = panel.lines
     assert len(lines) == module.N_DRAWN
@@ -50,7 +50,7 @@ def test_a_fan_shows_the_walks_their_band_and_where_all_of_them_end(drawn):
 
 
 def test_a_long_walk_is_thinned_out_but_keeps_its_length(drawn):
-    random_walks(randn(3, 1000), torch.zeros(1000), torch.ones(1000), x="t", y="value", alt="")
+    random_walks(randn(3, 1000), torch.zeros(1000), torch.ones(1000), x="t", y="value")
     times = drawn[0].axes[0].lines[0].get_xdata()
     assert len(times) == 250 and times[-1] == 996
 
@@ -63,7 +63,6 @@ def test_histograms_count_each_sample_under_its_name(drawn):
         normals={"bell": (1.0, 2.0)},
         line=0.5,
         line_label="cut",
-        alt="",
     )
     (panel,) = drawn[0].axes
     for values, name, colour in zip(
@@ -82,4 +81,4 @@ def test_histograms_count_each_sample_under_its_name(drawn):
 
 def test_the_same_figure_has_the_same_bytes():
     samples = {"a": randn(50)}
-    assert histograms(samples, x="", alt="").png == histograms(samples, x="", alt="").png
+    assert histograms(samples, x="").png == histograms(samples, x="").png

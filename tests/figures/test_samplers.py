@@ -25,9 +25,7 @@ def schedule() -> Schedule:
 def two_walks(density: torch.Tensor) -> Picture:
     paths = torch.tensor([[0.0, 1.0, 2.0], [0.0, -1.0, -2.0]])
     places = torch.linspace(-3, 3, 7)
-    return sampling_paths(
-        {"both": paths}, [999, 500, 0], density=density, places=places, alt=""
-    )
+    return sampling_paths({"both": paths}, [999, 500, 0], density=density, places=places)
 
 
 def test_a_walk_starts_at_the_left_where_t_is_high_and_each_has_its_colour():
@@ -50,8 +48,8 @@ def test_the_density_of_a_level_is_dark_where_it_is_high():
 
 def test_the_legend_of_errors_tells_the_slope_that_was_given(drawn):
     errors = {"Euler": ([10, 20, 40], [0.1, 0.05, 0.025])}
-    one = error_lines(errors, {"Euler": 1.0}, alt="")
-    two = error_lines(errors, {"Euler": 2.0}, alt="")
+    one = error_lines(errors, {"Euler": 1.0})
+    two = error_lines(errors, {"Euler": 2.0})
     assert one.png != two.png
     (line,) = drawn[0].axes[0].lines
     assert line.get_xydata().tolist() == [[10, 0.1], [20, 0.05], [40, 0.025]]
@@ -59,7 +57,7 @@ def test_the_legend_of_errors_tells_the_slope_that_was_given(drawn):
 
 def test_levels_stand_at_their_time_and_at_their_sigma_and_a_clean_one_nowhere(schedule, drawn):
     levels = [schedule.level(900), schedule.level(100), CLEAN]
-    level_rows({"two": levels, "one": levels[1:]}, alt="")
+    level_rows({"two": levels, "one": levels[1:]})
     lines = [line for panel in drawn[0].axes for line in panel.lines]
     by_time, _, by_sigma, _ = (list(line.get_xdata()) for line in lines)
     assert by_time == [900, 100] and by_sigma == [levels[0].sigma, levels[1].sigma]
@@ -67,7 +65,7 @@ def test_levels_stand_at_their_time_and_at_their_sigma_and_a_clean_one_nowhere(s
 
 
 def test_the_noisy_end_of_the_levels_is_at_the_left(schedule):
-    picture = level_rows({"noisy": [schedule.level(999)], "clean": [schedule.level(0)]}, alt="")
+    picture = level_rows({"noisy": [schedule.level(999)], "clean": [schedule.level(0)]})
     left_half = pixels(picture).shape[1] // 2
     noisy, clean = (where(pixels(picture), colour, 30) for colour in (BLUE, ORANGE))
     for side in (noisy[:, 1] < left_half, noisy[:, 1] >= left_half):
@@ -76,7 +74,7 @@ def test_the_noisy_end_of_the_levels_is_at_the_left(schedule):
 
 
 def test_near_is_dark_and_far_is_bright():
-    picture = distance_map(["a", "b"], torch.tensor([[0.0, 1.0], [1.0, 0.0]]), alt="")
+    picture = distance_map(["a", "b"], torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
     page = pixels(picture)
     inside = page[:, : page.shape[1] * 3 // 4]
     dark, bright = (where(inside, c, near=4) for c in ((68, 1, 84), (253, 231, 37)))
@@ -90,7 +88,7 @@ X, CLEANED, X0 = (torch.tensor([[3.0, 2.0], [0.0, -1.0]]) / k for k in (1, 2, 4)
 
 @pytest.fixture
 def panels(drawn):
-    eps_arrows(DATA, {"early": (X, CLEANED, X0), "late": (X0, X0, X0)}, alt="")
+    eps_arrows(DATA, {"early": (X, CLEANED, X0), "late": (X0, X0, X0)})
     return drawn[0].axes
 
 

@@ -39,15 +39,15 @@ def test_a_long_row_is_broken_and_no_box_passes_the_edge():
 
 
 def test_each_kind_of_token_has_its_colour_on_the_page():
-    page = pixels(token_strip({"a": TOKENS}, {"a": range(7)}, alt="tokens"))
+    page = pixels(token_strip({"a": TOKENS}, {"a": range(7)}))
     assert all(area(page, colour) > 200 for colour in KINDS.values())
-    assert area(pixels(token_strip({"a": TOKENS[:4]}, alt="no padding")), KINDS["padding"]) == 0
+    assert area(pixels(token_strip({"a": TOKENS[:4]})), KINDS["padding"]) == 0
 
 
 def test_a_matrix_shows_its_brightest_cell_where_it_is():
     table = torch.zeros(7, 7)
     table[6, 0] = 1.0
-    page = pixels(token_matrix({"t": table}, TOKENS, alt="one cell"))
+    page = pixels(token_matrix({"t": table}, TOKENS))
     bright = np.argwhere((page[..., 0] > 240) & (page[..., 1] > 220) & (page[..., 2] < 100))
     dark = np.argwhere((page[..., 0] < 10) & (page[..., 1] < 50) & (page[..., 2] > 60))
     in_matrix = bright[
@@ -62,30 +62,24 @@ def test_bars_have_the_colour_of_the_token_and_the_height_of_the_number():
         kind: torch.tensor([float(k == kind) for k in token_kinds(TOKENS)])
         for kind in ("word", "padding")
     }
-    page = pixels(position_bars(only, TOKENS, y="y", alt="bars"))
+    page = pixels(position_bars(only, TOKENS, y="y"))
     three_words, two_pads = area(page, KINDS["word"]), area(page, KINDS["padding"])
     assert three_words / two_pads == pytest.approx(3 / 2, rel=0.1)
-    half = pixels(
-        position_bars({"a": only["word"], "b": only["word"] / 2}, TOKENS, y="y", alt="bars")
-    )
-    whole = pixels(
-        position_bars({"a": only["word"], "b": only["word"]}, TOKENS, y="y", alt="bars")
-    )
+    half = pixels(position_bars({"a": only["word"], "b": only["word"] / 2}, TOKENS, y="y"))
+    whole = pixels(position_bars({"a": only["word"], "b": only["word"]}, TOKENS, y="y"))
     assert area(half, KINDS["word"]) / area(whole, KINDS["word"]) == pytest.approx(
         0.75, rel=0.05
     )
 
 
 def test_shares_are_as_wide_as_they_are_large():
-    page = pixels(share_bars({"row": [0.04, 0.64, 0.0, 0.32]}, alt="shares"))
+    page = pixels(share_bars({"row": [0.04, 0.64, 0.0, 0.32]}))
     assert area(page, KINDS["word"]) / area(page, KINDS["padding"]) == pytest.approx(2, rel=0.1)
 
 
 def test_the_pictures_stand_above_their_cosines():
     red, blue = (Image.new("RGB", (8, 8), colour) for colour in ((0, 200, 0), (200, 0, 200)))
-    page = pixels(
-        captions_and_pictures({"t": torch.eye(2)}, ["one", "two"], [red, blue], alt="pictures")
-    )
+    page = pixels(captions_and_pictures({"t": torch.eye(2)}, ["one", "two"], [red, blue]))
     first, second = (where(page, c) for c in ((0, 200, 0), (200, 0, 200)))
     hot = where(page, (103, 0, 31))  # a cosine of 1
     assert first[:, 1].max() < second[:, 1].min()

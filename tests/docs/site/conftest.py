@@ -215,7 +215,7 @@ PAGES = {
     "start": "index.html",
     "annotated": "annotated/unet/attention.html",
     "api": "api.html",
-    "notebook": "notebooks/06_attention.html",
+    "notebook": "notebooks/03_attention.html",
     "chinese": "zh_CN/index.html",
 }
 CASES = [

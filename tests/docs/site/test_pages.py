@@ -37,7 +37,7 @@ def test_text_and_code_have_enough_contrast(seen):
 
 
 @pytest.mark.parametrize(
-    "path", ["annotated/unet/attention.html", "notebooks/06_attention.html"]
+    "path", ["annotated/unet/attention.html", "notebooks/03_attention.html"]
 )
 def test_the_tested_pages_contain_formulas_and_pictures(visit, path):
     page = visit(path).page
