@@ -69,7 +69,7 @@ def test_first_steps_and_explanation_are_one_click_from_the_start_page(
     visit, size, target, shows
 ):
     page = visit("index.html", size).page
-    page.locator(f"article a[href='{target}']").first.click()
+    page.locator(f"article .sd-card:has(a[href='{target}'])").first.click()
     page.wait_for_url(f"**/{target}")
     shown = page.locator(shows) if shows.startswith("img") else page.get_by_text(shows)
     assert shown.first.is_visible()
