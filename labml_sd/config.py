@@ -149,8 +149,7 @@ class ModelConfig:
     @property
     def for_inpainting(self) -> bool:
         """Whether the U-Net has input channels for a mask and the visible picture: 9, not 4."""
-        unet = self.unet
-        return unet.in_channels == unet.out_channels + 1 + self.autoencoder.z_channels
+        return self.unet.in_channels == _inpainting_channels(self)
 
     @property
     def size_multiple(self) -> int:
@@ -221,9 +220,13 @@ def inpainting(config: ModelConfig) -> ModelConfig:
 
     Source: CompVis configs/stable-diffusion/v1-inpainting-inference.yaml, `in_channels: 9`.
     """
-    unet = config.unet
-    n = unet.out_channels + 1 + config.autoencoder.z_channels
-    return replace(config, name=f"{config.name}-inpainting", unet=replace(unet, in_channels=n))
+    unet = replace(config.unet, in_channels=_inpainting_channels(config))
+    return replace(config, name=f"{config.name}-inpainting", unet=unet)
+
+
+def _inpainting_channels(config: ModelConfig) -> int:
+    """The noisy latent, the mask, and the latent of the visible picture."""
+    return config.unet.out_channels + 1 + config.autoencoder.z_channels
 
 
 def tiny(vocab_size: int = 657) -> ModelConfig:

@@ -129,11 +129,15 @@ def with_prediction(
     """The model's configuration with what its U-Net predicts: the first answer of these.
 
     The argument, a .yaml file beside the checkpoint, its configuration, a test of the U-Net.
+    CheckpointError for one that the configuration rules out.
     """
     said = given or from_yaml(opened.path)
-    if opened.prediction_is_known:
+    if not opened.prediction_is_known:
+        return sd_v2(said or probe(model.unet))
+    try:
         return replace(model.config, prediction=said or model.config.prediction)
-    return sd_v2(said or probe(model.unet))
+    except ValueError as error:
+        raise CheckpointError(f"{opened.path}: {error}") from error
 
 
 @contextmanager

@@ -31,9 +31,9 @@ def check_prediction(prediction: object) -> None:
 
 
 def from_yaml(path: Path) -> PredictionKind | None:
-    """What the file of the same name that ends in .yaml says; None if there is none.
+    """What the file of the same name that ends in .yaml says; None without such a file.
 
-    Raises CheckpointError if it is no configuration of Stable Diffusion.
+    Raises CheckpointError if it is not a configuration of Stable Diffusion.
     """
     if path.is_dir() or not path.with_suffix(".yaml").is_file():
         return None
@@ -45,7 +45,7 @@ def from_yaml(path: Path) -> PredictionKind | None:
         kind = named.get("parameterization", "eps")
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{beside}: no configuration of Stable Diffusion ({type(error).__name__}); "
+            f"{beside}: not a configuration of Stable Diffusion ({type(error).__name__}); "
             "remove it, or give prediction=..."
         ) from error
     if kind not in get_args(PredictionKind):

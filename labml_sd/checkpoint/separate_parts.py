@@ -21,7 +21,7 @@ from labml_sd.checkpoint.layouts.compvis import (
 )
 from labml_sd.checkpoint.layouts.diffusers import modern_name, name_map
 from labml_sd.checkpoint.layouts.diffusers_folder import fields_of, find_weights, weights_in
-from labml_sd.checkpoint.layouts.read_configs import read_autoencoder
+from labml_sd.checkpoint.layouts.read_configs import VAE_FIXED, read_autoencoder
 from labml_sd.checkpoint.networks import wanted_shapes
 from labml_sd.checkpoint.opened_checkpoint import OpenedCheckpoint
 from labml_sd.checkpoint.sources import to_path
@@ -107,7 +107,10 @@ def _config_beside(path: Path, part: str, config: ModelConfig) -> ModelConfig:
     beside = path.parent / "config.json"
     if part != "autoencoder" or not beside.is_file():
         return config
-    return replace(config, autoencoder=read_autoencoder(fields_of(beside)))
+    fields = fields_of(beside)
+    if fields.values.get("_class_name") != VAE_FIXED["_class_name"]:  # of something else
+        return config
+    return replace(config, autoencoder=read_autoencoder(fields))
 
 
 def _check_latent(

@@ -88,7 +88,7 @@ def _content(token: Any) -> str:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """The object in a file; empty if there is no such file, or it is none."""
+    """The object in a JSON file; empty for a missing file, or one with something else."""
     try:
         values = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

@@ -17,6 +17,7 @@ from typing import Any
 from PIL import Image
 
 from labml_sd.checkpoint import load_model
+from labml_sd.cli.flags import SIDES
 from labml_sd.cli.lists import Call, Inputs, PictureList, make_calls
 from labml_sd.cli.processes import beside_others, rank_and_count
 from labml_sd.cli.prompts import pictures_in, read_prompts
@@ -33,8 +34,6 @@ from labml_sd.pipeline.outpaint import larger_canvas
 from labml_sd.pipeline.parameters import read_parameters
 from labml_sd.settings import described
 from labml_sd.utilities.device import use_own_gpu
-
-SIDES = ("left", "top", "right", "bottom")
 
 
 def txt2img_command(args: argparse.Namespace) -> None:
@@ -62,6 +61,9 @@ def _redraw(args: argparse.Namespace) -> None:
     if drawn.unused:
         left_out = write_entries(drawn.unused)
         note(f"labml-sd: warning: what {drawn.tool} did and is not done here: {left_out}")
+    vae = None if model.vae_file is None else model.vae_file.hash
+    if drawn.vae_hash != vae:
+        note(f"labml-sd: warning: drawn with VAE {drawn.vae or 'of the model'}, see --vae")
     here = model.weights_hash or "not from a file"
     if drawn.model_hash and drawn.model_hash != here:
         note(f"labml-sd: warning: drawn by model {drawn.model_hash}, this is {here}")

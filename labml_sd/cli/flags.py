@@ -20,6 +20,7 @@ _DTYPES = {
     "full": "float32",  # CompVis: --precision full or autocast
     "autocast": "auto",
 }
+SIDES = ("left", "top", "right", "bottom")  # of a picture that outpaint continues
 _MAX_PIXELS = 2**24  # as in images/reading.py, which imports Pillow
 
 

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import NoReturn
 
 import labml_sd
-from labml_sd.cli.flags import add_drawing, add_flag, add_init_image, add_max_pixels
+from labml_sd.cli.flags import SIDES, add_drawing, add_flag, add_init_image, add_max_pixels
 from labml_sd.errors import LabmlSdError, one_line
 
 _OUT_OF_MEMORY = (
@@ -120,7 +120,7 @@ def _build_parser(with_train: bool) -> argparse.ArgumentParser:
     outpaint = add("outpaint", "continue a picture", "draw.outpaint_command")
     add_drawing(outpaint, "outpaint")
     add_init_image(outpaint, default_strength="1")
-    for side in ("left", "top", "right", "bottom"):
+    for side in SIDES:
         help = f"pixels to add at the {side} (0)"
         add_flag(outpaint, f"--{side}", help=help, type=int, metavar="N", default=0)
     train = add("train", "train the tiny model from scratch", "train.run")

@@ -49,14 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--init",
         metavar="MODEL",
-        help="train the decoder, or the U-Net (diffusion), of a finished model further: tiny, "
-        "a checkpoint, a folder or a hub id; assemble and card: the same model",
+        help="train the decoder, or the U-Net (diffusion; inpainting), of a finished model "
+        "further: tiny, a checkpoint, a folder or a hub id; assemble and card: the same model",
     )
     parser.add_argument(
         "--prediction",
-        default="eps",
         choices=["eps", "v"],
-        help="what a new U-Net learns to predict: the noise, or v",
+        help="what a new U-Net learns to predict: the noise, or v (eps)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
     add_evaluation(parser)
@@ -87,8 +86,13 @@ def run(args: argparse.Namespace) -> None:
 
 def _train(args: argparse.Namespace, processes: Processes) -> None:
     recipe, device = RECIPES[args.recipe], pick_device(args.device)
-    recipe = replace(recipe, model=replace(recipe.model, prediction=args.prediction))
     init = load_model(args.init, device=device, dtype="float32") if args.init else None
+    if init is not None and args.prediction not in (None, init.config.prediction):
+        raise GenerationError(
+            f"--prediction is {args.prediction}, and {args.init} predicts "
+            f"{init.config.prediction}: a trained U-Net keeps what it predicts"
+        )
+    recipe = replace(recipe, model=replace(recipe.model, prediction=args.prediction or "eps"))
     chosen = STAGES if args.stage == "all" else [args.stage]
     for stage in (name for name in chosen if name in {*STAGES, *FROM_MODEL}):
         train_stage(

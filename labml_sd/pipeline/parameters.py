@@ -240,7 +240,7 @@ def parse_text(text: str) -> GenerationParameters:
 
 def _of_written(written: Written) -> GenerationParameters:
     entries = written.entries
-    is_drawn_over = written.task != "txt2img"
+    is_drawn_over, is_ours = written.task != "txt2img", written.tool == "labml_sd"
     return GenerationParameters(
         task=written.task,
         prompt=written.prompt,
@@ -248,7 +248,9 @@ def _of_written(written: Written) -> GenerationParameters:
         strength=number(float, entries.get("Denoising strength")) if is_drawn_over else None,
         model=entries.get("Model"),
         model_hash=entries.get("Model hash"),
+        vae=entries.get("VAE") if is_ours else None,
+        vae_hash=entries.get("VAE hash") if is_ours else None,
         version=entries.get("Version"),
-        tool=None if written.tool == "labml_sd" else written.tool,
+        tool=None if is_ours else written.tool,
         unused=unused_entries(written),
     )

@@ -37,7 +37,11 @@ def random_mask(scene: Scene, number: int, size: int) -> Float[Tensor, "1 1 H W"
         return mask_to_tensor(mask)
     boxes = object_boxes(scene, size) or [_anywhere(rng, size)]
     for box in rng.sample(boxes, rng.randint(1, len(boxes))):
-        (_box if kind < BOXES else _stroke)(pen, _moved(box, rng, size), rng)
+        moved = _moved(box, rng, size)
+        if kind < BOXES:
+            pen.rectangle(moved, fill=255)
+        else:
+            _stroke(pen, moved, rng)
     return mask_to_tensor(mask)
 
 
@@ -63,12 +67,8 @@ def _moved(
     return [left - out[0], top - out[1], right + out[2], bottom + out[3]]
 
 
-def _box(pen: ImageDraw.ImageDraw, box: list[float], _rng: random.Random) -> None:
-    pen.rectangle(box, fill=255)
-
-
 def _stroke(pen: ImageDraw.ImageDraw, box: list[float], rng: random.Random) -> None:
-    """A thick line of a few corners inside the box, half as wide as it."""
+    """An oval that fills the box, and in it a thick line of a few corners."""
     left, top, right, bottom = box
     width = round(0.5 * min(right - left, bottom - top))
     corners = [(rng.uniform(left, right), rng.uniform(top, bottom)) for _ in range(N_CORNERS)]

@@ -73,8 +73,8 @@ def train_stage(
 ) -> None:
     """Run or resume one stage, for `n_steps`, for its share of `minutes`, or as in the recipe.
 
-    `init` is a finished model in float32, which the stage "decoder" or "diffusion" trains
-    further, in place of earlier stages. Its networks are changed.
+    `init` is a finished model in float32, which the stages of `FROM_MODEL` train further, in
+    place of earlier stages. Its networks are changed.
 
     Raises CheckpointError if an earlier stage is missing, if the folder cannot be written, or
     if it holds this stage of another seed or recipe; GenerationError for a seed out of range,
@@ -100,16 +100,16 @@ def train_stage(
         elif stage == "clip":
             task = ClipTask(recipe, tokenizer, seed, device, processes)
         else:
-            unet_task = diffusion_task if stage == "diffusion" else inpainting_task
             n = n_scenes(recipe, minutes)
-            task = unet_task(recipe, folder, seed, n, device, processes, init, progress)
+            task = unet_task(stage, recipe, folder, seed, n, device, processes, init, progress)
         if minutes is not None:
             minutes = minutes * SHARE[stage] - (time.monotonic() - started) / 60.0
         budget: dict[str, Any] = {"n_steps": n_steps, "minutes": minutes}
         train(task, folder, **budget, progress=progress, processes=processes)
 
 
-def diffusion_task(
+def unet_task(
+    stage: str,
     recipe: Recipe,
     folder: Path,
     seed: int,
@@ -119,31 +119,24 @@ def diffusion_task(
     init: LatentDiffusion | None,
     progress: bool,
 ) -> DiffusionTask:
-    """On `n` scenes. A new U-Net on the earlier stages of the folder, or that of `init`."""
-    tokenizer = load_tokenizer(folder / TOKENIZER) if init is None else None
-    model = init or first_stages(recipe.model, recipe, tokenizer, folder)
+    """The stage "diffusion" or "inpainting" on `n` scenes.
+
+    It trains the U-Net of `init` further. Without one, "diffusion" trains a new U-Net on the
+    earlier stages of the folder, and "inpainting" the U-Net of the folder.
+    """
+    is_new = init is None and stage == "diffusion"
+    if is_new:
+        model = first_stages(recipe.model, recipe, load_tokenizer(folder / TOKENIZER), folder)
+    else:
+        model = init or assemble(recipe, folder)
     model = model.to(device).eval()
     latents = encoded_for(encode_scenes, model, folder, seed, n, processes, progress)
-    if init is None:
+    if is_new:
         set_scale(model, latents.scale_factor)
         model.unet = fresh_unet(model.config.unet, seed).to(device)
-    write_config(model, folder, processes)
-    return DiffusionTask(recipe, model, latents, seed, processes)
-
-
-def inpainting_task(
-    recipe: Recipe,
-    folder: Path,
-    seed: int,
-    n: int,
-    device: torch.device,
-    processes: Processes,
-    init: LatentDiffusion | None,
-    progress: bool,
-) -> InpaintingTask:
-    """On `n` scenes. The U-Net of the folder, or that of `init`, with more input channels."""
-    model = (init or assemble(recipe, folder)).to(device).eval()
-    latents = encoded_for(encode_scenes, model, folder, seed, n, processes, progress)
+    if stage == "diffusion":
+        write_config(model, folder, processes)
+        return DiffusionTask(recipe, model, latents, seed, processes)
     masked = encoded_for(encode_masked, model, folder, seed, n, processes, progress)
     return InpaintingTask(recipe, model, latents, masked, seed, processes)
 

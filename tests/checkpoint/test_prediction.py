@@ -41,7 +41,9 @@ def test_the_yaml_file_beside_a_checkpoint_is_read(tmp_path, text, found):
 )
 def test_another_yaml_file_is_refused_in_one_line(tmp_path, text):
     (tmp_path / "a.yaml").write_text(text)
-    with pytest.raises(CheckpointError, match="no configuration of Stable Diffusion") as caught:
+    with pytest.raises(
+        CheckpointError, match="not a configuration of Stable Diffusion"
+    ) as caught:
         from_yaml(tmp_path / "a.ckpt")
     assert "\n" not in str(caught.value)
 
@@ -80,3 +82,13 @@ def test_the_kind_of_a_saved_model_is_kept(make_v2, config, tmp_path):
     model.config = replace(model.config, prediction="eps")
     save_model(model, tmp_path / "a.safetensors", layout="compvis")
     assert load_model(tmp_path / "a.safetensors").config.prediction == "eps"
+
+
+def test_noise_cannot_be_predicted_where_there_is_nothing_else(make_v2, config, tmp_path):
+    model = make_v2(config)
+    schedule = replace(model.config.schedule, zero_snr=True)
+    model.config = replace(model.config, schedule=schedule)
+    save_model(model, tmp_path / "a.safetensors", layout="compvis")
+    assert load_model(tmp_path / "a.safetensors").config.schedule.zero_snr
+    with pytest.raises(CheckpointError, match="zero_snr needs prediction v"):
+        load_model(tmp_path / "a.safetensors", prediction="eps")

@@ -118,3 +118,10 @@ def test_nothing_of_the_model_itself_is_changed(folder, other, tmp_path):
     before = load_file(file)
     load_model(folder, vae=path, device="cpu")
     assert all(torch.equal(before[key], value) for key, value in load_file(file).items())
+
+
+def test_the_settings_of_something_else_beside_a_file_are_not_read(folder, other, tmp_path):
+    save_file(other, tmp_path / "vae.safetensors")
+    (tmp_path / "config.json").write_text('{"_class_name": "UNet2DConditionModel"}')
+    loaded = load_model(folder, vae=tmp_path / "vae.safetensors", device="cpu")
+    assert loaded.config.autoencoder == load_model(folder, device="cpu").config.autoencoder

@@ -60,3 +60,19 @@ def test_a_finished_model_is_trained_further_and_assembled(
     with pytest.raises(GenerationError, match="'autoencoder' cannot start from"):
         command.run(parse(*same, *init))
     assert str(further / "model") in capsys.readouterr().out
+
+
+def test_an_in_painting_model_is_made_of_a_finished_one(small_recipe, tmp_path, monkeypatch):
+    monkeypatch.setitem(RECIPES, "tiny", small_recipe)
+    whole, painting = tmp_path / "whole", tmp_path / "painting"
+    same = ("--device", "cpu", "--steps", "2")
+    command.run(parse(*same, "--prediction", "v", "--outdir", str(whole)))
+    init = ("--init", str(whole / "model"), "--outdir", str(painting))
+    command.run(parse("inpainting", *same, *init))
+    command.run(parse("assemble", *init))
+    plain, made = (load_model(run / "model", device="cpu") for run in (whole, painting))
+    assert (plain.config.prediction, made.config.prediction) == ("v", "v")
+    assert made.config.for_inpainting and made.config.name == f"{plain.config.name}-inpainting"
+    assert made.unet.input_blocks[0][0].weight.shape[1] == 9
+    with pytest.raises(GenerationError, match=r"--prediction is eps, and .* predicts v"):
+        command.run(parse("inpainting", *same, *init, "--prediction", "eps"))

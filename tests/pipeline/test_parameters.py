@@ -391,3 +391,9 @@ def test_another_programs_reader_finds_our_prompt_and_settings(img_format, tmp_p
     assert sampler.name == "DPM++ 2M"
     assert sampler.parameters["seed"] == "7" and sampler.parameters["steps"] == "20"
     assert [(m.name, m.hash) for m in found.models] == [("small", "0123456789")]
+
+
+def test_our_text_names_the_vae():
+    named = replace(PARAMETERS, vae="ft-mse.safetensors", vae_hash="0123456789")
+    back = parse_text(named.to_text())
+    assert (back.vae, back.vae_hash, back.unused) == (named.vae, named.vae_hash, {})

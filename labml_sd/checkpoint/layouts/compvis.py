@@ -75,7 +75,8 @@ class Place:
 def places_of(name: str, n_text_layers: int) -> list[tuple[str, str, Place]]:
     """The weights that a tensor of the file holds: (part, our name, place), mostly one.
 
-    Text layers beyond `n_text_layers` are none: SD v2 does not use the last layer of its CLIP.
+    Text layers beyond `n_text_layers` are left out: SD v2 does not use the last layer of its
+    CLIP.
     """
     if name.startswith(OPENCLIP):
         keys = openclip.our_names(name.removeprefix(OPENCLIP))

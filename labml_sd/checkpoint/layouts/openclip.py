@@ -33,9 +33,10 @@ OUR_LAYER = re.compile(r"encoder\.layers\.(\d+)\.(.+)\.(weight|bias)")
 
 
 def our_names(name: str) -> list[str]:
-    """Our name of a tensor, or the three of which it is made; none if it is no weight of ours.
+    """Our name of a tensor, or the three of which it is made; empty if we have no such weight.
 
-    `text_projection`, `logit_scale` and `attn_mask` are none: they belong to CLIP's training.
+    That holds for `text_projection`, `logit_scale` and `attn_mask`, which only CLIP's training
+    uses.
     """
     if name in OUTSIDE:
         return [OUTSIDE[name]]

@@ -7,6 +7,7 @@ Paper      Ho et al. 2020, arXiv:2006.11239, algorithm 1
 Tests      tests/training/tasks/test_diffusion.py
 """
 
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
@@ -107,23 +108,31 @@ class DiffusionTask:
 
     def picture(self, networks: nn.Module, path: Path) -> None:
         """Two samples of six prompts, with 20 steps of DDIM."""
-        model, networks = self.model, networks.eval()
+        save_rows([self.drawn(networks, PICTURE_PROMPTS, seed) for seed in (0, 100)], path)
+
+    def drawn(
+        self,
+        networks: nn.Module,
+        prompts: Sequence[str],
+        seed: int,
+        channels: Float[Tensor, "b extra h w"] | None = None,
+    ) -> Float[Tensor, "b 3 H W"]:
+        """Prompt i drawn from the noise of seed + i, with 20 steps of DDIM."""
+        model, sampler = self.model, get_sampler("ddim")
         c, h, w = self.latents.mean.shape[1:]
-        rows = []
+        seeds = range(seed, seed + len(prompts))
         with torch.inference_mode(), autocast(model.device):
-            cond = model.encode_prompt(list(PICTURE_PROMPTS)).float()
-            uncond = model.encode_prompt("").float()
-            scale = model.config.guidance_scale
-            given, kind = Conditioning(cond, uncond), model.config.prediction
-            denoise = Denoiser(networks, given, scale, prediction=kind)
-            sampler = get_sampler("ddim")
+            cond, uncond = (model.encode_prompt(p).float() for p in (list(prompts), ""))
+            denoise = Denoiser(
+                networks.eval(),
+                Conditioning(cond, uncond, channels),
+                model.config.guidance_scale,
+                prediction=model.config.prediction,
+            )
+            noise = NoiseSource(seeds, (c, h, w), model.device, torch.float32).draw
             levels = sampler.levels(model.schedule, 20)
-            for seed in (0, 100):
-                seeds = range(seed, seed + len(PICTURE_PROMPTS))
-                noise = NoiseSource(seeds, (c, h, w), model.device, torch.float32).draw
-                z = sample(sampler, denoise, noise(), levels, draw=noise, progress=False)
-                rows.append(model.decode_latent(z).float())
-        save_rows(rows, path)
+            z = sample(sampler, denoise, noise(), levels, draw=noise, progress=False)
+            return model.decode_latent(z).float()
 
 
 def fresh_unet(config: UNetConfig, seed: int) -> UNet:

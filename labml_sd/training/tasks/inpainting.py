@@ -14,10 +14,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from labml_sd.config import inpainting
 from labml_sd.latent_diffusion import LatentDiffusion
-from labml_sd.pipeline import Conditioning, Denoiser
 from labml_sd.pipeline.inpainting_model import joined_channels
-from labml_sd.sampler import NoiseSource, get_sampler, sample
 from labml_sd.tiny.recipe import Recipe
 from labml_sd.tiny.scenes import Scene
 from labml_sd.training.latents import LatentSet, MaskedSet
@@ -25,7 +24,6 @@ from labml_sd.training.processes import ALONE, Processes
 from labml_sd.training.progress import save_rows
 from labml_sd.training.tasks.diffusion import DiffusionTask
 from labml_sd.unet import UNet
-from labml_sd.utilities.device import autocast
 
 PICTURE_SCENES = range(6)  # of the training set
 
@@ -58,25 +56,11 @@ class InpaintingTask(DiffusionTask):
 
     def picture(self, networks: nn.Module, path: Path) -> None:
         """What some masks leave visible, and what 20 steps of DDIM paint there."""
-        model, n = self.model, len(PICTURE_SCENES)
-        index = torch.tensor(PICTURE_SCENES)
-        channels = self.channels(index).to(model.device)
+        channels = self.channels(torch.tensor(PICTURE_SCENES)).to(self.model.device)
         captions = [Scene.sample(self.seed, i).caption(full=True) for i in PICTURE_SCENES]
-        sampler = get_sampler("ddim")
-        with torch.inference_mode(), autocast(model.device):
-            cond, uncond = (
-                model.encode_prompt(captions).float(),
-                model.encode_prompt("").float(),
-            )
-            given = Conditioning(cond, uncond, channels)
-            scale, kind = model.config.guidance_scale, model.config.prediction
-            denoise = Denoiser(networks.eval(), given, scale, prediction=kind)
-            c, h, w = self.latents.mean.shape[1:]
-            noise = NoiseSource(range(n), (c, h, w), model.device).draw
-            levels = sampler.levels(model.schedule, 20)
-            z = sample(sampler, denoise, noise(), levels, draw=noise, progress=False)
-            rows = [model.decode_latent(latent).float() for latent in (channels[:, 1:], z)]
-        save_rows(rows, path)
+        with torch.inference_mode():
+            visible = self.model.decode_latent(channels[:, 1:])
+        save_rows([visible, self.drawn(networks, captions, 0, channels)], path)
 
 
 def widen(model: LatentDiffusion) -> None:
@@ -84,14 +68,12 @@ def widen(model: LatentDiffusion) -> None:
 
     A U-Net that has them is left as it is.
     """
-    config = model.config.unet
-    n = config.out_channels + 1 + model.config.autoencoder.z_channels
-    if config.in_channels == n:
+    if model.config.for_inpainting:
         return
-    wide = UNet(replace(config, in_channels=n)).to(model.device)
+    model.config = inpainting(model.config)
+    wide = UNet(model.config.unet).to(model.device)
     weights = model.unet.state_dict()
     first = weights["input_blocks.0.0.weight"]  # [width 4 3 3]
-    more = first.new_zeros(first.shape[0], n - first.shape[1], 3, 3)
+    more = first.new_zeros(first.shape[0], wide.config.in_channels - first.shape[1], 3, 3)
     wide.load_state_dict(weights | {"input_blocks.0.0.weight": torch.cat([first, more], dim=1)})
     model.unet = wide
-    model.config = replace(model.config, unet=wide.config)
