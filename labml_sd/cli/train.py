@@ -13,9 +13,16 @@ from labml_sd.checkpoint import load_model, save_model
 from labml_sd.cli.evaluate import add_evaluation, run_card, run_evaluation
 from labml_sd.cli.stop import raising
 from labml_sd.errors import CheckpointError, GenerationError
+from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.tiny.recipe import RECIPES
 from labml_sd.training.processes import Processes, join_processes
-from labml_sd.training.stages import FROM_MODEL, STAGES, assemble, train_stage
+from labml_sd.training.stages import (
+    FROM_MODEL,
+    STAGES,
+    assemble,
+    check_prediction,
+    train_stage,
+)
 from labml_sd.utilities.device import pick_device
 
 
@@ -55,7 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prediction",
         choices=["eps", "v"],
-        help="what a new U-Net learns to predict: the noise, or v (eps)",
+        help="what the U-Net learns to predict: the noise, or v; with --init also instead of "
+        "what it predicts now (that of the model, or eps)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
     add_evaluation(parser)
@@ -84,14 +92,23 @@ def run(args: argparse.Namespace) -> None:
         ) from error
 
 
+def _change_prediction(init: LatentDiffusion, args: argparse.Namespace) -> None:
+    """What the U-Net of `init` will learn to predict, as SD 2 went from eps to v."""
+    if args.stage == "diffusion":
+        check_prediction(args.outdir, args.prediction)
+        init.config = replace(init.config, prediction=args.prediction)
+    elif args.prediction != init.config.prediction:
+        raise GenerationError(
+            f"--prediction is {args.prediction}, and {args.init} predicts "
+            f"{init.config.prediction}: only the stage diffusion changes that"
+        )
+
+
 def _train(args: argparse.Namespace, processes: Processes) -> None:
     recipe, device = RECIPES[args.recipe], pick_device(args.device)
     init = load_model(args.init, device=device, dtype="float32") if args.init else None
-    if init is not None and args.prediction not in (None, init.config.prediction):
-        raise GenerationError(
-            f"--prediction is {args.prediction}, and {args.init} predicts "
-            f"{init.config.prediction}: a trained U-Net keeps what it predicts"
-        )
+    if init is not None and args.prediction:
+        _change_prediction(init, args)
     recipe = replace(recipe, model=replace(recipe.model, prediction=args.prediction or "eps"))
     chosen = STAGES if args.stage == "all" else [args.stage]
     for stage in (name for name in chosen if name in {*STAGES, *FROM_MODEL}):

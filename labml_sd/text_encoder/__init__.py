@@ -6,12 +6,13 @@ clip_embedder.py     the two together: list[str] -> c [b 77 d]
 """
 
 from labml_sd.text_encoder.clip_embedder import CLIPTextEmbedder
-from labml_sd.text_encoder.clip_transformer import CLIPTextTransformer
+from labml_sd.text_encoder.clip_transformer import CLIPTextTransformer, TokenVectors
 from labml_sd.text_encoder.tokenizer import load_tokenizer, save_tokenizer, tokenize
 
 __all__ = [
     "CLIPTextEmbedder",
     "CLIPTextTransformer",
+    "TokenVectors",
     "load_tokenizer",
     "save_tokenizer",
     "tokenize",

@@ -3,9 +3,12 @@ r"""The text transformer of CLIP: token ids to contextual vectors.
 Maps       ids [b n]  ->  hidden states [b n d_model]
 Paper      Radford et al. 2021, arXiv:2103.00020, section 2.4
            Radford et al. 2019 (GPT-2), section 2.3
+           Gal et al. 2022, arXiv:2208.01618, section 3 (vectors in the place of a token's)
 Reference  transformers' CLIPTextModel (attribute names of the checkpoint)
 Tests      tests/text_encoder/test_clip_transformer.py
 """
+
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -22,6 +25,18 @@ def quick_gelu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return x * torch.sigmoid(QUICK * x)
 
 
+@dataclass(frozen=True, eq=False)
+class TokenVectors:
+    """Vectors in the place of token embeddings: learned ones, of no token of the vocabulary.
+
+    Vector k stands at `position[k]` of row `row[k]` of the ids, whatever id is there.
+    """
+
+    row: Int[Tensor, " k"]
+    position: Int[Tensor, " k"]
+    vector: Float[Tensor, "k d"]
+
+
 class Embeddings(nn.Module):
     """Token embedding plus position embedding."""
 
@@ -30,10 +45,17 @@ class Embeddings(nn.Module):
         self.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
         self.position_embedding = nn.Embedding(config.n_positions, config.d_model)
 
-    def forward(self, ids: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
+    def forward(
+        self, ids: Int[Tensor, "b n"], vectors: TokenVectors | None = None
+    ) -> Float[Tensor, "b n d"]:
         """A vector for each token. Positions count from 0, the start marker."""
+        x = self.token_embedding(ids)
+        if vectors is not None:
+            # [b n d]: k of the vectors are not those of a token
+            at = (vectors.row, vectors.position)
+            x = x.index_put(at, vectors.vector.to(x))
         # [b n d] + [n d]: the same position vectors for every prompt
-        return self.token_embedding(ids) + self.position_embedding.weight[: ids.shape[1]]
+        return x + self.position_embedding.weight[: ids.shape[1]]
 
 
 class CausalSelfAttention(nn.Module):
@@ -110,20 +132,25 @@ class CLIPTextTransformer(nn.Module):
         self.encoder = Encoder(config)
         self.final_layer_norm = nn.LayerNorm(config.d_model, eps=config.norm_eps)
 
-    def hidden_states(self, ids: Int[Tensor, "b n"]) -> list[Float[Tensor, "b n d"]]:
+    def hidden_states(
+        self, ids: Int[Tensor, "b n"], vectors: TokenVectors | None = None
+    ) -> list[Float[Tensor, "b n d"]]:
         """The first layer's input and each layer's output, n_layers + 1 states without norm."""
-        states = [self.embeddings(ids)]
+        states = [self.embeddings(ids, vectors)]
         for layer in self.encoder.layers:
             states.append(layer(states[-1]))
         return states
 
-    def forward(self, ids: Int[Tensor, "b n"], layer: int = -1) -> Float[Tensor, "b n d"]:
+    def forward(
+        self, ids: Int[Tensor, "b n"], layer: int = -1, vectors: TokenVectors | None = None
+    ) -> Float[Tensor, "b n d"]:
         """The normalised output of one layer: -1, the last one, for SD v1; -2 is "clip skip 2".
 
-        Raises IndexError for a layer that does not exist.
+        `vectors` replace some token embeddings. Raises IndexError for a layer that does not
+        exist.
         """
         # [b n d]: the final norm follows whichever layer is chosen
-        return self.final_layer_norm(self.hidden_states(ids)[layer])
+        return self.final_layer_norm(self.hidden_states(ids, vectors)[layer])
 
     def pooled(self, ids: Int[Tensor, "b n"]) -> Float[Tensor, "b d"]:
         """The vector at the first end marker, the first that depends on the whole prompt."""

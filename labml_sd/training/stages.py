@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from labml_sd.config import ModelConfig
+from labml_sd.config import ModelConfig, PredictionKind
 from labml_sd.errors import CheckpointError, GenerationError
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.sampler import check_seed
@@ -177,6 +177,30 @@ def write_config(model: LatentDiffusion, folder: Path, processes: Processes) -> 
         (folder / CONFIG).write_text(text, encoding="utf-8")
 
 
+def read_config(folder: Path) -> ModelConfig:
+    """What `write_config` wrote. Raises CheckpointError if it is missing or damaged."""
+    path = folder / CONFIG
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file; train the stage 'diffusion' first")
+    try:
+        return ModelConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path}: damaged ({error}); train the stage 'diffusion' again"
+        ) from error
+
+
+def check_prediction(folder: Path, prediction: PredictionKind) -> None:
+    """CheckpointError if the folder's U-Net has been trained to predict something else."""
+    if (folder / "diffusion.pt").exists():
+        trained = read_config(folder).prediction
+        if trained != prediction:
+            raise CheckpointError(
+                f"{folder}: its U-Net was trained to predict {trained}, not {prediction}; "
+                "choose another folder"
+            )
+
+
 def first_stages(
     config: ModelConfig, recipe: Recipe, tokenizer: Any, folder: Path
 ) -> LatentDiffusion:
@@ -190,7 +214,12 @@ def first_stages(
 
 
 def continued(init: LatentDiffusion, folder: Path) -> LatentDiffusion:
-    """`init` with the networks that a run in this folder has trained further."""
+    """`init` with the networks that a run in this folder has trained further.
+
+    What its U-Net predicts is what the run has trained it to predict.
+    """
+    if (folder / "diffusion.pt").exists():
+        init.config = replace(init.config, prediction=read_config(folder).prediction)
     if (folder / "inpainting.pt").exists():
         widen(init)
     networks = {
@@ -221,15 +250,7 @@ def assemble(
     """
     if init is not None:
         return continued(init, folder).eval()
-    path = folder / CONFIG
-    if not path.exists():
-        raise CheckpointError(f"{path}: no such file; train the stage 'diffusion' first")
-    try:
-        config = ModelConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"{path}: damaged ({error}); train the stage 'diffusion' again"
-        ) from error
+    config = read_config(folder)
     model = first_stages(config, recipe, load_tokenizer(folder / TOKENIZER), folder)
     load_average(model.unet, folder, "diffusion")
     return model.eval()

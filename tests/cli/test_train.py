@@ -5,7 +5,7 @@ import torch
 
 from labml_sd.checkpoint import load_model
 from labml_sd.cli import train as command
-from labml_sd.errors import GenerationError
+from labml_sd.errors import CheckpointError, GenerationError
 from labml_sd.tiny.recipe import RECIPES
 
 
@@ -76,3 +76,18 @@ def test_an_in_painting_model_is_made_of_a_finished_one(small_recipe, tmp_path, 
     assert made.unet.input_blocks[0][0].weight.shape[1] == 9
     with pytest.raises(GenerationError, match=r"--prediction is eps, and .* predicts v"):
         command.run(parse("inpainting", *same, *init, "--prediction", "eps"))
+
+
+def test_a_finished_unet_learns_to_predict_v(small_recipe, tmp_path, monkeypatch):
+    monkeypatch.setitem(RECIPES, "tiny", small_recipe)
+    whole, further = tmp_path / "whole", tmp_path / "further"
+    same = ("--device", "cpu", "--steps", "2")
+    command.run(parse(*same, "--outdir", str(whole)))
+    init = ("--init", str(whole / "model"), "--outdir", str(further))
+    command.run(parse("diffusion", *same, *init, "--prediction", "v"))
+    command.run(parse("diffusion", *init, "--steps", "3", "--device", "cpu"))  # resumes as v
+    command.run(parse("assemble", *init))
+    plain, made = (load_model(run / "model", device="cpu") for run in (whole, further))
+    assert (plain.config.prediction, made.config.prediction) == ("eps", "v")
+    with pytest.raises(CheckpointError, match="was trained to predict v, not eps"):
+        command.run(parse("diffusion", *same, *init, "--prediction", "eps"))

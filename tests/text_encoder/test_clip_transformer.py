@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from labml_sd.config import TextEncoderConfig
-from labml_sd.text_encoder import CLIPTextTransformer
+from labml_sd.text_encoder import CLIPTextTransformer, TokenVectors
 from labml_sd.text_encoder.clip_transformer import MLP, CausalSelfAttention, quick_gelu
 
 SMALL = TextEncoderConfig(
@@ -59,6 +59,15 @@ def test_the_input_is_token_embedding_plus_position_embedding(transformer):
     positions = transformer.embeddings.position_embedding.weight
     embedded = transformer.hidden_states(IDS)[0]
     assert torch.equal(embedded[1, 2], tokens[19] + positions[2])
+
+
+def test_a_vector_takes_the_place_of_a_token(transformer):
+    tokens = transformer.embeddings.token_embedding.weight
+    at = torch.tensor([0, 1]), torch.tensor([2, 1])
+    theirs = TokenVectors(*at, vector=tokens[[7, 3]])
+    same = torch.tensor([[18, 3, 7, 5, 19, 19, 19, 19], [18, 3, 19, 19, 19, 19, 19, 19]])
+    assert torch.equal(transformer(IDS, vectors=theirs), transformer(same))
+    assert torch.equal(transformer.embeddings.token_embedding.weight, tokens)
 
 
 def test_attention_is_a_weighted_mean_of_the_values_up_to_the_query(randomise):
