@@ -1,6 +1,7 @@
 r"""Measures in-painting: an object is masked, and the prompt asks for another in its place.
 
-Maps       model, probe  ->  shares of pictures with the new kind and its colour
+Maps       model, probe  ->  shares of pictures with the new kind and its colour, and of right
+           attributes of the whole scene
            model, probe  ->  the jump of the pixels across the border of the mask
 Tests      tests/evaluation/test_repainting.py
 """
@@ -10,25 +11,26 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import count, islice
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
 from PIL import Image, ImageChops
 from torch import Tensor
 
-from labml_sd.evaluation.compare_attributes import share
+from labml_sd.evaluation.compare_attributes import compare_attributes, share
 from labml_sd.evaluation.draw_and_read import SEED, Measurement, as_images, eight_bit
 from labml_sd.evaluation.probe import read_images
 from labml_sd.images.tensors import mask_to_tensor
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline import inpaint
 from labml_sd.tiny.drawing import draw_scene
-from labml_sd.tiny.scenes import COLOURS, HELD_OUT, Kind, Scene
+from labml_sd.tiny.scenes import COLOURS, HELD_OUT, Kind, Place, Scene
 from labml_sd.training.data import image_batch
 
 ON_LAND: tuple[Kind, ...] = ("house", "tree", "car", "cat")
 """Kinds that can replace one another: a balloon is higher up, and only a boat is on the sea."""
+Hole = Literal["box", "half"]
 MARGIN = 2  # pixels around both objects
 
 
@@ -41,18 +43,25 @@ class Case:
     mask: Image.Image  # white is repainted
 
 
-def cases(size: int) -> Iterator[Case]:
-    """Endless different cases, for pictures of `size` pixels."""
+def cases(size: int, hole: Hole = "box") -> Iterator[Case]:
+    """Endless different cases, for pictures of `size` pixels.
+
+    The hole is the box around both objects, or the half of the picture that they are in.
+    """
     for index in count():
         source = Scene.sample(SEED, index, n_objects=1)
         (old,) = source.objects
-        if old.kind not in ON_LAND:
+        if old.kind not in ON_LAND or (hole == "half" and old.place == "middle"):
             continue
         rng = random.Random(f"repaint {index}")
         pairs = [(k, c) for k in ON_LAND for c in COLOURS if k != old.kind and c != old.colour]
         kind, colour = rng.choice([pair for pair in pairs if pair not in HELD_OUT])
         target = replace(source, objects=(replace(old, kind=kind, colour=colour),))
-        yield Case(source, target, box_mask(draw_scene(source, size), draw_scene(target, size)))
+        if hole == "half":
+            yield Case(source, target, half_mask(old.place, size))
+        else:
+            box = box_mask(draw_scene(source, size), draw_scene(target, size))
+            yield Case(source, target, box)
 
 
 def box_mask(before: Image.Image, after: Image.Image) -> Image.Image:
@@ -62,6 +71,14 @@ def box_mask(before: Image.Image, after: Image.Image) -> Image.Image:
     if box is not None:
         left, top = (max(0, side - MARGIN) for side in box[:2])
         mask.paste(255, (left, top, box[2] + MARGIN, box[3] + MARGIN))
+    return mask
+
+
+def half_mask(place: Place, size: int) -> Image.Image:
+    """White in the left or the right half."""
+    mask = Image.new("L", (size, size), 0)
+    left = 0 if place == "left" else size // 2
+    mask.paste(255, (left, 0, left + size // 2, size))
     return mask
 
 
@@ -79,12 +96,18 @@ def border_jump(image: Float[Tensor, "3 h w"], inside: Bool[Tensor, "h w"]) -> f
 
 
 def repainting(m: Measurement) -> dict[str, Any]:
+    """`repainted` with a box as the hole, and under "half" with half of the picture."""
+    m.bar.reset(total=2 * m.share(5))
+    return {**repainted(m, "box"), "half": repainted(m, "half")}
+
+
+def repainted(m: Measurement, hole: Hole) -> dict[str, Any]:
     """The shares of cases with the new kind and its colour, and the jump at the border.
 
-    `masked` is the share of the picture that is repainted; for `seam` see `seams`.
+    `mean` is the share of the attributes of the whole scene that are right, `masked` the share
+    of the picture that is repainted; for `seam` see `seams`.
     """
-    measured = list(islice(cases(m.size), m.share(5)))
-    m.bar.reset(total=len(measured))
+    measured = list(islice(cases(m.size, hole), m.share(5)))
     pictures: list[Image.Image] = []
     for seed, case in enumerate(measured):
         prompt, image = case.target.caption(full=True), draw_scene(case.source, m.size)
@@ -93,7 +116,7 @@ def repainting(m: Measurement) -> dict[str, Any]:
         )
         m.bar.update()
     images = as_images(pictures)
-    right: dict[str, list[bool]] = {"kind": [], "colour": [], "both": []}
+    right: dict[str, list[float]] = {"kind": [], "colour": [], "both": [], "mean": []}
     for case, scene in zip(measured, read_images(m.probe, images).scenes, strict=True):
         (new,) = case.target.objects
         seen = next((item for item in scene.objects if item.place == new.place), None)
@@ -101,6 +124,7 @@ def repainting(m: Measurement) -> dict[str, Any]:
         right["kind"].append(kind == new.kind)
         right["colour"].append(colour == new.colour)
         right["both"].append((kind, colour) == (new.kind, new.colour))
+        right["mean"].append(compare_attributes(case.target, scene)["mean"])
     inside = torch.cat([mask_to_tensor(case.mask)[0] > 0 for case in measured])
     return {
         "n_cases": len(measured),

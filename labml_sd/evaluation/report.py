@@ -118,8 +118,14 @@ def _edits(part: Json) -> Json:
         [f"{s['strength']:g}", percent(s["kept"]), percent(s["shown"]), f"{s['rms']:.1f}"]
         for s in strength["rows"]
     ]
-    shares = [[name, percent(inpaint[name])] for name in ("kind", "colour", "both")]
-    seam = [[name, f"{jump:.2f}"] for name, jump in inpaint["seam"].items()]
+    half = inpaint["half"]
+    rows = {"kind": "kind", "colour": "colour", "both": "both", "mean": "whole scene (mean)"}
+    shares = [
+        [title, percent(inpaint[name]), percent(half[name])] for name, title in rows.items()
+    ]
+    seam = [
+        [name, *(f"{x['seam'][name]:.2f}" for x in (inpaint, half))] for name in inpaint["seam"]
+    ]
     shown = ["negative prompt", "", "pictures that show it", "other attributes right"]
     kept = ["strength", "picture kept", "prompt shown", "change (RMS, grey levels)"]
     return {
@@ -127,8 +133,8 @@ def _edits(part: Json) -> Json:
         "strengths": table(kept, strengths),
         "kept": f"{100 * falls['kept']:.1f}",
         "shown": f"{100 * falls['shown']:.1f}",
-        "shares": table(["right", "share"], shares),
-        "seam": table(["seam", "grey levels"], seam),
+        "shares": table(["right", "box", "half of the picture"], shares),
+        "seam": table(["seam, grey levels", "box", "half of the picture"], seam),
     }
 
 

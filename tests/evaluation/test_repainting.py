@@ -12,6 +12,7 @@ from labml_sd.evaluation.repainting import (
     border_jump,
     box_mask,
     cases,
+    repainted,
     repainting,
     seams,
 )
@@ -44,6 +45,16 @@ def test_the_mask_covers_both_objects_and_leaves_most_of_the_picture():
         inside = np.asarray(case.mask) == 255
         assert np.array_equal(before[~inside], after[~inside])
         assert 0.02 < inside.mean() < 0.35
+
+
+def test_a_half_holds_both_objects_and_no_more_than_half():
+    for case in islice(cases(64, "half"), 20):
+        before, after = (
+            np.asarray(draw_scene(s, 64)).astype(int) for s in (case.source, case.target)
+        )
+        inside = np.asarray(case.mask) == 255
+        assert np.array_equal(before[~inside], after[~inside])
+        assert inside.mean() == 0.5 and case.source.objects[0].place != "middle"
 
 
 def test_the_box_is_the_smallest_with_its_margin():
@@ -94,24 +105,28 @@ def test_the_jump_is_its_equation_on_any_picture():
     )
 
 
+@pytest.mark.parametrize("hole", ["box", "half"])
 @pytest.mark.parametrize(("what", "expected"), [("target", 1.0), ("source", 0.0)])
 def test_the_kind_and_the_colour_are_read_at_the_place(
-    what, expected, measurement, monkeypatch
+    what, expected, hole, measurement, monkeypatch
 ):
-    scenes = [getattr(case, what) for case in islice(cases(32), 2)]
+    scenes = [getattr(case, what) for case in islice(cases(32, hole), 2)]
     monkeypatch.setattr(
         module, "read_images", lambda probe, images: Readings(scenes, torch.zeros(2, 1))
     )
-    data = repainting(measurement(n_prompts=10))
+    data = repainted(measurement(n_prompts=10), hole)
     assert {data[name]["mean"] for name in ("kind", "colour", "both")} == {expected}
-    assert all(jump > 0.0 for jump in data["seam"].values()) and 0.0 < data["masked"] < 0.5
+    assert data["mean"]["mean"] == pytest.approx(1.0 if what == "target" else 6 / 8)
+    assert all(jump > 0.0 for jump in data["seam"].values())
+    assert data["masked"] == 0.5 if hole == "half" else 0.0 < data["masked"] < 0.5
 
 
 def test_a_repainting_by_code_has_the_seam_of_code(measurement, monkeypatch):
-    done = iter(list(islice(cases(32), 2)))
+    done = iter([*islice(cases(32), 2), *islice(cases(32, "half"), 2)])
     monkeypatch.setattr(module, "inpaint", lambda *a, **k: [draw_scene(next(done).target, 32)])
     data = repainting(measurement(n_prompts=10))
-    assert data["seam"]["painted"] == pytest.approx(data["seam"]["drawn by code"])
+    for hole in (data, data["half"]):
+        assert hole["seam"]["painted"] == pytest.approx(hole["seam"]["drawn by code"])
 
 
 def test_a_lossless_autoencoder_makes_no_seam_and_a_darker_one_does(model, monkeypatch):

@@ -50,6 +50,15 @@ SWEEPS = SETTINGS | {
     "drawn by code": ROW,
 }
 LIGHT = {name: {"shown": HALF, "others": HALF} for name in ("without", "with")}
+REPAINTED = {
+    "n_cases": 9,
+    "kind": HALF,
+    "colour": HALF,
+    "both": HALF,
+    "mean": HALF,
+    "masked": 0.123,
+    "seam": {"painted": 6.0, "round trip": 3.21, "drawn by code": 4.0},
+}
 EDITS = SETTINGS | {
     "negative": {"n_prompts": 4, "moon": LIGHT, "sun": LIGHT},
     "strength": {
@@ -57,14 +66,7 @@ EDITS = SETTINGS | {
         "rows": [{"strength": 0.1, "kept": HALF, "shown": HALF, "rms": 12.34}],
         "setbacks": {"kept": 0.021, "shown": 0.0, "rms": 1.5},
     },
-    "inpaint": {
-        "n_cases": 9,
-        "kind": HALF,
-        "colour": HALF,
-        "both": HALF,
-        "masked": 0.123,
-        "seam": {"painted": 6.0, "round trip": 3.21, "drawn by code": 4.0},
-    },
+    "inpaint": REPAINTED | {"half": REPAINTED | {"masked": 0.5}},
 }
 PRECISION = SETTINGS | {"n_prompts": 2, "rows": {"float16": {"psnr": 51.23, "worst": 48.88}}}
 SAMPLERS = SETTINGS | {
