@@ -6,6 +6,7 @@ Reference  CompVis ldm/models/diffusion/ddpm.py, LatentDiffusion
 Tests      tests/test_latent_diffusion.py
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Generator, Tensor, nn
 from labml_sd.autoencoder import Autoencoder
 from labml_sd.config import ModelConfig
 from labml_sd.sampler.schedule import Schedule
-from labml_sd.text_encoder import CLIPTextEmbedder
+from labml_sd.text_encoder import Chunk, CLIPTextEmbedder
 from labml_sd.unet import NO_RESIDUALS, UNet, UNetResiduals
 
 
@@ -63,6 +64,12 @@ class LatentDiffusion(nn.Module):
         `layer` -1 is the last that the model uses, -2 the one before it.
         """
         return self.text_encoder(prompts, layer)
+
+    def encode_chunks(
+        self, prompts: Sequence[Sequence[Chunk]], layer: int = -1, emphasis: str = "a1111"
+    ) -> list[Float[Tensor, "n d"]]:
+        """The embedding of each prompt in chunks; see `CLIPTextEmbedder.encode_chunks`."""
+        return self.text_encoder.encode_chunks(prompts, layer, emphasis)
 
     def encode_image(
         self, image: Float[Tensor, "b 3 H W"], generator: Generator | None = None

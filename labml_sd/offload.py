@@ -13,7 +13,7 @@ Tests      tests/test_offload.py, tests/gpu/test_offload.py
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from threading import RLock
 
@@ -25,6 +25,7 @@ from labml_sd.acceleration import accelerate
 from labml_sd.acceleration.compiled import GraphedUNet
 from labml_sd.acceleration.copies import forget_moved
 from labml_sd.latent_diffusion import LatentDiffusion
+from labml_sd.text_encoder import Chunk
 from labml_sd.unet import NO_RESIDUALS, UNetResiduals
 from labml_sd.utilities.device import memory_format
 
@@ -112,6 +113,14 @@ class Offloaded(LatentDiffusion):
         """As `LatentDiffusion.encode_prompt`."""
         with self.run() as run:
             return super(Offloaded, run._with("text_encoder")).encode_prompt(prompts, layer)
+
+    def encode_chunks(
+        self, prompts: Sequence[Sequence[Chunk]], layer: int = -1, emphasis: str = "a1111"
+    ) -> list[Float[Tensor, "n d"]]:
+        """As `LatentDiffusion.encode_chunks`."""
+        with self.run() as run:
+            run._with("text_encoder")
+            return super(Offloaded, run).encode_chunks(prompts, layer, emphasis)
 
     def encode_image(
         self, image: Float[Tensor, "b 3 H W"], generator: Generator | None = None

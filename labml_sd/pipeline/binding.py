@@ -1,23 +1,20 @@
 r"""What a call requests, bound to a model: where prompts and adapters meet the networks.
 
-Maps       model, request  ->  network, Denoiser; prompts  ->  cond [b n d]
+Maps       model, request  ->  network, Denoiser
 Tests      tests/pipeline/test_binding.py
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from labml_sd.acceleration import accelerate
-from labml_sd.errors import GenerationError
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.offload import Offloaded
-from labml_sd.pipeline.conditioning import Conditioning
 from labml_sd.pipeline.denoiser import Denoiser
-from labml_sd.pipeline.memory import retried
+from labml_sd.pipeline.prompts import conditioning_for
 from labml_sd.pipeline.request import Request
 
 
@@ -51,26 +48,6 @@ def denoiser_for(
 
     `channels` are what an in-painting U-Net sees beside the noisy latent.
     """
-    skip = request.settings.clip_skip
-    cond = embed(network, request.prompts, skip)
-    is_guided = request.guidance.scale != 1
-    uncond = embed(network, request.negative_prompts, skip) if is_guided else None
-    given = Conditioning(cond, uncond, channels)
+    given = conditioning_for(network, request, channels)
     prediction = network.config.prediction
     return Denoiser(network, given, request.guidance, prediction=prediction)
-
-
-def embed(
-    network: LatentDiffusion, prompts: Sequence[str], clip_skip: int = 1
-) -> Float[Tensor, "b n d"]:
-    """Encode each distinct prompt once, in the U-Net's dtype. GenerationError for NaN."""
-    distinct = list(dict.fromkeys(prompts))
-    c = retried(lambda: network.encode_prompt(distinct, -clip_skip)).to(
-        network.device, network.dtype
-    )
-    if not torch.isfinite(c).all():
-        raise GenerationError(
-            "the text encoder gave NaN or Inf: its weights are damaged, or too large for "
-            "float16; run the model in float32 or bfloat16"
-        )
-    return c[[distinct.index(prompt) for prompt in prompts]]

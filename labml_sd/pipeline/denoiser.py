@@ -13,7 +13,7 @@ from torch import Tensor
 
 from labml_sd.config import PredictionKind
 from labml_sd.errors import GenerationError
-from labml_sd.pipeline.conditioning import Conditioning
+from labml_sd.pipeline.conditioning import Conditioning, ScheduledConditioning
 from labml_sd.pipeline.control import sum_residuals
 from labml_sd.pipeline.memory import BatchSplitter
 from labml_sd.sampler import Guidance, Level, Moment, Prediction, from_eps, from_v
@@ -36,7 +36,7 @@ class Denoiser:
     def __init__(
         self,
         network: Network,
-        conditioning: Conditioning,
+        conditioning: Conditioning | ScheduledConditioning,
         guidance: Guidance | float | int = 1,
         *,
         prediction: PredictionKind = "eps",
@@ -47,10 +47,15 @@ class Denoiser:
         self.guidance = guidance if isinstance(guidance, Guidance) else Guidance(guidance)
         self.to_prediction = {"eps": from_eps, "v": from_v}[prediction]
         self.splitter = BatchSplitter(len(conditioning))
-        if self.guidance.scale != 1 and conditioning.uncond is None:
+        if conditioning.uncond is None and self.guidance.scale != 1:
             raise GenerationError(
                 f"guidance_scale is {self.guidance.scale} without a negative prompt's "
                 "embedding; give one, or scale 1"
+            )
+        if conditioning.uncond is None and conditioning.needs_uncond:
+            raise GenerationError(
+                "the weights of the prompts do not add up to 1 without a negative prompt's "
+                "embedding; give one"
             )
 
     def __call__(self, x: Float[Tensor, "b c h w"], moment: Moment) -> Prediction:
@@ -76,12 +81,12 @@ class Denoiser:
     def _guided(
         self, x: Float[Tensor, "b c h w"], given: Conditioning, moment: Moment
     ) -> Float[Tensor, "b c h w"]:
-        """Guidance at the moment's level. At scale 1 cond runs alone."""
-        if self.guidance.scale_at(moment.level) == 1:
-            return self._output(x, given, moment, guided=False)
-        both = self._output(x, given, moment, guided=True)  # [2b c h w]: uncond, cond
-        uncond, cond = both.chunk(2)
-        return self.guidance.combine(uncond, cond, moment.level)
+        """Guidance at the moment's level. Where uncond has no effect, cond runs alone."""
+        if self.guidance.scale_at(moment.level) == 1 and not given.needs_uncond:
+            return given.combined(self._output(x, given, moment, guided=False))
+        both = self._output(x, given, moment, guided=True)  # [b+kb c h w]: uncond, then cond
+        uncond, conds = both[: len(x)], both[len(x) :]
+        return self.guidance.combine(uncond, given.combined(conds, uncond), moment.level)
 
     def _output(
         self, x: Float[Tensor, "b c h w"], given: Conditioning, moment: Moment, guided: bool

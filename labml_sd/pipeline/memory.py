@@ -11,12 +11,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from labml_sd.errors import GenerationError
+
+T = TypeVar("T")
 
 ONEDNN = "could not create a primitive"  # oneDNN, PyTorch's library for the CPU: no memory
 OUT_OF_MEMORY = (  # the CPU, MPS, CUDA's libraries, C++, and a thread that cannot start
@@ -73,7 +76,7 @@ class BatchSplitter:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def retried(run: Callable[[], Float[Tensor, "*shape"]]) -> Float[Tensor, "*shape"]:
+def retried(run: Callable[[], T]) -> T:
     """If oneDNN could not create a kernel, run once more in another thread.
 
     oneDNN remembers in each thread that memory ran out there, and creates no new kernel in it

@@ -111,12 +111,21 @@ def _check_fill(name: str, value: object) -> str:
     raise _refused(name, value, f"one of {', '.join(FILLS)}")
 
 
+def _check_emphasis(name: str, value: object) -> str:
+    from labml_sd.text_encoder.emphasis import EMPHASES
+
+    if isinstance(value, str) and value in EMPHASES:
+        return value
+    raise _refused(name, value, f"one of {', '.join(EMPHASES)}")
+
+
 FILLS = ("original", "fill", "noise", "nothing")
 FILL = Kind(str, "NAME", _check_fill)
 PROMPTS = Kind(str, "TEXT", _check_prompts)  # a text, or a list of texts
 SAMPLER = Kind(str, "NAME", _check_sampler)  # the name of a sampler, or a sampler
 SPACING = Kind(str, "NAME", _check_spacing)
 TOOL = Kind(str, "TOOL", _check_compat)
+EMPHASIS = Kind(str, "NAME", _check_emphasis)
 NOISE = Kind(str, "NAME", _check_noise)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import labml_sd  # "labml_sd.sampler" below is imported when an annotation is evaluated
 from labml_sd.settings.kinds import (
+    EMPHASIS,
     FILL,
     NOISE,
     PROMPTS,
@@ -154,6 +155,13 @@ class Settings:
         whole(1),
         off=1,
     )
+    emphasis: str = setting(
+        "a1111",
+        "how marks in prompts are read: a1111, no_norm, comfy, ignore or none (plain text)",
+        EMPHASIS,
+        off="a1111",
+        titles={"no_norm": "No norm", "ignore": "Ignore", "none": "None"},
+    )
     seed: int | None = setting(
         42,
         "seed of the first picture, 0 to 2**64 - 1",
@@ -246,6 +254,7 @@ class SettingsDict(TypedDict, total=False):
     guidance_rescale: float | int
     guidance_interval: tuple[float | int, float | int] | list[float | int] | None
     clip_skip: int
+    emphasis: str
     seed: int | None
     variation_seed: int | None
     variation_strength: float | int

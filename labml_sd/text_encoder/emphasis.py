@@ -2,8 +2,8 @@ r"""How strongly the parts of a prompt count: `(more)`, `[less]`, `(by hand:1.3)
 
 Maps       text  ->  groups of (text, weight), one more than there are BREAKs
            z [n d], weights [n]  ->  z [n d]
-Reference  AUTOMATIC1111 modules/prompt_parser.py (parse_prompt_attention), modules/sd_emphasis.py;
-           ComfyUI comfy/sd1_clip.py (token_weights)
+Reference  AUTOMATIC1111 modules/prompt_parser.py (parse_prompt_attention) and
+           modules/sd_emphasis.py; ComfyUI comfy/sd1_clip.py (token_weights)
 Tests      tests/text_encoder/test_emphasis.py
 """
 
@@ -101,9 +101,9 @@ def apply_weights(
 
     $$ z_i \leftarrow e_i + w_i\, (z_i - e_i) $$
 
-    Where all weights are 1, z itself is returned.
+    Where all weights are 1, and with "ignore", z itself is returned.
     """
-    if all(weight == 1 for weight in weights):
+    if emphasis == "ignore" or all(weight == 1 for weight in weights):
         return z
     wide = z.to(torch.promote_types(z.dtype, torch.float32))
     w = torch.tensor(weights, dtype=wide.dtype, device=z.device)[:, None]  # [n 1]

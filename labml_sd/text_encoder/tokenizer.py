@@ -24,6 +24,7 @@ FORMS = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # of today's writer
 START, END = "<|startoftext|>", "<|endoftext|>"
 MAX_BYTES = 2**20  # of one prompt, in UTF-8
 _READ = 2**13  # characters that are tokenized: 75 tokens of a CLIP tokenizer are shorter
+_READ_IN_CHUNKS = 2**16  # characters of a prompt that is encoded in chunks of 75 tokens
 _QUOTED = 1000  # characters of the part cut off that a warning quotes
 # Whitespace: the tokenizer treats any number of these as one space.
 _SPACES = re.compile(r"[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
@@ -102,7 +103,7 @@ def check_prompts(prompts: object, what: str = "prompt") -> list[str]:
             )
         if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
             raise PromptError(
-                f"{what} is longer than {MAX_BYTES:,} bytes: a model reads some 75 words of it"
+                f"{what} is longer than {MAX_BYTES:,} bytes: a model reads some 4,000 words"
             )
     return list(listed)
 
@@ -125,37 +126,51 @@ def tokenize(
     """
     rows = []
     for prompt in check_prompts(prompts):
-        text, n_unread = _readable(prompt)
-        # Without special tokens: text that spells out a special token must not become one.
-        plain = _plain(text, tokenizer)
-        ids = tokenizer(plain, add_special_tokens=False, truncation=False, verbose=False)[
-            "input_ids"
-        ]
+        text, n_unread = _beginning(prompt, _READ)
+        ids = plain_ids(tokenizer, text)
         n_free = n_positions - 2
         if len(ids) > n_free or n_unread:
-            text = tokenizer.decode(ids[n_free:])
-            # a character of several bytes may be cut in two: its rest cannot be shown
-            lost = _quoted(text.lstrip("\ufffd").strip(), n_unread)
-            count = f"{'more than ' if n_unread else ''}{max(0, len(ids) - n_free)}"
-            warnings.warn(
-                f"the prompt is {count} tokens too long; cut off: {lost}", stacklevel=3
-            )
+            warnings.warn(cut_off(tokenizer, ids[n_free:], n_unread), stacklevel=3)
         row = [bos_id, *ids[:n_free], eos_id]
         padding = eos_id if pad_id is None else pad_id
         rows.append(row + [padding] * (n_positions - len(row)))
     return torch.tensor(rows, dtype=torch.long, device="cpu")
 
 
-def _readable(prompt: str) -> tuple[str, int]:
-    """The beginning of a prompt that can have an effect, and the number of characters after it.
+def plain_ids(tokenizer: Any, text: str) -> list[int]:
+    """The ids of a text, without markers: one that spells out a marker does not become one."""
+    plain = _plain(text, tokenizer)
+    ids = tokenizer(plain, add_special_tokens=False, truncation=False, verbose=False)
+    return list(ids["input_ids"])
+
+
+def readable(prompt: str) -> str:
+    """A prompt, or its first 65,536 characters and a warning."""
+    text, n_unread = _beginning(prompt, _READ_IN_CHUNKS)
+    if n_unread:
+        lost = _quoted("", n_unread)
+        warnings.warn(f"the prompt is too long; cut off: {lost}", stacklevel=3)
+    return text
+
+
+def cut_off(tokenizer: Any, ids: list[int], n_unread: int = 0) -> str:
+    """The warning about tokens that are cut off, and `n_unread` characters after them."""
+    # a character of several bytes may be cut in two: its rest cannot be shown
+    lost = _quoted(tokenizer.decode(ids).lstrip("\ufffd").strip(), n_unread)
+    count = f"{'more than ' if n_unread else ''}{len(ids)}"
+    return f"the prompt is {count} tokens too long; cut off: {lost}"
+
+
+def _beginning(prompt: str, n: int) -> tuple[str, int]:
+    """The first n characters of a prompt, and the number of characters after them.
 
     A tokenizer processes a whole text even if few tokens are used, which takes seconds for a
     megabyte.
     """
-    if len(prompt) <= _READ:
+    if len(prompt) <= n:
         return prompt, 0
     text = _SPACES.sub(" ", prompt).strip(" ")
-    return text[:_READ], max(0, len(text) - _READ)
+    return text[:n], max(0, len(text) - n)
 
 
 def _quoted(lost: str, n_unread: int) -> str:

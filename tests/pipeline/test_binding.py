@@ -3,7 +3,7 @@ import torch
 
 from labml_sd.errors import GenerationError
 from labml_sd.offload import Offloaded
-from labml_sd.pipeline.binding import denoiser_for, embed, network_for, running
+from labml_sd.pipeline.binding import denoiser_for, network_for, running
 from labml_sd.pipeline.request import make_request
 from labml_sd.sampler import Level, Moment
 
@@ -33,22 +33,6 @@ def test_the_denoiser_of_a_call_has_its_prompts_and_its_guidance(model, x):
 def test_at_guidance_scale_1_no_negative_prompt_is_encoded(model):
     denoise = denoiser_for(model, request(model, guidance_scale=1))
     assert denoise.conditioning.uncond is None
-
-
-def test_each_distinct_prompt_is_encoded_once(make_model, monkeypatch):
-    model, encoded = make_model(), []
-    encode = model.encode_prompt
-    monkeypatch.setattr(model, "encode_prompt", lambda p, _: encoded.append(p) or encode(p))
-    c = embed(model, ["a house", "a boat", "a house"])
-    assert encoded == [["a house", "a boat"]]
-    assert torch.equal(c, encode(["a house", "a boat"])[[0, 1, 0]])
-
-
-def test_prompts_have_the_number_type_of_the_unet(make_model):
-    # The networks of a model may have different types.
-    model = make_model()
-    model.unet.to(torch.bfloat16)
-    assert embed(model, ["a house"]).dtype == torch.bfloat16
 
 
 def test_a_model_without_fast_is_its_own_network(model):
@@ -85,14 +69,6 @@ def test_a_hook_on_the_whole_model_has_its_effect(make_model, x, fast):
     model.register_forward_hook(lambda module, arguments, output: 2 * output)
     doubled = denoiser_for(network_for(model), request(model))(x, MOMENT).eps
     torch.testing.assert_close(doubled, 2 * plain, rtol=1e-4, atol=1e-5)
-
-
-def test_clip_skip_takes_an_earlier_layer_and_1_the_models_own(model):
-    ids = model.text_encoder.ids(["a house"])
-    states = model.text_encoder.transformer.hidden_states(ids)
-    norm = model.text_encoder.transformer.final_layer_norm
-    for skip in (1, 2):
-        assert torch.equal(embed(model, ["a house"], skip), norm(states[-skip]))
 
 
 def test_more_layers_than_there_are_cannot_be_skipped(model):

@@ -1,0 +1,181 @@
+r"""The prompts of a call as what its pictures are conditioned on, at every step.
+
+Maps       model, request  ->  Conditioning, or ScheduledConditioning where a prompt changes
+Reference  AUTOMATIC1111 modules/prompt_parser.py, modules/sd_samplers_cfg_denoiser.py
+Tests      tests/pipeline/test_prompts.py
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from labml_sd.errors import GenerationError, PromptError
+from labml_sd.latent_diffusion import LatentDiffusion
+from labml_sd.pipeline.conditioning import Conditioning, ScheduledConditioning
+from labml_sd.pipeline.memory import retried
+from labml_sd.pipeline.request import Request
+from labml_sd.sampler import get_sampler
+from labml_sd.settings import Settings
+from labml_sd.text_encoder import Prompt, chunks_of, read_prompt
+
+MOST_REPEATED = 60  # chunks of one embedding after repetition
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """What is encoded for one step: a row for each image."""
+
+    conditions: tuple[tuple[str, ...], ...]  # [k b]: of each image, the texts that AND joins
+    negative: tuple[str, ...] | None
+
+
+def conditioning_for(
+    network: LatentDiffusion,
+    request: Request,
+    channels: Float[Tensor, "b extra h w"] | None = None,
+) -> Conditioning | ScheduledConditioning:
+    """The prompts of a call, read and encoded; without guidance, no negative prompts.
+
+    Each distinct text is encoded once. Steps count from 1, as the sampler makes them; with
+    `compat="a1111"` the two evaluations of a second-order step count as two. PromptError for a
+    network or an embedding that is not there.
+    """
+    emphasis = request.settings.emphasis
+    prompts = [read_prompt(text, emphasis) for text in request.prompts]
+    negatives = [read_prompt(t, emphasis, several=False) for t in request.negative_prompts]
+    _check_networks([*prompts, *negatives])
+    weights = _weights(prompts)
+    is_guided = request.guidance.scale != 1 or _needs_negatives(prompts)
+    n_steps = max(1, len(request.start()[1]) - 1) * _counted(request)
+    changes = any(prompt.changes for prompt in [*prompts, *(negatives if is_guided else [])])
+    by_step = [
+        _texts(prompts, negatives if is_guided else None, step, n_steps)
+        for step in range(1, 1 + (n_steps if changes else 1))
+    ]
+    embedded = _embedded(network, by_step, request.settings)
+    made: dict[_Texts, Conditioning] = {}
+    for texts in by_step:
+        if texts not in made:
+            made[texts] = _conditioning(texts, embedded, weights, channels)
+    if len(made) == 1:
+        return made[by_step[0]]
+    return ScheduledConditioning([made[texts] for texts in by_step])
+
+
+def encode(
+    network: LatentDiffusion, texts: Sequence[str], settings: Settings
+) -> list[Float[Tensor, "n d"]]:
+    """Encode texts, in the U-Net's number type.
+
+    GenerationError for NaN, PromptError where weights of the prompt are the cause.
+    """
+    encoder = network.text_encoder
+    prompts = [
+        chunks_of(text, encoder.tokenizer, encoder.config, settings.emphasis) for text in texts
+    ]
+    found = retried(
+        lambda: network.encode_chunks(prompts, -settings.clip_skip, settings.emphasis)
+    )
+    found = [c.to(network.device, network.dtype) for c in found]
+    for text, chunks, c in zip(texts, prompts, found, strict=True):
+        if torch.isfinite(c).all():
+            continue
+        if any(set(chunk.weights) != {1.0} for chunk in chunks):
+            raise PromptError(f"the weights in {text[:100]!r} are too large: give smaller ones")
+        raise GenerationError(
+            "the text encoder gave NaN or Inf: its weights are damaged, or too large for "
+            "float16; run the model in float32 or bfloat16"
+        )
+    return found
+
+
+def same_length(
+    embeddings: Sequence[Float[Tensor, "_ d"]], empty: Float[Tensor, "n d"]
+) -> list[Float[Tensor, "m d"]]:
+    """Embeddings of several lengths, repeated until all have one length.
+
+    Attention to tokens that are all repeated is attention to them once: the softmax weights of
+    k copies are each 1/k of one's. So a prompt gives the same picture beside longer ones. Only
+    where that would take more than 60 chunks, chunks of the empty prompt fill up the shorter.
+    """
+    lengths = [len(c) for c in embeddings]
+    common = math.lcm(*lengths)
+    if common <= MOST_REPEATED * len(empty):
+        return [c.repeat(common // len(c), 1) if len(c) < common else c for c in embeddings]
+    longest = max(lengths)
+    return [torch.cat([c, *[empty] * ((longest - len(c)) // len(empty))]) for c in embeddings]
+
+
+def _embedded(
+    network: LatentDiffusion, by_step: Sequence[_Texts], settings: Settings
+) -> dict[str, Float[Tensor, "n d"]]:
+    """The embedding of each text, all of one length."""
+    rows = [row for texts in by_step for row in (*texts.conditions, texts.negative or ())]
+    distinct = list(dict.fromkeys(text for row in rows for text in row))
+    found = encode(network, distinct, settings)
+    if len({len(c) for c in found}) > 1:
+        (empty,) = encode(network, [""], settings)
+        found = same_length(found, empty)
+    return dict(zip(distinct, found, strict=True))
+
+
+def _conditioning(
+    texts: _Texts,
+    embedded: dict[str, Float[Tensor, "n d"]],
+    weights: Float[Tensor, "k b"] | None,
+    channels: Float[Tensor, "b extra h w"] | None,
+) -> Conditioning:
+    def rows(chosen: Iterable[str]) -> Tensor:  # [b n d]
+        return torch.stack([embedded[text] for text in chosen])
+
+    cond = torch.cat([rows(row) for row in texts.conditions])
+    uncond = None if texts.negative is None else rows(texts.negative)
+    return Conditioning(cond, uncond, channels, weights=weights)
+
+
+def _texts(
+    prompts: Sequence[Prompt], negatives: Sequence[Prompt] | None, step: int, n_steps: int
+) -> _Texts:
+    """The texts of all images at a step."""
+    k = max(len(prompt.conditions) for prompt in prompts)
+    columns = [prompt.texts(step, n_steps) for prompt in prompts]
+    filled = [texts + texts[:1] * (k - len(texts)) for texts in columns]  # of weight 0
+    conditions = tuple(zip(*filled, strict=True))
+    if negatives is None:
+        return _Texts(conditions, None)
+    return _Texts(conditions, tuple(prompt.texts(step, n_steps)[0] for prompt in negatives))
+
+
+def _weights(prompts: Sequence[Prompt]) -> Float[Tensor, "k b"] | None:
+    """The weights of the conditions of each image; None where each has one of weight 1."""
+    k = max(len(prompt.conditions) for prompt in prompts)
+    if k == 1 and all(prompt.weights == (1.0,) for prompt in prompts):
+        return None
+    rows = [(*prompt.weights, *[0.0] * (k - len(prompt.weights))) for prompt in prompts]
+    return torch.tensor(rows).T  # [k b]
+
+
+def _needs_negatives(prompts: Sequence[Prompt]) -> bool:
+    """Whether weights of conditions do not add up to 1: the rest is the negative prompt's."""
+    return not all(math.isclose(sum(prompt.weights), 1.0, abs_tol=1e-6) for prompt in prompts)
+
+
+def _counted(request: Request) -> int:
+    """How many steps of the prompts' schedules pass in one step of the sampler."""
+    if request.settings.compat != "a1111":
+        return 1
+    return getattr(get_sampler(request.settings.sampler), "evaluations_per_step", 1)
+
+
+def _check_networks(prompts: Sequence[Prompt]) -> None:
+    """PromptError for a network that a prompt names: none can be added yet."""
+    for prompt in prompts:
+        for network in prompt.networks:
+            raise PromptError(
+                f"<{network.kind}:{network.name}> names a network that is not there: there "
+                'are none; leave it out, or give emphasis="none" if it is text'
+            )
