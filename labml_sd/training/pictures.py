@@ -63,7 +63,7 @@ def encode_pictures(
         images = torch.cat([images, images.flip(-1)])
     device, means, stds = device_of(autoencoder), [], []
     with torch.inference_mode(), autocast(device):
-        for chunk in images.split(CHUNK):
+        for chunk in torch.split(images, CHUNK):
             posterior = autoencoder.posterior(chunk.to(device))
             means.append(posterior.mean.float().cpu())
             stds.append(posterior.std.float().cpu())

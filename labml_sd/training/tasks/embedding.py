@@ -56,7 +56,7 @@ class Learned(nn.Module):
 
     def __init__(self, vectors: Float[Tensor, "n d"]) -> None:
         super().__init__()
-        self.vectors = nn.Parameter(vectors)
+        self.vectors = nn.Parameter(vectors.detach().float().clone())
 
 
 class EmbeddingTask(DiffusionTask):
@@ -82,9 +82,7 @@ class EmbeddingTask(DiffusionTask):
         super().__init__(numbers, model, latents, seed, processes)
         model.requires_grad_(False)
         self.start, self.templates = start, check_templates(templates)
-        self.networks: nn.Module = Learned(
-            start.vectors.to(model.device, torch.float32, copy=True)
-        )
+        self.networks: nn.Module = Learned(start.vectors).to(model.device)
 
     @property
     def learned(self) -> Embedding:
