@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from labml_sd.errors import PromptError, quoted
@@ -40,23 +40,22 @@ class Embedding:
     """
 
     name: str
-    vectors: Float[Tensor, "n d"]
+    vectors: Shaped[Tensor, "..."]  # [n d], which is checked
     stem: str = ""
     hash: str = ""
 
     def __post_init__(self) -> None:
         """Check the name and the vectors."""
-        is_plain = isinstance(self.name, str) and self.name.isprintable()
-        if not is_plain or not self.name.strip() or len(self.name) > MAX_NAME:
+        if not self.name.isprintable() or not self.name.strip() or len(self.name) > MAX_NAME:
             raise PromptError(
                 f"{quoted(self.name)} cannot be the name of an embedding: give a word of at "
                 f"most {MAX_NAME} characters"
             )
         vectors = self.vectors
-        if not isinstance(vectors, Tensor) or vectors.ndim != 2 or 0 in vectors.shape:
-            shape = list(vectors.shape) if isinstance(vectors, Tensor) else quoted(vectors)
+        if vectors.ndim != 2 or 0 in vectors.shape:
             raise PromptError(
-                f"embedding {self.name!r} is {shape}: give a tensor [n d], a row a vector"
+                f"embedding {self.name!r} is {list(vectors.shape)}: give a tensor [n d], a row a "
+                "vector"
             )
         if not vectors.is_floating_point() or not torch.isfinite(vectors).all():
             raise PromptError(

@@ -22,9 +22,9 @@ from labml_sd.adapters.textual_inversion import Embedding, by_name
 from labml_sd.checkpoint.files.open_file import open_weights
 from labml_sd.checkpoint.hashes import embedding_hash
 from labml_sd.checkpoint.layouts.embedding import (
+    NAMES,
     PICTURE_TEXT,
     UNNAMED,
-    EmbeddingLayout,
     NotAnEmbedding,
     as_entries,
     read_words,
@@ -36,12 +36,11 @@ from labml_sd.images.reading import picture_format, read_picture
 from labml_sd.utilities.replace import whole_file
 
 FILES = (".safetensors", ".pt", ".bin")  # looked for in a folder
-LAYOUTS: dict[str, EmbeddingLayout] = {
+LAYOUTS = {
     ".safetensors": "diffusers",
     ".bin": "diffusers",
     ".pt": "a1111",
 }
-Source = str | PathLike[str] | Embedding | tuple[str, str | PathLike[str]]
 
 
 def load_embedding(path: str | PathLike[str], name: str | None = None) -> list[Embedding]:
@@ -103,7 +102,7 @@ def _is_picture(place: Path) -> bool:
 
 
 def load_embeddings(
-    sources: Iterable[Source], width: int, family: str = "this model"
+    sources: object, width: int, family: str = "this model"
 ) -> dict[str, Embedding]:
     """Embeddings for a text encoder, by every name that stands for them in a prompt.
 
@@ -120,7 +119,7 @@ def load_embeddings(
     return by_name(found, width, family)
 
 
-def _embeddings_of(source: Source, width: int) -> Iterator[Embedding]:
+def _embeddings_of(source: object, width: int) -> Iterator[Embedding]:
     if isinstance(source, Embedding):
         yield source
     elif isinstance(source, str | PathLike):
@@ -152,7 +151,7 @@ def _folder(folder: Path, width: int) -> Iterator[Embedding]:
 
 
 def save_embedding(
-    embedding: Embedding, path: str | PathLike[str], layout: EmbeddingLayout | None = None
+    embedding: Embedding, path: str | PathLike[str], layout: str | None = None
 ) -> None:
     """Write an embedding; an existing file is replaced when the new one is complete.
 
@@ -165,7 +164,7 @@ def save_embedding(
     if place.suffix not in LAYOUTS:
         raise CheckpointError(f"{place}: give a name that ends in .safetensors, .bin or .pt")
     chosen = layout or LAYOUTS[place.suffix]
-    if chosen not in ("diffusers", "a1111", "kohya"):
+    if chosen not in NAMES:
         raise CheckpointError(
             f"layout {quoted(layout)} is unknown; expected 'diffusers', 'a1111' or 'kohya'"
         )

@@ -12,7 +12,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -21,7 +21,7 @@ from torch import Tensor
 from labml_sd.checkpoint.files.weights import TensorInfo, Weights
 from labml_sd.checkpoint.printable import shown
 
-EmbeddingLayout = Literal["diffusers", "a1111", "kohya"]
+NAMES = ("diffusers", "a1111", "kohya")  # of the layouts that can be written
 UNNAMED = "*"
 """The word in a file that leaves the name to the file's."""
 
@@ -109,7 +109,7 @@ def read_words(weights: Weights) -> dict[str, Float[Tensor, "n d"]]:
     }
 
 
-def _rows(tensor: Tensor) -> Float[Tensor, "n d"]:
+def _rows(tensor: Float[Tensor, "..."]) -> Float[Tensor, "n d"]:
     return (tensor[None] if tensor.ndim == 1 else tensor).detach().float().clone()
 
 
@@ -123,22 +123,21 @@ def words_of_picture(text: str) -> tuple[dict[str, Float[Tensor, "n d"]], str]:
             raise ValueError(f"over {MAX_TEXT:,} characters")
         content = json.loads(base64.b64decode(text, validate=True))
         words = {
-            str(word): _rows(torch.tensor(value["TORCHTENSOR"], dtype=torch.float32))
+            str(word): torch.tensor(value["TORCHTENSOR"], dtype=torch.float32)
             for word, value in content[PARAMETERS].items()
         }
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+    except (
+        *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError),
+    ) as error:
         raise NotAnEmbedding(f"a damaged {PICTURE_TEXT} text ({shown(error)})") from error
-    except RuntimeError as error:  # numbers beyond float32
-        raise NotAnEmbedding(f"a damaged {PICTURE_TEXT} text ({shown(error)})") from error
-    if not words or any(v.ndim != 2 or len(v) > MAX_VECTORS for v in words.values()):
+    if not words or any(v.ndim not in (1, 2) or len(v) > MAX_VECTORS for v in words.values()):
         raise NotAnEmbedding(f"a {PICTURE_TEXT} text without vectors")
     name = content.get("name")
-    return words, name if isinstance(name, str) else ""
+    vectors = {word: _rows(tensor) for word, tensor in words.items()}
+    return vectors, name if isinstance(name, str) else ""
 
 
-def as_entries(
-    word: str, vectors: Float[Tensor, "n d"], layout: EmbeddingLayout
-) -> dict[str, Any]:
+def as_entries(word: str, vectors: Float[Tensor, "n d"], layout: str) -> dict[str, Any]:
     """What a file of a layout holds."""
     vectors = vectors.detach().float().cpu().contiguous().clone()
     if layout == "kohya":
