@@ -54,8 +54,8 @@ class Embedding:
         vectors = self.vectors
         if vectors.ndim != 2 or 0 in vectors.shape:
             raise PromptError(
-                f"embedding {self.name!r} is {list(vectors.shape)}: give a tensor [n d], a row a "
-                "vector"
+                f"embedding {self.name!r} is {list(vectors.shape)}: give a tensor [n d], "
+                "a row a vector"
             )
         if not vectors.is_floating_point() or not torch.isfinite(vectors).all():
             raise PromptError(

@@ -74,7 +74,9 @@ def learn_embedding(
     check_seed(seed)
     _check_numbers(settings)
     start = start_from(model, settings.token, settings.init, settings.vectors)
-    templates = check_templates(settings.templates or known_templates(model.text_encoder))
+    templates = check_templates(
+        settings.templates or known_templates(model.text_encoder.tokenizer)
+    )
     size = settings.size or model.config.image_size
     images = square_batch(picture_files(data), size)
     rate = settings.learning_rate or default_rate(model.text_encoder)

@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -159,12 +160,12 @@ def check_templates(templates: Sequence[str]) -> tuple[str, ...]:
     return tuple(templates)
 
 
-def known_templates(encoder: CLIPTextEmbedder) -> tuple[str, ...]:
+def known_templates(tokenizer: Any) -> tuple[str, ...]:
     """Those of `TEMPLATES` of which the tokenizer knows every word as one token.
 
     A model that was trained on few words, as the bundled one, is not given others.
     """
-    words = encoder.tokenizer.get_vocab()
+    words = tokenizer.get_vocab()
     return tuple(
         template
         for template in TEMPLATES
