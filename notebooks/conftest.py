@@ -14,8 +14,8 @@ from nbval.plugin import IPyNbCell, IPyNbFile
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for the kernels: more threads round differently
 
-# The C library of Linux returns every block above 32 MB to the system as soon as it is freed.
-# A kernel that keeps them decodes 16 images in half of the time. Other systems ignore these.
+# Linux' C library returns blocks above 32 MB to the system as soon as they are freed.
+# A kernel that keeps them decodes 16 images in half the time. Others ignore the names.
 KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(2**32),
     "MALLOC_TRIM_THRESHOLD_": str(2**34),
