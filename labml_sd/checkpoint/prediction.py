@@ -1,6 +1,6 @@
 r"""What a checkpoint's U-Net predicts, the noise or v: no file of SD v2 says it.
 
-Maps       a path  ->  "eps", "v", or None;  a U-Net  ->  "eps" or "v"
+Maps       a path  ->  "eps", "v", or None;  a U-Net  ->  "eps" or "v";  either  ->  a sentence
 Reference  Stability-AI configs/stable-diffusion/v2-inference-v.yaml (`parameterization`);
            AUTOMATIC1111's web UI, for the test by which it tells SD v2 models apart
 Tests      tests/checkpoint/test_prediction.py
@@ -13,7 +13,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from labml_sd.config import PredictionKind
+from labml_sd.config import ModelConfig, PredictionKind
 from labml_sd.errors import CheckpointError, quoted
 from labml_sd.unet import UNet
 
@@ -54,6 +54,17 @@ def from_yaml(path: Path) -> PredictionKind | None:
         )
     found: PredictionKind = kind
     return found
+
+
+def described(config: ModelConfig, kind: PredictionKind | None) -> str:
+    """What a model predicts, and at which size, for the report on a file; None: not stated."""
+    if kind is None:
+        return (
+            "predicts the noise or v: no file of SD v2 says which, loading it tests the U-Net"
+        )
+    name = {"eps": "the noise (eps)", "v": "v"}[kind]
+    end = "; the schedule ends in pure noise" if config.schedule.zero_snr else ""
+    return f"predicts {name}, at {config.image_size}x{config.image_size} pixels{end}"
 
 
 @torch.no_grad()
