@@ -95,8 +95,9 @@ def load_model(
         model = without_weights(opened, paths)
         report = opened.report(shapes(networks(model)))
         if not report.ok:
+            place = " with ".join(map(str, (opened.path, *paths.values())))
             raise CheckpointError(
-                f"{opened.path}: does not fit {opened.config.name}: {report.short()}"
+                f"{place}: does not fit {opened.config.name}: {report.short()}"
             )
         model.text_encoder.tokenizer = find_tokenizer(
             tokenizer, opened.tokenizer, opened.config.text_encoder

@@ -19,6 +19,7 @@ from labml_sd.unet import UNet
 
 NOISIEST = 999  # the time of the test
 MAX_YAML = 2**20  # bytes
+NOT_A_CONFIG = (TypeError, AttributeError, RecursionError)  # of a YAML file with other things
 
 
 def check_prediction(prediction: object) -> None:
@@ -43,7 +44,7 @@ def from_yaml(path: Path) -> PredictionKind | None:
             raise ValueError("longer than a megabyte")
         named = yaml.safe_load(beside.read_text(encoding="utf-8"))["model"]["params"]
         kind = named.get("parameterization", "eps")
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, yaml.YAMLError, LookupError, *NOT_A_CONFIG) as error:
         raise CheckpointError(
             f"{beside}: not a configuration of Stable Diffusion ({type(error).__name__}); "
             "remove it, or give prediction=..."

@@ -37,7 +37,8 @@ def test_the_yaml_file_beside_a_checkpoint_is_read(tmp_path, text, found):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[1]", "model: 3", "{", "!!python/object/apply:os.system [ls]", "\0"]
+    "text",
+    ["", "[1]", "model: 3", "{", "!!python/object/apply:os.system [ls]", "\0", "[" * 5000],
 )
 def test_another_yaml_file_is_refused_in_one_line(tmp_path, text):
     (tmp_path / "a.yaml").write_text(text)
