@@ -15,7 +15,14 @@ from importlib import import_module
 from typing import NoReturn
 
 import labml_sd
-from labml_sd.cli.flags import SIDES, add_drawing, add_flag, add_init_image, add_max_pixels
+from labml_sd.cli.flags import (
+    SIDES,
+    add_drawing,
+    add_flag,
+    add_init_image,
+    add_max_pixels,
+    add_prompt_tools,
+)
 from labml_sd.errors import LabmlSdError, one_line
 
 _OUT_OF_MEMORY = (
@@ -128,6 +135,12 @@ def _build_parser(with_train: bool) -> argparse.ArgumentParser:
         from labml_sd.cli.train import add_arguments
 
         add_arguments(train)
+    prompt = add(
+        "prompt",
+        "show how a prompt is read, or make others of it",
+        "show_prompt.prompt_command",
+    )
+    add_prompt_tools(prompt)
     inspect = add("inspect", "show what a picture or a model holds", "show.inspect_command")
     help = "a picture, a checkpoint file or a model folder"
     inspect.add_argument("file", metavar="FILE", help=help)

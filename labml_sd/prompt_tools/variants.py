@@ -32,7 +32,7 @@ def prompt_variants(
     n: int | None = None,
     *,
     seed: int = 0,
-    wildcards: str | PathLike[str] | None = None,
+    wildcards: str | PathLike[str] | Wildcards | None = None,
     combinatorial: bool = False,
     first: int = 0,
 ) -> list[str]:
@@ -70,12 +70,15 @@ def prompt_variants(
     return [template.random(seed, i) for i in range(first, first + count)]
 
 
-def read_template(prompt: str, wildcards: str | PathLike[str] | None = None) -> "Template":
+def read_template(
+    prompt: str, wildcards: str | PathLike[str] | Wildcards | None = None
+) -> "Template":
     """A template with its wildcards. Raises as `prompt_variants`."""
     if len(prompt) > MAX_LENGTH:
         raise PromptError(f"the prompt is longer than {MAX_LENGTH:,} characters: shorten it")
-    folder = None if wildcards is None else Wildcards(wildcards)
-    return Template(bound(parse_template(prompt), folder))
+    if wildcards is not None and not isinstance(wildcards, Wildcards):
+        wildcards = Wildcards(wildcards)
+    return Template(bound(parse_template(prompt), wildcards))
 
 
 class Template:
