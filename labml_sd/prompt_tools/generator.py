@@ -75,7 +75,10 @@ def generate_prompts(
 
 
 def draw(
-    logits: Float[Tensor, " v"], temperature: float, top_k: int, generator: torch.Generator
+    logits: Float[Tensor, " v"],
+    temperature: float | int,
+    top_k: int,
+    generator: torch.Generator,
 ) -> int:
     """A token by its probability, among the `top_k` likeliest (0: all)."""
     if temperature == 0:

@@ -26,6 +26,7 @@ from labml_sd.errors import CheckpointError, PromptError, one_line, quoted
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
 _TEXTS = ("*.json", "*.txt", "*.model", "*.jinja")  # configuration and tokenizer
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
 _SHOWN = 200  # characters of another library's message
 
 
@@ -52,7 +53,8 @@ class LanguageModel:
     def ids(self, text: str) -> list[int]:
         """The tokens of a text; of an empty one, the start marker.
 
-        PromptError if it fills the model, or is empty and there is no marker.
+        PromptError if it fills the model, or is empty and there is no marker; CheckpointError
+        for a tokenizer that is another model's.
         """
         plain = text.encode("utf-8", "replace").decode("utf-8")  # halves of surrogate pairs
         found = list(self.tokenizer(plain, verbose=False)["input_ids"])
@@ -61,6 +63,8 @@ class LanguageModel:
             found = [token for token in starts if token is not None][:1]
         if not found:
             raise PromptError(f"{self.name} cannot begin with an empty prompt: give some words")
+        if max(found) >= self.network.get_input_embeddings().num_embeddings:
+            raise CheckpointError(f"{self.name}: its tokenizer has more tokens than the model")
         if len(found) >= self.n_positions:
             raise PromptError(
                 f"the prompt has {len(found)} tokens, and {self.name} reads "
@@ -106,8 +110,7 @@ def load_language_model(source: str | PathLike[str]) -> LanguageModel:
             tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
     except Exception as error:
         raise CheckpointError(
-            f"{name}: its tokenizer cannot be read ({_reason(error)}); give a folder that has "
-            "one, as tokenizer.json"
+            f"{name}: its tokenizer cannot be read ({_reason(error)}); get it again"
         ) from error
     try:
         with _quietly():
@@ -193,8 +196,17 @@ def _check_kind(name: str, folder: Path) -> None:
             f"{name}: is a {quoted(written[0])}, which does not continue texts; "
             "give a causal language model, GPT-2 for example"
         )
-    if not any(any(folder.glob(pattern)) for pattern in _WEIGHTS):
+    if not _has(folder, _WEIGHTS):
         raise CheckpointError(f"{name}: has neither {' nor '.join(_WEIGHTS)}; get it again")
+    if not _has(folder, _VOCABULARIES):  # transformers would make an empty one
+        raise CheckpointError(
+            f"{name}: has no tokenizer; copy tokenizer.json, or the files that it has instead, "
+            "into the folder"
+        )
+
+
+def _has(folder: Path, patterns: Sequence[str]) -> bool:
+    return any(any(folder.glob(pattern)) for pattern in patterns)
 
 
 @contextmanager

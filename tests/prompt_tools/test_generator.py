@@ -48,7 +48,7 @@ def test_lengths_are_limited(model):
     assert max(len(text.split()) for text in found) == 4
     full = " ".join(["a"] * 31)
     assert generate_prompts(full, model=model, seed=2, max_tokens=9)[0].startswith(full + " ")
-    with pytest.raises(PromptError, match="has 32 tokens, and .* reads 32: shorten it"):
+    with pytest.raises(PromptError, match=r"has 32 tokens, and .* reads 32: shorten it"):
         generate_prompts(full + " a", model=model)
 
 

@@ -127,8 +127,20 @@ def test_missing_parts(copy):
 def test_a_folder_without_a_tokenizer(copy):
     for path in copy.glob("tokenizer*"):
         path.unlink()
+    with pytest.raises(CheckpointError, match="has no tokenizer"):
+        load_language_model(copy)
+    (copy / "tokenizer.json").write_text("{}")
     with pytest.raises(CheckpointError, match="its tokenizer cannot be read"):
         load_language_model(copy)
+
+
+def test_a_tokenizer_of_another_model(copy):
+    path = copy / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    tokenizer["model"]["vocab"]["Ġmore"] = 400
+    path.write_text(json.dumps(tokenizer))
+    with pytest.raises(CheckpointError, match="more tokens than the model"):
+        generate_prompts("a more", model=copy)
 
 
 def test_damaged_weights_give_nan(copy):
