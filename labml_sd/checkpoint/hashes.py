@@ -1,6 +1,7 @@
 r"""The hash by which other programs name a model; a large file is read only once for it.
 
 Maps       a weights file or folder -> ten hex digits
+           an embedding file -> twelve hex digits
 Tests      tests/checkpoint/test_hashes.py
 """
 
@@ -93,6 +94,18 @@ def model_hash(path: str | PathLike[str]) -> str:
         raise CheckpointError(
             f"{file}: cannot be read ({error.strerror}); expected a weights file"
         ) from error
+
+
+def embedding_hash(path: str | PathLike[str]) -> str:
+    """The hash of an embedding in A1111's "TI hashes": twelve hex digits of the SHA-256.
+
+    Raises CheckpointError when there is no file.
+    """
+    try:
+        with Path(path).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()[:12]
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _noted(file: Path, stream: BufferedReader) -> str:

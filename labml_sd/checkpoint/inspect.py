@@ -8,9 +8,11 @@ from collections import Counter
 from os import PathLike
 from pathlib import Path
 
+from labml_sd.adapters.textual_inversion import FAMILIES
 from labml_sd.checkpoint.files.open_file import open_weights
 from labml_sd.checkpoint.files.weights import Weights
-from labml_sd.checkpoint.kind import Kind, recognise
+from labml_sd.checkpoint.kind import EMBEDDING, Kind, recognise
+from labml_sd.checkpoint.layouts.embedding import UNNAMED, NotAnEmbedding, words_in
 from labml_sd.checkpoint.load import check
 from labml_sd.checkpoint.sources import locate
 
@@ -40,6 +42,25 @@ def _describe(path: Path, weights: Weights, kind: Kind) -> str:
         f"{', '.join(dtypes) or 'no dtype'}",
         *(f"    {name}: {n}" for name, n in groups.most_common(10)),
     ]
+    if kind is EMBEDDING:
+        lines += _embeddings(path, weights)
     if weights.refused:
         lines.append(f"  not built from the pickle: {', '.join(weights.refused)}")
     return "\n".join(lines)
+
+
+def _embeddings(path: Path, weights: Weights) -> list[str]:
+    """For each word: how many vectors of which width, and which models have that width."""
+    try:
+        words = words_in(weights)
+    except NotAnEmbedding as error:
+        return [f"  {error}"]
+    lines = []
+    for word, parts in words.items():
+        shapes = [weights.tensors[name].shape for name in parts]
+        n = sum(shape[0] if len(shape) == 2 else 1 for shape in shapes)
+        width = shapes[0][-1]
+        family = f" ({FAMILIES[width]})" if width in FAMILIES else ""
+        name = path.stem if word == UNNAMED else word
+        lines.append(f"  {name!r}: {n} vector{'s' * (n > 1)} of width {width}{family}")
+    return lines

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from labml_sd.checkpoint.files.weights import TensorInfo, Weights
+from labml_sd.checkpoint.layouts.embedding import looks_like_embedding
 from labml_sd.config import ModelConfig, inpainting, sd_v1, sd_v2
 
 Tensors = Mapping[str, TensorInfo]
@@ -73,7 +74,11 @@ TEXT_ENCODER = Kind("text-encoder", "text encoder alone", PART)
 LORA = Kind("lora", "LoRA", ADD_ON)
 CONTROLNET = Kind("controlnet", "ControlNet", ADD_ON)
 T2I_ADAPTER = Kind("t2i-adapter", "T2I-Adapter", ADD_ON)
-EMBEDDING = Kind("embedding", "textual-inversion embedding", ADD_ON)
+EMBEDDING = Kind(
+    "embedding",
+    "textual-inversion embedding",
+    "expected a whole model; give it as `embeddings` beside the model that it belongs to",
+)
 ESRGAN = Kind(
     "esrgan",
     "ESRGAN upscaler",
@@ -114,7 +119,7 @@ def recognise(weights: Weights) -> Kind:
         return CONTROLNET
     if any(n.startswith("model.diffusion_model.") for n in names):
         return _model(names)
-    return _part(names) or _small_file(names, weights.entries)
+    return _part(names) or _small_file(weights)
 
 
 def recognise_unet(tensors: Tensors) -> Kind:
@@ -169,19 +174,15 @@ def _part(tensors: Tensors) -> Kind | None:
     return None
 
 
-def _small_file(tensors: Tensors, entries: frozenset[str]) -> Kind:
+def _small_file(weights: Weights) -> Kind:
     """The kind of an add-on that contains no network of Stable Diffusion."""
+    tensors = weights.tensors
     plain = {n.removeprefix("adapter.") for n in tensors}
     if "conv_in.weight" in plain and any(
         n.startswith(("body.0.block1", "body.0.body.", "body.0.resnets.")) for n in plain
     ):
         return T2I_ADAPTER
-    single = next(iter(tensors.values())).shape[-1:] if len(tensors) == 1 else ()
-    if (
-        "string_to_param" in entries
-        or plain & {"emb_params", "clip_l", "clip_g"}
-        or single in ((768,), (1024,))
-    ):
+    if looks_like_embedding(weights):
         return EMBEDDING
     if {
         n.removeprefix("params_ema.").removeprefix("params.").removeprefix("module.")

@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from labml_sd.settings import described
+from labml_sd.settings import Setting, described
 
 _DTYPES = {
     "fp32": "float32",
@@ -45,14 +45,8 @@ def add_flag(
 
 def add_settings(parser: argparse.ArgumentParser, task: str) -> None:
     """Add the flags of all settings of a task. One that is not given stays None."""
-    for name, about in described(task).items():
-        words = about.kind.metavar
-        options: dict[str, Any] = {"metavar": words, "type": about.kind.word, "dest": name}
-        if isinstance(words, tuple):
-            options["nargs"] = len(words)
-        default = about.none or about.default
-        help = f"{about.help} ({default})" if default != "" else about.help
-        add_flag(parser, *about.flags, help=help, **options)
+    for about in described(task).values():
+        _add_setting(parser, about)
 
 
 def add_drawing(parser: argparse.ArgumentParser, task: str) -> None:
@@ -63,7 +57,7 @@ def add_drawing(parser: argparse.ArgumentParser, task: str) -> None:
     add_flag(parser, "--prompt-file", "--from-file", help=help, metavar="FILE")
     add_variants(parser)
     add_settings(parser, task)
-    help = "tiny, a checkpoint, a folder or a hub id (tiny)"
+    help = "tiny, tiny-inpainting, a checkpoint, a folder or a hub id (tiny)"
     add_flag(parser, "--model", "--ckpt", help=help, metavar="MODEL")
     help = "a file or folder with another autoencoder (VAE)"
     add_flag(parser, "--vae", help=help, metavar="FILE")
@@ -114,11 +108,8 @@ def add_prompt_tools(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "--top-k", help=help, type=int, metavar="K")
     help = "whose tokens are shown: tiny, a checkpoint, a folder or a hub id (tiny)"
     add_flag(parser, "--model", "--ckpt", help=help, metavar="MODEL", default="tiny")
-    for name in ("steps", "emphasis"):
-        about = described()[name]
-        options: dict[str, Any] = {"metavar": about.kind.metavar, "type": about.kind.word}
-        help = f"{about.help} ({about.default})"
-        add_flag(parser, *about.flags, help=help, default=about.default, **options)
+    for name in ("steps", "emphasis", "embeddings"):
+        _add_setting(parser, described()[name])
     help = "read it as a negative prompt"
     add_flag(parser, "--as-negative", help=help, dest="negative", action="store_true")
     add_flag(parser, "--json", help="print JSON", action="store_true")
@@ -138,6 +129,18 @@ def add_max_pixels(parser: argparse.ArgumentParser) -> None:
     """Add the limit on pictures that are read."""
     help = f"most pixels of a picture that is read ({_MAX_PIXELS})"
     add_flag(parser, "--max-pixels", help=help, type=int, metavar="N", default=_MAX_PIXELS)
+
+
+def _add_setting(parser: argparse.ArgumentParser, about: Setting) -> None:
+    words = about.kind.metavar
+    options: dict[str, Any] = {"metavar": words, "type": about.kind.word, "dest": about.name}
+    if isinstance(words, tuple):
+        options["nargs"] = len(words)
+    if about.kind.several:
+        options["action"] = "append"
+    default = about.none or about.default
+    help = f"{about.help} ({default})" if default not in ("", ()) else about.help
+    add_flag(parser, *about.flags, help=help, **options)
 
 
 def _number_or_all(word: str) -> int | str:

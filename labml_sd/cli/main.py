@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NoReturn
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     before, warnings.showwarning = warnings.showwarning, _show_warning
     try:
         _check_current_folder()
-        parser = _build_parser(with_train="train" in arguments[:1])
+        parser = _build_parser(_training(arguments))
         args, unknown = parser.parse_known_args(arguments)
         if unknown:
             args.parser.error(_unrecognized(unknown))
@@ -97,8 +97,15 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     print(f"labml-sd: warning: {one_line(' '.join(str(message).split()))}", file=sys.stderr)
 
 
-def _build_parser(with_train: bool) -> argparse.ArgumentParser:
-    """All commands and their flags. Those of `train` import PyTorch: only on request."""
+def _training(arguments: Sequence[str]) -> str | None:
+    """The module of a command that trains; None for the other commands."""
+    if arguments[:1] != ["train"]:
+        return None
+    return "train_embedding" if arguments[1:2] == ["embedding"] else "train"
+
+
+def _build_parser(training: str | None) -> argparse.ArgumentParser:
+    """All commands and their flags. Those of `training` import PyTorch: only on request."""
     text = "Stable Diffusion as a small annotated package."
     parser = _Parser(prog="labml-sd", description=text, allow_abbrev=False)
     shown = f"labml-sd {labml_sd.__version__}"
@@ -112,6 +119,24 @@ def _build_parser(with_train: bool) -> argparse.ArgumentParser:
         command.set_defaults(run=run, parser=command)
         return command
 
+    _add_drawing_commands(add)
+    help = "train the tiny model from scratch, or an embedding: train embedding --help"
+    train = add("train", help, f"{training or 'train'}.run")
+    if training:
+        import_module(f"labml_sd.cli.{training}").add_arguments(train)
+    prompt = add(
+        "prompt", "show how a prompt is read, or vary it", "show_prompt.prompt_command"
+    )
+    add_prompt_tools(prompt)
+    inspect = add("inspect", "show what a picture or a model holds", "show.inspect_command")
+    help = "a picture, a checkpoint file or a model folder"
+    inspect.add_argument("file", metavar="FILE", help=help)
+    add_max_pixels(inspect)
+    add("env", "show versions and devices", "show.env_command")
+    return parser
+
+
+def _add_drawing_commands(add: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
     txt2img = add("txt2img", "draw pictures of a prompt", "draw.txt2img_command")
     add_drawing(txt2img, "txt2img")
     help = "draw a picture again from the parameters inside it"
@@ -130,20 +155,3 @@ def _build_parser(with_train: bool) -> argparse.ArgumentParser:
     for side in SIDES:
         help = f"pixels to add at the {side} (0)"
         add_flag(outpaint, f"--{side}", help=help, type=int, metavar="N", default=0)
-    train = add("train", "train the tiny model from scratch", "train.run")
-    if with_train:
-        from labml_sd.cli.train import add_arguments
-
-        add_arguments(train)
-    prompt = add(
-        "prompt",
-        "show how a prompt is read, or make others of it",
-        "show_prompt.prompt_command",
-    )
-    add_prompt_tools(prompt)
-    inspect = add("inspect", "show what a picture or a model holds", "show.inspect_command")
-    help = "a picture, a checkpoint file or a model folder"
-    inspect.add_argument("file", metavar="FILE", help=help)
-    add_max_pixels(inspect)
-    add("env", "show versions and devices", "show.env_command")
-    return parser

@@ -51,9 +51,14 @@ def _continued(args: argparse.Namespace, prompt: str) -> list[str]:
 
 def _show(args: argparse.Namespace) -> None:
     from labml_sd.checkpoint import load_model
+    from labml_sd.checkpoint.embeddings import load_embeddings
 
-    settings = check_settings({"steps": args.steps, "emphasis": args.emphasis})
-    encoder = load_model(args.model, device="cpu").text_encoder
+    names = ("steps", "emphasis", "embeddings")
+    given = {name: vars(args)[name] for name in names if vars(args)[name] is not None}
+    settings = check_settings(given)
+    model = load_model(args.model, device="cpu")
+    encoder, width = model.text_encoder, model.config.text_encoder.d_model
+    embeddings = load_embeddings(settings.embeddings, width, model.config.name)
     read = prompt_reading(
         args.prompt,
         encoder.tokenizer,
@@ -61,6 +66,7 @@ def _show(args: argparse.Namespace) -> None:
         emphasis=settings.emphasis,
         n_steps=settings.steps,
         several=not args.negative,
+        embeddings={name: each.vectors for name, each in embeddings.items()},
     )
     if args.json:
         print(json.dumps(dataclasses.asdict(read)))

@@ -47,6 +47,8 @@ def _as_the_tool_ran(written: Written) -> dict[str, Any]:
     rng = {"CPU": "cpu", "NV": "cuda", "GPU": "cuda"}.get(entries.get("RNG", ""))
     found = {"sampler": sampler or title, "spacing": spacing, "noise": rng}
     preset = TOOLS["a1111"].get(sampler or "")
+    if written.tool == "ComfyUI":
+        found["emphasis"] = "comfy"
     if written.tool != "A1111" or preset is None:
         return found
     if "Schedule type" not in entries:  # before version 1.9
@@ -67,7 +69,8 @@ def unused_entries(written: Written) -> dict[str, str]:
     if schedule.lower() != AUTOMATIC and spacing_of(schedule) is None:
         left["Schedule type"] = schedule
     if written.tool == "labml_sd":  # fields of `GenerationParameters`
-        left = {key: value for key, value in left.items() if key not in ("VAE", "VAE hash")}
+        own = ("VAE", "VAE hash", "TI hashes")
+        left = {key: value for key, value in left.items() if key not in own}
     if written.task == "txt2img" and "Denoising strength" in entries:
         left["Denoising strength"] = entries["Denoising strength"]
     return {key: value for key, value in left.items() if (key, value) not in _NO_CHANGE}

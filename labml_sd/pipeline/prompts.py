@@ -20,9 +20,10 @@ from labml_sd.pipeline.memory import retried
 from labml_sd.pipeline.request import Request
 from labml_sd.sampler import get_sampler
 from labml_sd.settings import Settings
-from labml_sd.text_encoder import Prompt, chunks_of, read_prompt
+from labml_sd.text_encoder import Prompt, Vectors, chunks_of, read_prompt
 
 MOST_REPEATED = 60  # chunks of one embedding after repetition
+_Embedded = dict[str, Tensor]  # a text -> its embedding [n d]
 
 
 @dataclass(frozen=True)
@@ -56,26 +57,33 @@ def conditioning_for(
         _texts(prompts, negatives if is_guided else None, step, n_steps)
         for step in range(1, 1 + (n_steps if changes else 1))
     ]
-    embedded = _embedded(network, by_step, request.settings)
+    vectors = {name: e.vectors for name, e in request.embeddings.items()}
+    embedded = _embedded(network, by_step, request.settings, vectors)
     made: dict[_Texts, Conditioning] = {}
     for texts in by_step:
         if texts not in made:
-            made[texts] = _conditioning(texts, embedded, weights, channels)
+            made[texts] = _conditioning(texts, *embedded, weights, channels)
     if len(made) == 1:
         return made[by_step[0]]
     return ScheduledConditioning([made[texts] for texts in by_step])
 
 
 def encode(
-    network: LatentDiffusion, texts: Sequence[str], settings: Settings
+    network: LatentDiffusion,
+    texts: Sequence[str],
+    settings: Settings,
+    vectors: Vectors | None = None,
 ) -> list[Float[Tensor, "n d"]]:
-    """Encode texts, in the U-Net's number type.
+    """Encode texts, in the U-Net's number type; names of `vectors` stand for these.
 
     GenerationError for NaN, PromptError where weights of the prompt are the cause.
     """
+    if not texts:
+        return []
     encoder = network.text_encoder
     prompts = [
-        chunks_of(text, encoder.tokenizer, encoder.config, settings.emphasis) for text in texts
+        chunks_of(text, encoder.tokenizer, encoder.config, settings.emphasis, vectors)
+        for text in texts
     ]
     found = retried(
         lambda: network.encode_chunks(prompts, -settings.clip_skip, settings.emphasis)
@@ -111,29 +119,35 @@ def same_length(
 
 
 def _embedded(
-    network: LatentDiffusion, by_step: Sequence[_Texts], settings: Settings
-) -> dict[str, Float[Tensor, "n d"]]:
-    """The embedding of each text, all of one length."""
-    rows = [row for texts in by_step for row in (*texts.conditions, texts.negative or ())]
-    distinct = list(dict.fromkeys(text for row in rows for text in row))
-    found = encode(network, distinct, settings)
+    network: LatentDiffusion, by_step: Sequence[_Texts], settings: Settings, vectors: Vectors
+) -> tuple[_Embedded, _Embedded]:
+    """The embedding of each text, and of each negative one, all of one length."""
+    texts = _distinct(row for each in by_step for row in each.conditions)
+    negative = _distinct(each.negative or () for each in by_step)
+    found = encode(network, texts, settings, vectors)
+    found += encode(network, negative, settings, vectors)
     if len({len(c) for c in found}) > 1:
         (empty,) = encode(network, [""], settings)
         found = same_length(found, empty)
-    return dict(zip(distinct, found, strict=True))
+    n = len(texts)
+    return dict(zip(texts, found[:n], strict=True)), dict(zip(negative, found[n:], strict=True))
+
+
+def _distinct(rows: Iterable[Sequence[str]]) -> list[str]:
+    return list(dict.fromkeys(text for row in rows for text in row))
 
 
 def _conditioning(
     texts: _Texts,
-    embedded: dict[str, Float[Tensor, "n d"]],
+    embedded: _Embedded,
+    negatives: _Embedded,
     weights: Float[Tensor, "k b"] | None,
     channels: Float[Tensor, "b extra h w"] | None,
 ) -> Conditioning:
-    def rows(chosen: Iterable[str]) -> Tensor:  # [b n d]
-        return torch.stack([embedded[text] for text in chosen])
-
-    cond = torch.cat([rows(row) for row in texts.conditions])
-    uncond = None if texts.negative is None else rows(texts.negative)
+    cond = torch.stack([embedded[text] for row in texts.conditions for text in row])
+    uncond = None
+    if texts.negative is not None:
+        uncond = torch.stack([negatives[text] for text in texts.negative])
     return Conditioning(cond, uncond, channels, weights=weights)
 
 

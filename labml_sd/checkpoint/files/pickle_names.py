@@ -37,6 +37,7 @@ OTHER_TENSORS = {
     for what in ("sparse_tensor", "qtensor", "device_tensor_from_numpy", "nested_tensor")
 }
 ORDERED_DICT = "collections.OrderedDict"
+PARAMETER_DICT = "torch.nn.modules.container.ParameterDict"  # in embeddings
 CONTAINERS = {"collections.Counter", "builtins.set", "torch.Size"}
 ENCODE = "_codecs.encode"  # how protocol 2 writes bytes
 BUILT_BY_TORCH = {

@@ -22,12 +22,18 @@ from labml_sd.checkpoint.files.pickle_names import (
     KNOWN_TO_TORCH,
     ORDERED_DICT,
     OTHER_TENSORS,
+    PARAMETER_DICT,
     STORAGES,
     may_be_called,
     may_be_named,
     modern_name,
 )
-from labml_sd.checkpoint.files.stand_ins import DictStandIn, ListStandIn, StandIn
+from labml_sd.checkpoint.files.stand_ins import (
+    DictStandIn,
+    ListStandIn,
+    ParameterDictStandIn,
+    StandIn,
+)
 from labml_sd.checkpoint.files.torch_errors import (
     TorchFileError,
     damaged,
@@ -190,7 +196,9 @@ class PickleScan:
         if "." in name or not may_be_named(full_name):  # a dot would lead into another module
             raise suspicious(f"the name {shown(full_name)}")
         if full_name not in KNOWN_TO_TORCH:
-            self.stand_ins.setdefault(full_name, StandIn)
+            is_known = full_name == PARAMETER_DICT
+            kind = ParameterDictStandIn if is_known else StandIn
+            self.stand_ins.setdefault(full_name, kind)
         if may_be_called(full_name):
             self._callable.add(full_name)
         return Item(name=full_name)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from torch import Tensor
 from torch.serialization import (
     add_safe_globals,
     clear_safe_globals,
@@ -52,6 +53,17 @@ class ListStandIn(StandIn):
     def __new__(cls, *_: Any) -> Any:
         """An empty list."""
         return []
+
+
+class ParameterDictStandIn(StandIn, dict[str, Tensor]):
+    """For torch's ParameterDict: a dictionary of the tensors in its state, and nothing else."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Keep the tensors."""
+        inside = state.get("_parameters") if isinstance(state, dict) else None
+        if isinstance(inside, dict):
+            tensors = {k: v for k, v in inside.items() if isinstance(v, Tensor)}
+            self.update({key: tensor for key, tensor in tensors.items() if type(key) is str})
 
 
 @contextmanager

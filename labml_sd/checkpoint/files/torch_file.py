@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.serialization import set_default_mmap_options
 
+from labml_sd.checkpoint.files.pickle_names import PARAMETER_DICT
 from labml_sd.checkpoint.files.pickle_scan import MAX_BYTES, PickleScan
 from labml_sd.checkpoint.files.stand_ins import standing_in
 from labml_sd.checkpoint.files.torch_errors import (
@@ -67,7 +68,7 @@ def read_torch(path: Path) -> Weights:
             for name, t in tensors.items()
         },
         read=lambda name: aligned(tensors[name].detach()),
-        refused=tuple(sorted(shown(name) for name in scan.stand_ins)),
+        refused=tuple(sorted(shown(n) for n in scan.stand_ins if n != PARAMETER_DICT)),
         entries=frozenset(entries),
     )
 
@@ -145,11 +146,14 @@ def _reason(error: Exception) -> str:
 def _tensors_in(content: Any, outermost: str) -> tuple[dict[str, Tensor], set[str]]:
     """Unwrap `state_dict`, then list tensors by name, and the names of all else.
 
-    A dictionary inside gives names with a dot.
+    A dictionary inside gives names with a dot. A list of dictionaries, as some embeddings are,
+    is read as a dictionary with the keys 0, 1, ...
     """
     for _ in range(4):
         if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
             content = content["state_dict"]
+    if isinstance(content, list) and content and all(isinstance(i, dict) for i in content):
+        content = dict(enumerate(content))
     if not isinstance(content, dict):
         raise unsupported(f"{shown(outermost)} where a dictionary of tensors was expected")
     n_entries = 0

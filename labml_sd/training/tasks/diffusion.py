@@ -82,9 +82,8 @@ class DiffusionTask:
         if channels is not None:
             x = torch.cat([x, share(channels).to(device)], dim=1)
         with autocast(device):
-            with torch.no_grad():
-                cond = self.model.encode_prompt(self._captions(index, step, draw))
-            output = self.networks(x, t, cond).float()
+            cond = self.encoded(self.captions(index, step, draw))
+            output = self.model.unet(x, t, cond).float()
         kind = self.model.config.prediction
         target = noise if kind == "eps" else v_of(share(z).to(device), noise, scale).float()
         loss = diffusion_loss(output, target, alpha_bar, self.recipe.snr_gamma, kind)
@@ -94,7 +93,12 @@ class DiffusionTask:
         """What the U-Net sees beside the noisy latents of some scenes: nothing."""
         return None
 
-    def _captions(self, index: Int[Tensor, " b"], step: int, draw: Generator) -> list[str]:
+    def encoded(self, prompts: Sequence[str]) -> Float[Tensor, "b n d"]:
+        """The embeddings c of prompts, by the frozen text encoder."""
+        with torch.no_grad():
+            return self.model.encode_prompt(list(prompts))
+
+    def captions(self, index: Int[Tensor, " b"], step: int, draw: Generator) -> list[str]:
         """A new wording each time a scene is used; some captions are empty."""
         uniform = torch.rand((len(index), 2), generator=draw).tolist()
         numbered = list(zip(count(step * len(index)), index.tolist(), uniform))
@@ -122,7 +126,7 @@ class DiffusionTask:
         c, h, w = self.latents.mean.shape[1:]
         seeds = range(seed, seed + len(prompts))
         with torch.inference_mode(), autocast(model.device):
-            cond, uncond = (model.encode_prompt(p).float() for p in (list(prompts), ""))
+            cond, uncond = (self.encoded(p).float() for p in (prompts, [""]))
             denoise = Denoiser(
                 networks.eval(),
                 Conditioning(cond, uncond, channels),
