@@ -1,11 +1,17 @@
 """The command `prompt`, and --variants of the commands that draw."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
+import torch
 
 from labml_sd import prompt_variants
+from labml_sd.adapters import Embedding
+from labml_sd.checkpoint.embeddings import save_embedding
+from labml_sd.cli import main as cli
 from labml_sd.cli.show_prompt import WIDTH
 from labml_sd.pipeline.parameters import read_parameters
 
@@ -57,6 +63,15 @@ def test_other_ways_to_read(shell):
     assert code == 2 and len(err) == 1 and "emphasis" in err[0]
     code, _, err = shell("prompt", "a", "--steps", 0)
     assert code == 2 and len(err) == 1 and "steps" in err[0]
+
+
+def test_tokens_of_embeddings_have_their_names(shell, model, tmp_path):
+    vectors = torch.zeros(2, model.config.text_encoder.d_model)
+    save_embedding(Embedding("toy", vectors), tmp_path / "toy.safetensors")
+    code, out, err = shell("prompt", "a (toy:1.5) house", "--embeddings", "toy.safetensors")
+    assert (code, err) == (0, []) and "    1.5     <toy> <toy>" in out
+    code, _, err = shell("prompt", "a", "--embeddings", "missing.pt")
+    assert code == 2 and len(err) == 1
 
 
 def test_codes_for_the_terminal_are_not_printed(shell):
@@ -150,3 +165,17 @@ def test_a_wrong_template_draws_nothing(shell):
         code, out, err = shell("txt2img", prompt, "--variants", 2, *options)
         assert (code, out, len(err)) == (2, [], 1)
     assert not Path("outputs").exists() or not any(Path("outputs").iterdir())
+
+
+def printed_in_the_docs():
+    """The commands on the page about prompts whose output is shown, and that output."""
+    page = Path(__file__).parents[2] / "docs/prompts.md"
+    blocks = re.findall(r"```console\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    parts = [part for block in blocks for part in re.split(r"^\$ ", block, flags=re.M) if part]
+    return [part.split("\n", 1) for part in parts if part.startswith("labml-sd prompt")]
+
+
+@pytest.mark.parametrize(("command", "output"), printed_in_the_docs())
+def test_the_docs_show_what_is_printed(command, output, capsys):
+    assert cli.main(shlex.split(command)[1:]) == 0
+    assert capsys.readouterr().out == output
