@@ -133,11 +133,9 @@ class _Frame:
         count = _COUNT.match(head)
         if count is None:
             return Choice(tuple(map(_option, options)))
-        separator, mark, rest = head[count.end() :].partition("$$")
-        if not mark:
-            separator, rest = Choice.separator, head[count.end() :]
+        *separator, rest = re.split(r"\$\$", head[count.end() :], maxsplit=1)
         options[0] = (rest, *first[1:]) if rest else first[1:]
-        return Choice(tuple(map(_option, options)), *_bounds(*count.groups()), separator)
+        return Choice(tuple(map(_option, options)), *_bounds(*count.groups()), *separator)
 
 
 def _bounds(exactly: str | None, low: str | None, high: str | None) -> tuple[int, int]:
