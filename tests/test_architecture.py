@@ -33,7 +33,7 @@ PARTS = {
     "adapters": "config errors text_encoder unet",
     "latent_diffusion": f"config {NETWORKS} sampler",
     "acceleration": f"config utilities {NETWORKS} latent_diffusion",
-    "offload": "utilities unet latent_diffusion acceleration",
+    "offload": "utilities text_encoder unet latent_diffusion acceleration",
     "images": "errors utilities",
     "checkpoint": f"config errors utilities {NETWORKS} adapters latent_diffusion acceleration"
     " offload",

@@ -11,7 +11,7 @@ layouts/             the names and settings that different programs give the sam
   diffusers.py         our names <-> names in a diffusers folder; diffusers_folder.py opens one
   read_configs.py      a folder's settings -> ModelConfig; write_configs.py writes them
 kind.py              which kind of model a file contains
-sources.py           "tiny" | path | hub id -> OpenedCheckpoint, with hub.py
+sources.py           "tiny" | path | hub id -> OpenedCheckpoint, with hub.py and bundled.py
 opened_checkpoint.py a model on disk before its numbers are read
 networks.py          the parts of a model and the shapes of their weights
 report.py            what matched and what did not

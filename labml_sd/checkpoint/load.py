@@ -53,8 +53,8 @@ def load_model(
 ) -> LatentDiffusion:
     """Load a model, ready to generate: evaluation mode, no gradients.
 
-    `source` is `"tiny"` (bundled, no network), a .safetensors or .ckpt file, a diffusers
-    folder, or a hub id. The kind of a file is decided by its tensors, not by its name; nothing
+    `source` is `"tiny"` or `"tiny-inpainting"` (bundled, no network), a .safetensors or .ckpt
+    file, a diffusers folder, or a hub id. The kind of a file is decided by its tensors, not by its name; nothing
     in a pickle is executed. `device` "auto" is CUDA, else Apple's MPS, else the CPU. `dtype`
     "auto" is bfloat16 where the hardware supports it, else float16 on a GPU and float32 on a
     CPU; small models are float32 on every CPU. `tokenizer` is the folder of a CLIP tokenizer;

@@ -1,13 +1,13 @@
 r"""The source of a model: the bundled one, a file, a folder, or the hub.
 
-Maps       "tiny" | path | hub id -> OpenedCheckpoint
+Maps       a bundled name | path | hub id -> OpenedCheckpoint
 Tests      tests/checkpoint/test_sources.py
 """
 
-from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 
+from labml_sd.checkpoint.bundled import BUNDLED, MODELS
 from labml_sd.checkpoint.hub import fetch_model, is_hub_id
 from labml_sd.checkpoint.layouts.diffusers_folder import open_folder
 from labml_sd.checkpoint.layouts.single_file import open_single
@@ -15,14 +15,14 @@ from labml_sd.checkpoint.opened_checkpoint import OpenedCheckpoint
 from labml_sd.config import ModelConfig
 from labml_sd.errors import CheckpointError, quoted
 
-TINY = "tiny"
+NAMES = " or ".join(map(repr, BUNDLED))
 
 
 def locate(source: str | PathLike[str]) -> Path:
     """The file or folder of a source. What exists on this disk is used before the hub."""
-    if isinstance(source, str) and source == TINY:
-        return Path(str(files("labml_sd"))) / "models" / "tiny"
-    path = to_path(source, f"a file, a folder, a hub id or {TINY!r}")
+    if isinstance(source, str) and source in BUNDLED:
+        return MODELS / source
+    path = to_path(source, f"a file, a folder, a hub id, {NAMES}")
     if path.exists():
         return path
     if isinstance(source, str) and is_hub_id(source):
@@ -32,8 +32,7 @@ def locate(source: str | PathLike[str]) -> Path:
             f"{source}: is an address; download the file, and give its path, or a hub id"
         )
     raise CheckpointError(
-        f"{source}: there is no such file; "
-        f"give a file, a diffusers folder, a hub id or {TINY!r}"
+        f"{source}: there is no such file; give a file, a diffusers folder, a hub id, {NAMES}"
     )
 
 

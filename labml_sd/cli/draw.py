@@ -17,6 +17,7 @@ from typing import Any
 from PIL import Image
 
 from labml_sd.checkpoint import load_model
+from labml_sd.checkpoint.bundled import BUNDLED
 from labml_sd.cli.flags import SIDES
 from labml_sd.cli.lists import Call, Inputs, PictureList, make_calls
 from labml_sd.cli.processes import beside_others, rank_and_count
@@ -52,7 +53,9 @@ def _redraw(args: argparse.Namespace) -> None:
             f"{args.from_image} was drawn by {drawn.task}: "
             "--from-image draws txt2img pictures again"
         )
-    if args.model is None and drawn.model not in (None, "tiny"):
+    if args.model is None and drawn.model in BUNDLED:
+        args.model = drawn.model
+    elif args.model is None and drawn.model is not None:
         raise GenerationError(
             f"{args.from_image} was drawn by model {drawn.model}: give its file as --model"
         )

@@ -62,7 +62,7 @@ def add_drawing(parser: argparse.ArgumentParser, task: str) -> None:
     help = "a UTF-8 file with one prompt a line, or - for standard input"
     add_flag(parser, "--prompt-file", "--from-file", help=help, metavar="FILE")
     add_settings(parser, task)
-    help = "tiny, a checkpoint, a folder or a hub id (tiny)"
+    help = "tiny, tiny-inpainting, a checkpoint, a folder or a hub id (tiny)"
     add_flag(parser, "--model", "--ckpt", help=help, metavar="MODEL")
     help = "a file or folder with another autoencoder (VAE)"
     add_flag(parser, "--vae", help=help, metavar="FILE")

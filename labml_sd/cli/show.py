@@ -15,6 +15,7 @@ import torch
 
 import labml_sd
 from labml_sd.acceleration.attention import INSTRUCTIONS, which_kernel
+from labml_sd.checkpoint.bundled import BUNDLED
 from labml_sd.errors import ImageError
 from labml_sd.images.parameters import write_entries
 from labml_sd.images.reading import picture_format
@@ -33,9 +34,10 @@ def inspect_command(args: argparse.Namespace) -> None:
         exists, is_picture = path.exists(), _is_picture(path)
     except OSError as error:
         raise ImageError(f"{file} cannot be read ({error.strerror or error})") from error
-    if not exists and file != "tiny":
+    if not exists and file not in BUNDLED:
         raise ImageError(
-            f"{file} does not exist: give a picture, a checkpoint file, a model folder or tiny"
+            f"{file} does not exist: give a picture, a checkpoint file, a model folder, "
+            f"{' or '.join(BUNDLED)}"
         )
     if is_picture:
         print(_picture_text(path, args.max_pixels))

@@ -105,12 +105,16 @@ def repainted(m: Measurement, hole: Hole) -> dict[str, Any]:
     """The shares of cases with the new kind and its colour, and the jump at the border.
 
     `mean` is the share of the attributes of the whole scene that are right, `masked` the share
-    of the picture that is repainted; for `seam` see `seams`.
+    of the picture that is repainted; for `seam` see `seams`. The prompt describes the scene;
+    with half of the picture hidden only the new object, so that all else must be taken from
+    the half that is visible.
     """
     measured = list(islice(cases(m.size, hole), m.share(5)))
     pictures: list[Image.Image] = []
     for seed, case in enumerate(measured):
-        prompt, image = case.target.caption(full=True), draw_scene(case.source, m.size)
+        (new,) = case.target.objects
+        prompt = case.target.caption(full=True) if hole == "box" else new.caption()
+        image = draw_scene(case.source, m.size)
         pictures += inpaint(
             m.model, prompt, image, case.mask, seed=seed, progress=False, **asdict(m.settings)
         )

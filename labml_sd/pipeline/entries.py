@@ -47,6 +47,8 @@ def _as_the_tool_ran(written: Written) -> dict[str, Any]:
     rng = {"CPU": "cpu", "NV": "cuda", "GPU": "cuda"}.get(entries.get("RNG", ""))
     found = {"sampler": sampler or title, "spacing": spacing, "noise": rng}
     preset = TOOLS["a1111"].get(sampler or "")
+    if written.tool == "ComfyUI":
+        found["emphasis"] = "comfy"
     if written.tool != "A1111" or preset is None:
         return found
     if "Schedule type" not in entries:  # before version 1.9

@@ -214,6 +214,8 @@ def parse_json(text: str, name: str = "the picture") -> GenerationParameters:
         )
         for setting, about in described().items()
     }
+    if "emphasis" not in values:  # written before prompts had marks
+        settings["emphasis"] = "none"
     own = {
         f.name: _checked(f.name, get_args(f.type) or (f.type,), values[f.name], name)
         for f in fields(GenerationParameters)

@@ -23,6 +23,7 @@ from labml_sd.settings import Settings
 from labml_sd.text_encoder import Prompt, chunks_of, read_prompt
 
 MOST_REPEATED = 60  # chunks of one embedding after repetition
+_Embedded = dict[str, Tensor]  # a text -> its embedding [n d]
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def conditioning_for(
     made: dict[_Texts, Conditioning] = {}
     for texts in by_step:
         if texts not in made:
-            made[texts] = _conditioning(texts, embedded, weights, channels)
+            made[texts] = _conditioning(texts, *embedded, weights, channels)
     if len(made) == 1:
         return made[by_step[0]]
     return ScheduledConditioning([made[texts] for texts in by_step])
@@ -73,6 +74,8 @@ def encode(
 
     GenerationError for NaN, PromptError where weights of the prompt are the cause.
     """
+    if not texts:
+        return []
     encoder = network.text_encoder
     prompts = [
         chunks_of(text, encoder.tokenizer, encoder.config, settings.emphasis) for text in texts
@@ -112,28 +115,33 @@ def same_length(
 
 def _embedded(
     network: LatentDiffusion, by_step: Sequence[_Texts], settings: Settings
-) -> dict[str, Float[Tensor, "n d"]]:
-    """The embedding of each text, all of one length."""
-    rows = [row for texts in by_step for row in (*texts.conditions, texts.negative or ())]
-    distinct = list(dict.fromkeys(text for row in rows for text in row))
-    found = encode(network, distinct, settings)
+) -> tuple[_Embedded, _Embedded]:
+    """The embedding of each text, and of each negative one, all of one length."""
+    texts = _distinct(row for each in by_step for row in each.conditions)
+    negative = _distinct(each.negative or () for each in by_step)
+    found = [*encode(network, texts, settings), *encode(network, negative, settings)]
     if len({len(c) for c in found}) > 1:
         (empty,) = encode(network, [""], settings)
         found = same_length(found, empty)
-    return dict(zip(distinct, found, strict=True))
+    n = len(texts)
+    return dict(zip(texts, found[:n], strict=True)), dict(zip(negative, found[n:], strict=True))
+
+
+def _distinct(rows: Iterable[Sequence[str]]) -> list[str]:
+    return list(dict.fromkeys(text for row in rows for text in row))
 
 
 def _conditioning(
     texts: _Texts,
-    embedded: dict[str, Float[Tensor, "n d"]],
+    embedded: _Embedded,
+    negatives: _Embedded,
     weights: Float[Tensor, "k b"] | None,
     channels: Float[Tensor, "b extra h w"] | None,
 ) -> Conditioning:
-    def rows(chosen: Iterable[str]) -> Tensor:  # [b n d]
-        return torch.stack([embedded[text] for text in chosen])
-
-    cond = torch.cat([rows(row) for row in texts.conditions])
-    uncond = None if texts.negative is None else rows(texts.negative)
+    cond = torch.stack([embedded[text] for row in texts.conditions for text in row])
+    uncond = None
+    if texts.negative is not None:
+        uncond = torch.stack([negatives[text] for text in texts.negative])
     return Conditioning(cond, uncond, channels, weights=weights)
 
 

@@ -8,7 +8,7 @@ Tests      tests/text_encoder/test_prompt_schedule.py
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 
@@ -17,12 +17,32 @@ _PIECES = re.compile(r"\\.|[\[\]():|]|[^\\\[\]():|]+|\\", re.DOTALL)
 _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*")
 _CLOSES = {"]": "[", ")": "("}
 
-Nodes = tuple["str | Edit | Alternation | Nodes", ...]
+
+class Node:
+    """A part of a prompt that is more than text: an Edit, an Alternation, or a Group."""
+
+    def at(self, step: int, n_steps: int) -> "Nodes":
+        """What holds at a step of `n_steps`, counted from 1."""
+        raise NotImplementedError
+
+
+Nodes = tuple[str | Node, ...]
 """Parts of a prompt, one after the other."""
 
 
 @dataclass(frozen=True)
-class Edit:
+class Group(Node):
+    """Parts in brackets that are text. Only a tree in the making has groups."""
+
+    nodes: Nodes
+
+    def at(self, step: int, n_steps: int) -> Nodes:
+        """All parts, at every step."""
+        return self.nodes
+
+
+@dataclass(frozen=True)
+class Edit(Node):
     """`[before:after:when]`: `before` up to step `when`, `after` from then on.
 
     Steps count from 1. `when` written with a point, as in 0.5, is a share of all steps.
@@ -40,7 +60,7 @@ class Edit:
 
 
 @dataclass(frozen=True)
-class Alternation:
+class Alternation(Node):
     """`[a|b]`: at each step the next item, again and again. An item may be empty."""
 
     items: tuple[Nodes, ...]
@@ -83,7 +103,7 @@ def text_at(nodes: Nodes, step: int, n_steps: int) -> str:
         if isinstance(node, str):
             texts.append(node)
         else:
-            left.extend(reversed(node if isinstance(node, tuple) else node.at(step, n_steps)))
+            left.extend(reversed(node.at(step, n_steps)))
     return "".join(texts)
 
 
@@ -92,9 +112,9 @@ def changes(nodes: Nodes) -> bool:
     return not all(isinstance(node, str) for node in flat(nodes))
 
 
-def flat(nodes: "Nodes | list[str | Edit | Alternation | Nodes]") -> Nodes:
-    """The same without tuples inside, and with neighbouring texts joined."""
-    found: list[str | Edit | Alternation | Nodes] = []
+def flat(nodes: Sequence[str | Node]) -> Nodes:
+    """The same without groups, and with neighbouring texts joined."""
+    found: list[str | Node] = []
     texts: list[str] = []
     for node in chain(_leaves(nodes), [None]):
         if isinstance(node, str):
@@ -109,13 +129,13 @@ def flat(nodes: "Nodes | list[str | Edit | Alternation | Nodes]") -> Nodes:
 
 
 def _leaves(
-    nodes: "Nodes | list[str | Edit | Alternation | Nodes]",
-) -> Iterator[str | Edit | Alternation]:
+    nodes: Sequence[str | Node],
+) -> Iterator[str | Node]:
     left = [*reversed(nodes)]
     while left:
         node = left.pop()
-        if isinstance(node, tuple):
-            left.extend(reversed(node))
+        if isinstance(node, Group):
+            left.extend(reversed(node.nodes))
         else:
             yield node
 
@@ -125,28 +145,30 @@ class _Frame:
     """An open bracket, and what stands after it: parts between separators."""
 
     bracket: str
-    parts: list[list[str | Edit | Alternation | Nodes]] = field(default_factory=lambda: [[]])
+    parts: list[list[str | Node]] = field(default_factory=lambda: [[]])
     separators: list[str] = field(default_factory=list)
 
-    def add(self, node: str | Edit | Alternation | Nodes) -> None:
+    def add(self, node: str | Node) -> None:
         self.parts[-1].append(node)
 
     def separate(self, separator: str) -> None:
         self.separators.append(separator)
         self.parts.append([])
 
-    def literal(self) -> list[str | Edit | Alternation | Nodes]:
+    def literal(self) -> list[str | Node]:
         """The bracket and what follows it, as it was written."""
-        pairs = zip_longest(map(tuple, self.parts), self.separators, fillvalue="")
-        return [self.bracket, *chain.from_iterable(pairs)]
+        found: list[str | Node] = [self.bracket]
+        for part, separator in zip_longest(self.parts, self.separators, fillvalue=""):
+            found += [*part, separator]
+        return found
 
-    def closed(self, bracket: str) -> Edit | Alternation | Nodes:
+    def closed(self, bracket: str) -> Node:
         """What the pair of brackets stands for."""
         if ":" in self.separators:
-            return self._edit() or (*self.literal(), bracket)
+            return self._edit() or Group((*self.literal(), bracket))
         if self.separators:
             return Alternation(tuple(map(flat, self.parts)))
-        return (*self.literal(), bracket)
+        return Group((*self.literal(), bracket))
 
     def _edit(self) -> Edit | None:
         """`[after:when]` or `[before:after:when]`; a `|` in it is text."""
@@ -159,7 +181,7 @@ class _Frame:
         return Edit(before, after, when[1])
 
     def _between_colons(self) -> list[Nodes]:
-        found: list[list[str | Edit | Alternation | Nodes]] = [list(self.parts[0])]
+        found: list[list[str | Node]] = [list(self.parts[0])]
         for separator, part in zip(self.separators, self.parts[1:], strict=True):
             if separator == ":":
                 found.append(list(part))
@@ -171,5 +193,5 @@ class _Frame:
 def _unwind(frames: list[_Frame]) -> None:
     """Brackets that nothing closes are text."""
     for frame in frames[1:]:
-        frames[0].add(tuple(frame.literal()))
+        frames[0].add(Group(tuple(frame.literal())))
     del frames[1:]

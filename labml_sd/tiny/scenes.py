@@ -92,6 +92,10 @@ class SceneObject:
     place: Place
     size: Size
 
+    def caption(self) -> str:
+        """All of it in words, and nothing of its scene: "a small red cat on the left"."""
+        return _Wording(None, full=True).noun(self)
+
 
 @dataclass(frozen=True)
 class Scene:

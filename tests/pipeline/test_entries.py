@@ -95,6 +95,7 @@ def test_the_samplers_and_schedules_of_other_programs_become_ours(tool):
         "negative_prompt": "b",
         "width": 64,
         "height": 48,
+        **({"emphasis": "comfy"} if tool == "ComfyUI" else {}),
     }
     assert unused_entries(written) == {}
 

@@ -29,7 +29,7 @@ def half_mask():
 
 TASKS = {"txt2img": txt2img, "img2img": img2img, "inpaint": inpaint}
 STAGES = [
-    "encode_prompt",
+    "encode_chunks",
     "encode",
     "noise_source",
     "sample",

@@ -95,13 +95,15 @@ def test_parameters_can_be_copied():
 
 # Keys that later versions added.
 LATER = dict.fromkeys(
-    ("spacing", "clip_skip", "fill", "mask_blur", "only_masked", "vae", "vae_hash")
+    ("spacing", "clip_skip", "emphasis", "fill", "mask_blur", "only_masked", "vae", "vae_hash")
 )
 
 
 def test_the_json_has_the_keys_and_values_it_always_had():
     assert json.loads(PARAMETERS.to_json()) == {**json.loads(WRITTEN), **LATER}
-    assert parse_json(WRITTEN) == PARAMETERS
+    assert parse_json(PARAMETERS.to_json()) == PARAMETERS
+    # In version 0.1.0 brackets in a prompt were text.
+    assert parse_json(WRITTEN) == changed(emphasis="none")
 
 
 def test_what_is_not_known_is_null_in_the_json():
@@ -259,8 +261,10 @@ def test_damaged_parameters_are_one_line(text):
 
 
 def test_keys_of_a_later_version_are_ignored():
-    assert parse_json('{"prompt": "a", "moon_phase": 3}') == GenerationParameters(prompt="a")
-    assert parse_json('{"settings": {"seed": 3}}') == GenerationParameters()
+    known = '"emphasis": null'
+    text = f'{{"prompt": "a", "moon_phase": 3, {known}}}'
+    assert parse_json(text) == GenerationParameters(prompt="a")
+    assert parse_json(f'{{"settings": {{"seed": 3}}, {known}}}') == GenerationParameters()
 
 
 def test_a_whole_number_serves_as_a_fraction():

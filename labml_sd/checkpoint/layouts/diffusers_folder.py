@@ -9,6 +9,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from labml_sd.checkpoint.bundled import place_of
 from labml_sd.checkpoint.files.open_file import open_weights
 from labml_sd.checkpoint.files.weights import Stored, Weights
 from labml_sd.checkpoint.kind import recognise_unet
@@ -53,7 +54,7 @@ ENDINGS = (
 
 def find_weights(folder: Path, part: str) -> Path | None:
     """The file, or the index of shards, with a part's weights; None if there is none."""
-    return weights_in(folder / FOLDERS[part], part)
+    return weights_in(place_of(folder, FOLDERS[part]), part)
 
 
 def weights_in(folder: Path, part: str) -> Path | None:
@@ -105,23 +106,30 @@ def open_folder(folder: Path, config: ModelConfig | None = None) -> OpenedCheckp
         found=found,
         ignored=tuple(ignored),
         refused=tuple(sorted({name for w in weights.values() for name in w.refused})),
-        tokenizer=folder / "tokenizer",
+        tokenizer=place_of(folder, "tokenizer"),
     )
 
 
 def read_config(folder: Path) -> ModelConfig:
     """Read the configuration of the model from the folder's settings."""
-    unet, vae = fields_of(folder / "unet/config.json"), fields_of(folder / "vae/config.json")
+    unet, vae, text_encoder, scheduler = (
+        fields_of(place_of(folder, part) / name)
+        for part, name in (
+            ("unet", "config.json"),
+            ("vae", "config.json"),
+            ("text_encoder", "config.json"),
+            ("scheduler", "scheduler_config.json"),
+        )
+    )
     own_file = folder / OWN_SETTINGS
     own = fields_of(own_file) if own_file.is_file() else Fields(str(own_file), {})
-    scheduler = fields_of(folder / "scheduler/scheduler_config.json")
     try:
         autoencoder = read_autoencoder(vae)
-        text = read_text_encoder(fields_of(folder / "text_encoder/config.json"))
+        text = read_text_encoder(text_encoder)
         size = unet.number("sample_size", 512 // autoencoder.downsampling_factor)
         config = ModelConfig(
             name=str(own.values.get("name", sd_v1().name)),
-            text_encoder=replace(text, pad_id=padding_id(folder / "tokenizer")),
+            text_encoder=replace(text, pad_id=padding_id(place_of(folder, "tokenizer"))),
             unet=read_unet(unet),
             autoencoder=autoencoder,
             schedule=read_schedule(scheduler),
