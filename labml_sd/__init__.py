@@ -15,6 +15,7 @@ The subpackages in the order of the flow, each with what goes in and what comes 
     latent_diffusion  three networks and a schedule -> one model
     acceleration      a network -> the same network with faster layers
     offload           a model -> the same model for a small GPU
+    adapters          what changes a model for one call: embeddings
     checkpoint        weight files and folders <-> model
     images            picture files <-> tensors; the texts inside a picture
     pipeline          model, prompt (, image (, mask)) -> pictures: txt2img, img2img, inpaint

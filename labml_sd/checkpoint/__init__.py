@@ -9,12 +9,14 @@ files/               named tensors in a file of any format
 layouts/             the names and settings that different programs give the same weights
   compvis.py           our names <-> names in a single file; single_file.py opens one
   diffusers.py         our names <-> names in a diffusers folder; diffusers_folder.py opens one
+  embedding.py         a word's vectors under the names of each program
   read_configs.py      a folder's settings -> ModelConfig; write_configs.py writes them
 kind.py              which kind of model a file contains
 sources.py           "tiny" | path | hub id -> OpenedCheckpoint, with hub.py and bundled.py
 opened_checkpoint.py a model on disk before its numbers are read
 networks.py          the parts of a model and the shapes of their weights
 report.py            what matched and what did not
+embeddings.py        textual inversion: a file <-> Embedding
 tokenizer_files.py   the tokenizer: in a folder, inside a file, or by name
 load.py              OpenedCheckpoint -> LatentDiffusion
 save.py              LatentDiffusion -> file or folder
