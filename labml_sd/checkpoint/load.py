@@ -54,16 +54,17 @@ def load_model(
     """Load a model, ready to generate: evaluation mode, no gradients.
 
     `source` is `"tiny"` or `"tiny-inpainting"` (bundled, no network), a .safetensors or .ckpt
-    file, a diffusers folder, or a hub id. The kind of a file is decided by its tensors, not by its name; nothing
-    in a pickle is executed. `device` "auto" is CUDA, else Apple's MPS, else the CPU. `dtype`
-    "auto" is bfloat16 where the hardware supports it, else float16 on a GPU and float32 on a
-    CPU; small models are float32 on every CPU. `tokenizer` is the folder of a CLIP tokenizer;
-    without it a single file of SD, which contains none, gets CLIP's, which is bundled. `ema`
-    takes a training checkpoint's averaged weights. `config` is needed for a single file that is
-    not of SD's size and was not written by `save_model`. `prediction` is what the U-Net
-    predicts, "eps" or "v"; without it a .yaml file of the same name as a single file says it,
-    or the configuration, or for SD v2 a test of the U-Net. `vae`, `unet` and `text_encoder`
-    take that network from another file or folder, which has it alone or in a whole model.
+    file, a diffusers folder, or a hub id. The kind of a file is decided by its tensors, not by
+    its name; nothing in a pickle is executed. `device` "auto" is CUDA, else Apple's MPS, else
+    the CPU. `dtype` "auto" is bfloat16 where the hardware supports it, else float16 on a GPU
+    and float32 on a CPU; small models are float32 on every CPU. `tokenizer` is the folder of a
+    CLIP tokenizer; without it a single file of SD, which contains none, gets CLIP's, which is
+    bundled. `ema` takes a training checkpoint's averaged weights. `config` is needed for a
+    single file that is not of SD's size and was not written by `save_model`. `prediction` is
+    what the U-Net predicts, "eps" or "v"; without it a .yaml file of the same name as a single
+    file says it, or the configuration, or for SD v2 a test of the U-Net. `vae`, `unet` and
+    `text_encoder` take that network from another file or folder, which has it alone or in a
+    whole model.
 
     With `fast` the pipelines use accelerated layers (None: for large models and compiled ones).
     `compile` has torch.compile compile the U-Net's blocks; on CUDA, with `fast`, the whole

@@ -50,8 +50,10 @@ def add_settings(parser: argparse.ArgumentParser, task: str) -> None:
         options: dict[str, Any] = {"metavar": words, "type": about.kind.word, "dest": name}
         if isinstance(words, tuple):
             options["nargs"] = len(words)
+        if about.kind.several:
+            options["action"] = "append"
         default = about.none or about.default
-        help = f"{about.help} ({default})" if default != "" else about.help
+        help = f"{about.help} ({default})" if default not in ("", ()) else about.help
         add_flag(parser, *about.flags, help=help, **options)
 
 

@@ -69,7 +69,8 @@ def unused_entries(written: Written) -> dict[str, str]:
     if schedule.lower() != AUTOMATIC and spacing_of(schedule) is None:
         left["Schedule type"] = schedule
     if written.tool == "labml_sd":  # fields of `GenerationParameters`
-        left = {key: value for key, value in left.items() if key not in ("VAE", "VAE hash")}
+        own = ("VAE", "VAE hash", "TI hashes")
+        left = {key: value for key, value in left.items() if key not in own}
     if written.task == "txt2img" and "Denoising strength" in entries:
         left["Denoising strength"] = entries["Denoising strength"]
     return {key: value for key, value in left.items() if (key, value) not in _NO_CHANGE}

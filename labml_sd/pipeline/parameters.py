@@ -48,6 +48,7 @@ class GenerationParameters:
     model_hash: str | None = None
     vae: str | None = None  # the file of another autoencoder than the model's own
     vae_hash: str | None = None
+    ti_hashes: str | None = None  # of embeddings in the prompts: "name: hash, name: hash"
     dtype: str | None = None
     init_image_sha256: str | None = None  # of the RGB pixels that went in, not of the file
     mask_sha256: str | None = None
@@ -88,6 +89,7 @@ class GenerationParameters:
             "Model": self.model,
             "VAE hash": self.vae_hash,
             "VAE": self.vae,
+            "TI hashes": self.ti_hashes,
             "Denoising strength": self.strength,
             "Version": None if self.version is None else f"labml_sd {self.version}",
         }
@@ -109,6 +111,7 @@ def parameters_of(
     found = []
     for i, prompt in enumerate(request.prompts):
         settings = replace(request.settings_of(i), width=size[0], height=size[1])
+        facts["ti_hashes"] = request.hashes_of(i)
         found.append(GenerationParameters(prompt=prompt, settings=_known(settings), **facts))
     return found
 
@@ -118,7 +121,7 @@ def _known(settings: Settings) -> SettingsDict:
     values = {
         name: getattr(settings, name)
         for name, about in described().items()
-        if about.json_keys and getattr(settings, name) not in (None, about.off)
+        if about.json_keys and getattr(settings, name) not in (None, about.off, [])
     }
     return cast(SettingsDict, values)
 
@@ -208,7 +211,7 @@ def parse_json(text: str, name: str = "the picture") -> GenerationParameters:
     settings = {
         setting: joined(
             [
-                _checked(key, (about.kind.word, NoneType), values.get(key), name)
+                _checked(key, (about.kind.stored, NoneType), values.get(key), name)
                 for key in about.json_keys
             ]
         )
@@ -252,6 +255,7 @@ def _of_written(written: Written) -> GenerationParameters:
         model_hash=entries.get("Model hash"),
         vae=entries.get("VAE") if is_ours else None,
         vae_hash=entries.get("VAE hash") if is_ours else None,
+        ti_hashes=entries.get("TI hashes") if is_ours else None,
         version=entries.get("Version"),
         tool=None if is_ours else written.tool,
         unused=unused_entries(written),

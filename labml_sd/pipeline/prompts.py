@@ -20,7 +20,7 @@ from labml_sd.pipeline.memory import retried
 from labml_sd.pipeline.request import Request
 from labml_sd.sampler import get_sampler
 from labml_sd.settings import Settings
-from labml_sd.text_encoder import Prompt, chunks_of, read_prompt
+from labml_sd.text_encoder import Prompt, Vectors, chunks_of, read_prompt
 
 MOST_REPEATED = 60  # chunks of one embedding after repetition
 _Embedded = dict[str, Tensor]  # a text -> its embedding [n d]
@@ -57,7 +57,8 @@ def conditioning_for(
         _texts(prompts, negatives if is_guided else None, step, n_steps)
         for step in range(1, 1 + (n_steps if changes else 1))
     ]
-    embedded = _embedded(network, by_step, request.settings)
+    vectors = {name: e.vectors for name, e in request.embeddings.items()}
+    embedded = _embedded(network, by_step, request.settings, vectors)
     made: dict[_Texts, Conditioning] = {}
     for texts in by_step:
         if texts not in made:
@@ -68,9 +69,12 @@ def conditioning_for(
 
 
 def encode(
-    network: LatentDiffusion, texts: Sequence[str], settings: Settings
+    network: LatentDiffusion,
+    texts: Sequence[str],
+    settings: Settings,
+    vectors: Vectors | None = None,
 ) -> list[Float[Tensor, "n d"]]:
-    """Encode texts, in the U-Net's number type.
+    """Encode texts, in the U-Net's number type; names of `vectors` stand for these.
 
     GenerationError for NaN, PromptError where weights of the prompt are the cause.
     """
@@ -78,7 +82,8 @@ def encode(
         return []
     encoder = network.text_encoder
     prompts = [
-        chunks_of(text, encoder.tokenizer, encoder.config, settings.emphasis) for text in texts
+        chunks_of(text, encoder.tokenizer, encoder.config, settings.emphasis, vectors)
+        for text in texts
     ]
     found = retried(
         lambda: network.encode_chunks(prompts, -settings.clip_skip, settings.emphasis)
@@ -114,12 +119,13 @@ def same_length(
 
 
 def _embedded(
-    network: LatentDiffusion, by_step: Sequence[_Texts], settings: Settings
+    network: LatentDiffusion, by_step: Sequence[_Texts], settings: Settings, vectors: Vectors
 ) -> tuple[_Embedded, _Embedded]:
     """The embedding of each text, and of each negative one, all of one length."""
     texts = _distinct(row for each in by_step for row in each.conditions)
     negative = _distinct(each.negative or () for each in by_step)
-    found = [*encode(network, texts, settings), *encode(network, negative, settings)]
+    found = encode(network, texts, settings, vectors)
+    found += encode(network, negative, settings, vectors)
     if len({len(c) for c in found}) > 1:
         (empty,) = encode(network, [""], settings)
         found = same_length(found, empty)

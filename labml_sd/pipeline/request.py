@@ -8,6 +8,8 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from labml_sd.adapters import Embedding
+from labml_sd.checkpoint.embeddings import load_embeddings
 from labml_sd.config import ModelConfig
 from labml_sd.errors import GenerationError, PromptError, quoted
 from labml_sd.images.reading import MAX_PIXELS
@@ -45,6 +47,7 @@ class Request:
     levels: tuple[Level, ...]  # of a whole run, the noisiest first: one more than its steps
     guidance: Guidance
     strength: float
+    embeddings: Mapping[str, Embedding]  # by every name that stands for one in a prompt
 
     @property
     def noise_scale(self) -> float:
@@ -60,11 +63,18 @@ class Request:
         levels = tail(self.levels, self.strength)
         return levels[0], levels
 
+    def hashes_of(self, i: int) -> str | None:
+        """Names and hashes of the embeddings in the prompts of picture `i`, as in A1111."""
+        words = f"{self.prompts[i]} {self.negative_prompts[i]}".lower()
+        used = {e.name: e.hash for n, e in self.embeddings.items() if n.lower() in words}
+        return ", ".join(f"{name}: {digits}" for name, digits in used.items() if digits) or None
+
     def settings_of(self, i: int) -> Settings:
         """The settings that draw picture `i` of the call by itself, on any model."""
         return replace(
             self.settings,
             negative_prompt=self.negative_prompts[i],
+            embeddings=[_recorded(source) for source in self.settings.embeddings],
             sampler=sampler_name(get_sampler(self.settings.sampler)),
             guidance_scale=self.guidance.scale,
             seed=self.seeds[i],
@@ -111,6 +121,9 @@ def make_request(
         levels=tuple(sampler.levels(model.schedule, asked.steps)),
         guidance=_guidance(asked, model.config),
         strength=check_strength(strength),
+        embeddings=load_embeddings(
+            asked.embeddings, model.config.text_encoder.d_model, model.config.name
+        ),
     )
 
 
@@ -153,6 +166,13 @@ def check_size(config: ModelConfig, settings: Settings) -> tuple[int, int]:
 def sampler_name(sampler: Sampler) -> str:
     """The name under which `get_sampler` gives an equal sampler, or else the object's repr."""
     return next((name for name, make in SAMPLERS.items() if make() == sampler), repr(sampler))
+
+
+def _recorded(source: object) -> object:
+    """A source of embeddings as it is written into a picture."""
+    if isinstance(source, tuple):
+        return [str(item) for item in source]
+    return source.name if isinstance(source, Embedding) else str(source)
 
 
 def _paired_prompts(prompt: object, negative_prompt: object) -> tuple[list[str], list[str]]:

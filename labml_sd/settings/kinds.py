@@ -21,12 +21,19 @@ class Kind:
 
     `word` reads one word of a command line or of a picture's text. `metavar` stands for the
     words in the help of the command line: a tuple for several. `check` takes the setting's name
-    and a value, and returns the value that is used, or raises.
+    and a value, and returns the value that is used, or raises. With `several` the value is a
+    sequence, and the flag may be given again.
     """
 
     word: type[int] | type[float] | type[str]
     metavar: str | tuple[str, ...]
     check: Callable[[str, object], Any]
+    several: bool = False
+
+    @property
+    def stored(self) -> type:
+        """The type of the value in the JSON of a picture."""
+        return list if self.several else self.word
 
 
 def whole(low: int, high: float | int = math.inf, otherwise: str = "") -> Kind:
@@ -119,12 +126,21 @@ def _check_emphasis(name: str, value: object) -> str:
     raise _refused(name, value, f"one of {', '.join(EMPHASES)}")
 
 
+def _check_sources(name: str, value: object) -> tuple[Any, ...]:
+    if value is None:
+        raise _refused(name, value, "files or folders, () for none")
+    items = value if isinstance(value, list | tuple) else (value,)
+    # JSON has no tuples: (name, file) is a list there
+    return tuple(tuple(item) if isinstance(item, list) else item for item in items)
+
+
 FILLS = ("original", "fill", "noise", "nothing")
 FILL = Kind(str, "NAME", _check_fill)
 PROMPTS = Kind(str, "TEXT", _check_prompts)  # a text, or a list of texts
 SAMPLER = Kind(str, "NAME", _check_sampler)  # the name of a sampler, or a sampler
 SPACING = Kind(str, "NAME", _check_spacing)
 TOOL = Kind(str, "TOOL", _check_compat)
+EMBEDDINGS = Kind(str, "FILE", _check_sources, several=True)
 EMPHASIS = Kind(str, "NAME", _check_emphasis)
 NOISE = Kind(str, "NAME", _check_noise)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import labml_sd  # "labml_sd.sampler" below is imported when an annotation is evaluated
 from labml_sd.settings.kinds import (
+    EMBEDDINGS,
     EMPHASIS,
     FILL,
     NOISE,
@@ -162,6 +163,14 @@ class Settings:
         off="a1111",
         titles={"no_norm": "No norm", "ignore": "Ignore", "none": "None"},
     )
+    embeddings: Sequence[Any] = setting(
+        (),
+        "embeddings for the prompts: files, folders, or in Python (name, file)",
+        EMBEDDINGS,
+        off=(),
+        also=("--embedding",),
+        text_keys=(),  # "TI hashes" has names and hashes, no files
+    )
     seed: int | None = setting(
         42,
         "seed of the first picture, 0 to 2**64 - 1",
@@ -255,6 +264,7 @@ class SettingsDict(TypedDict, total=False):
     guidance_interval: tuple[float | int, float | int] | list[float | int] | None
     clip_skip: int
     emphasis: str
+    embeddings: Sequence[Any]
     seed: int | None
     variation_seed: int | None
     variation_strength: float | int

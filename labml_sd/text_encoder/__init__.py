@@ -9,7 +9,7 @@ clip_transformer.py  token ids -> hidden states [b 77 d]
 clip_embedder.py     all together: prompts -> c [b 77 d]
 """
 
-from labml_sd.text_encoder.chunks import Chunk, Token, chunks_of
+from labml_sd.text_encoder.chunks import Chunk, Token, Vectors, chunks_of
 from labml_sd.text_encoder.clip_embedder import CLIPTextEmbedder
 from labml_sd.text_encoder.clip_transformer import CLIPTextTransformer, TokenVectors
 from labml_sd.text_encoder.prompt_grammar import Prompt, read_prompt
@@ -22,6 +22,7 @@ __all__ = [
     "Prompt",
     "Token",
     "TokenVectors",
+    "Vectors",
     "chunks_of",
     "load_tokenizer",
     "read_prompt",

@@ -95,7 +95,18 @@ def test_parameters_can_be_copied():
 
 # Keys that later versions added.
 LATER = dict.fromkeys(
-    ("spacing", "clip_skip", "emphasis", "fill", "mask_blur", "only_masked", "vae", "vae_hash")
+    (
+        "spacing",
+        "clip_skip",
+        "emphasis",
+        "embeddings",
+        "ti_hashes",
+        "fill",
+        "mask_blur",
+        "only_masked",
+        "vae",
+        "vae_hash",
+    )
 )
 
 
