@@ -41,7 +41,15 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from labml_sd.config import ModelConfig
     from labml_sd.latent_diffusion import LatentDiffusion
-    from labml_sd.checkpoint import LoadReport, check, load_model, save_model
+    from labml_sd.adapters import Embedding
+    from labml_sd.checkpoint import (
+        LoadReport,
+        check,
+        load_embedding,
+        load_model,
+        save_embedding,
+        save_model,
+    )
     from labml_sd.pipeline.txt2img import txt2img
     from labml_sd.pipeline.img2img import img2img
     from labml_sd.pipeline.inpaint import inpaint
@@ -66,6 +74,9 @@ __all__ = [
     "save_model",
     "check",
     "LoadReport",
+    "Embedding",
+    "load_embedding",
+    "save_embedding",
     "txt2img",
     "img2img",
     "inpaint",
@@ -88,7 +99,8 @@ __all__ = [
 
 _MODULES = (  # those that need no PyTorch first
     *("errors", "config", "settings"),
-    *("text_encoder", "unet", "sampler", "autoencoder", "latent_diffusion"),
+    *("text_encoder", "unet", "sampler", "autoencoder", "adapters"),
+    "latent_diffusion",
     *("acceleration", "checkpoint", "images", "pipeline"),
 )
 

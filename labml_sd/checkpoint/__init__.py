@@ -25,6 +25,7 @@ inspect.py           a file -> a text about it
 printable.py         texts from unknown files, made safe for an error message
 """
 
+from labml_sd.checkpoint.embeddings import load_embedding, load_embeddings, save_embedding
 from labml_sd.checkpoint.hashes import model_hash
 from labml_sd.checkpoint.inspect import inspect_file
 from labml_sd.checkpoint.load import check, load_model
@@ -36,7 +37,10 @@ __all__ = [
     "PartReport",
     "check",
     "inspect_file",
+    "load_embedding",
+    "load_embeddings",
     "load_model",
     "model_hash",
+    "save_embedding",
     "save_model",
 ]
