@@ -145,6 +145,11 @@ class ModelConfig:
                 f"the U-Net's d_cond is {self.unet.d_cond}, the text encoder's d_model "
                 f"{self.text_encoder.d_model}; they must be equal"
             )
+        if self.unet.out_channels != self.autoencoder.z_channels:
+            raise ValueError(
+                f"the U-Net's latents have {self.unet.out_channels} channels, "
+                f"the autoencoder's {self.autoencoder.z_channels}; they must be equal"
+            )
 
     @property
     def for_inpainting(self) -> bool:

@@ -5,17 +5,22 @@ package with `jaxtyping.jaxtyped`, which checks arguments twice and binds them e
 sizes of the tests that costs more than the work itself. This module, imported before the
 package, replaces the decorator by one that makes the same checks once: a function without
 shapes is left to beartype alone, and one with shapes opens a scope for the names of its axes.
+
+beartype writes and compiles a wrapper for each function that it is given. A function inside
+another one is made again in every call; then the first one's wrapper is bound to the next.
 """
 
 import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
+from types import CodeType, FunctionType
 from typing import Any
 
 import jaxtyping
 
 original = jaxtyping.jaxtyped
+wrappers: dict[CodeType, Any] = {}
 
 
 def checked(target: Any = None, *, typechecker: Callable[[Any], Any] | None = None) -> Any:
@@ -33,7 +38,7 @@ def checked(target: Any = None, *, typechecker: Callable[[Any], Any] | None = No
 
 def checked_function(function: Any, typechecker: Callable[[Any], Any]) -> Any:
     try:
-        once = typechecker(function)
+        once = wrapped(function, typechecker)
     except Exception:  # beartype cannot read an annotation like "tqdm[Never]"; jaxtyping can
         return original(function, typechecker=typechecker)
     annotations = [str(annotation) for annotation in function.__annotations__.values()]
@@ -49,6 +54,20 @@ def checked_function(function: Any, typechecker: Callable[[Any], Any]) -> Any:
             return once(*args, **options)
 
     return with_axes
+
+
+def wrapped(function: Any, typechecker: Callable[[Any], Any]) -> Any:
+    """`typechecker(function)`, compiled once for all functions of the same code."""
+    if "<locals>" not in function.__qualname__:
+        return typechecker(function)
+    wrapper = wrappers.get(function.__code__)
+    named = getattr(wrapper, "__kwdefaults__", None) or {}
+    if "__beartype_func" not in named:  # the first one, or one with nothing to check
+        wrappers[function.__code__] = typechecker(function)
+        return wrappers[function.__code__]
+    bound = FunctionType(wrapper.__code__, wrapper.__globals__, function.__name__)
+    bound.__kwdefaults__ = {**named, "__beartype_func": function}
+    return functools.update_wrapper(bound, function)
 
 
 jaxtyping.jaxtyped = checked

@@ -45,7 +45,7 @@ PARTS = {
     "evaluation": "config errors utilities text_encoder sampler latent_diffusion images"
     " checkpoint pipeline tiny training",
     "figures": "sampler images training",
-    "cli": "config errors utilities unet sampler settings latent_diffusion acceleration images"
+    "cli": "config errors utilities unet adapters sampler settings latent_diffusion acceleration images"
     " checkpoint pipeline tiny training evaluation",
     "__main__": "cli",
 }

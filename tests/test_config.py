@@ -136,3 +136,8 @@ def test_a_unet_and_a_text_encoder_of_different_widths_are_refused():
 def test_impossibly_large_networks_are_refused_before_they_are_built(part):
     with pytest.raises(ValueError, match="expected at most 128 numbers from 0 to"):
         ModelConfig.from_dict(part)
+
+
+def test_a_unet_and_an_autoencoder_with_different_latents_are_refused():
+    with pytest.raises(ValueError, match="latents have 4 channels, the autoencoder's 16"):
+        replace(sd_v1(), autoencoder=AutoencoderConfig(z_channels=16))

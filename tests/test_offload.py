@@ -395,6 +395,7 @@ def test_a_compiled_unet_is_not_recorded_as_a_cuda_graph(offloaded, monkeypatch)
         assert run._with("autoencoder").autoencoder is not offloaded.autoencoder
 
 
+@pytest.mark.slow
 def test_a_compiled_unet_is_compiled_once_and_draws_the_same_picture():
     child = Path(__file__).with_name("offload_child.py")
     done = subprocess.run([sys.executable, str(child)], capture_output=True, text=True)

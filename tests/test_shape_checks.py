@@ -67,6 +67,24 @@ def test_the_result_is_checked_too():
         half(3)
 
 
+def scaled_by(factor):
+    @check
+    def scaled(a: Float[Tensor, " n"], b: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        return factor * a * b
+
+    return scaled
+
+
+def test_inner_functions_of_one_code_are_checked_and_keep_what_they_close_over():
+    first, second = scaled_by(2), scaled_by(3)
+    one = torch.ones(2)
+    assert (first(one, one).sum(), second(one, one).sum()) == (4, 6)
+    assert second.__name__ == "scaled"
+    for each in (first, second):
+        with refused():
+            each(one, torch.ones(3))
+
+
 def test_the_package_is_checked():
     with refused():
         guide(torch.ones(1, 4, 2, 2), torch.ones(1, 4, 2, 3), 2.0)

@@ -19,7 +19,7 @@ from labml_sd.checkpoint.files.weights import Stored
 from labml_sd.checkpoint.hashes import WeightsFile
 from labml_sd.checkpoint.networks import networks, shapes
 from labml_sd.checkpoint.opened_checkpoint import OpenedCheckpoint
-from labml_sd.checkpoint.prediction import check_prediction, from_yaml, probe
+from labml_sd.checkpoint.prediction import check_prediction, described, from_yaml, probe
 from labml_sd.checkpoint.report import LoadReport
 from labml_sd.checkpoint.separate_parts import exchange_parts
 from labml_sd.checkpoint.sources import open_source
@@ -96,8 +96,9 @@ def load_model(
         model = without_weights(opened, paths)
         report = opened.report(shapes(networks(model)))
         if not report.ok:
+            place = " with ".join(map(str, (opened.path, *paths.values())))
             raise CheckpointError(
-                f"{opened.path}: does not fit {opened.config.name}: {report.short()}"
+                f"{place}: does not fit {opened.config.name}: {report.short()}"
             )
         model.text_encoder.tokenizer = find_tokenizer(
             tokenizer, opened.tokenizer, opened.config.text_encoder
@@ -132,13 +133,28 @@ def with_prediction(
     The argument, a .yaml file beside the checkpoint, its configuration, a test of the U-Net.
     CheckpointError for one that the configuration rules out.
     """
+    return stated_config(opened, given) or _as_v2(opened, probe(model.unet))
+
+
+def stated_config(
+    opened: OpenedCheckpoint, given: PredictionKind | None = None
+) -> ModelConfig | None:
+    """The configuration as `given`, a .yaml file or the checkpoint say; None: they do not.
+
+    CheckpointError for a prediction that the configuration rules out.
+    """
     said = given or from_yaml(opened.path)
     if not opened.prediction_is_known:
-        return sd_v2(said or probe(model.unet))
+        return None if said is None else _as_v2(opened, said)
     try:
-        return replace(model.config, prediction=said or model.config.prediction)
+        return replace(opened.config, prediction=said or opened.config.prediction)
     except ValueError as error:
         raise CheckpointError(f"{opened.path}: {error}") from error
+
+
+def _as_v2(opened: OpenedCheckpoint, kind: PredictionKind) -> ModelConfig:
+    """SD v2 of a kind, with the scale of the autoencoder that was opened."""
+    return replace(sd_v2(kind), autoencoder=opened.config.autoencoder)
 
 
 @contextmanager
@@ -176,7 +192,10 @@ def check(
 ) -> LoadReport:
     """What `load_model` would find, without reading the weights. CheckpointError as there."""
     opened = open_source(source, ema=ema, config=config)
-    report = opened.report()
+    stated = stated_config(opened)
+    kind = None if stated is None else stated.prediction
+    predicts = described(stated or opened.config, kind)
+    report = replace(opened.report(), predicts=predicts)
     try:
         find_tokenizer(None, opened.tokenizer, opened.config.text_encoder)
     except CheckpointError as error:

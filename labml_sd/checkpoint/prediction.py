@@ -1,6 +1,6 @@
 r"""What a checkpoint's U-Net predicts, the noise or v: no file of SD v2 says it.
 
-Maps       a path  ->  "eps", "v", or None;  a U-Net  ->  "eps" or "v"
+Maps       a path  ->  "eps", "v", or None;  a U-Net  ->  "eps" or "v";  either  ->  a sentence
 Reference  Stability-AI configs/stable-diffusion/v2-inference-v.yaml (`parameterization`);
            AUTOMATIC1111's web UI, for the test by which it tells SD v2 models apart
 Tests      tests/checkpoint/test_prediction.py
@@ -13,12 +13,13 @@ import torch
 import yaml
 from torch import Tensor
 
-from labml_sd.config import PredictionKind
+from labml_sd.config import ModelConfig, PredictionKind
 from labml_sd.errors import CheckpointError, quoted
 from labml_sd.unet import UNet
 
 NOISIEST = 999  # the time of the test
 MAX_YAML = 2**20  # bytes
+NOT_A_CONFIG = (TypeError, AttributeError, RecursionError)  # of a YAML file with other things
 
 
 def check_prediction(prediction: object) -> None:
@@ -43,7 +44,7 @@ def from_yaml(path: Path) -> PredictionKind | None:
             raise ValueError("longer than a megabyte")
         named = yaml.safe_load(beside.read_text(encoding="utf-8"))["model"]["params"]
         kind = named.get("parameterization", "eps")
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, yaml.YAMLError, LookupError, *NOT_A_CONFIG) as error:
         raise CheckpointError(
             f"{beside}: not a configuration of Stable Diffusion ({type(error).__name__}); "
             "remove it, or give prediction=..."
@@ -54,6 +55,17 @@ def from_yaml(path: Path) -> PredictionKind | None:
         )
     found: PredictionKind = kind
     return found
+
+
+def described(config: ModelConfig, kind: PredictionKind | None) -> str:
+    """What a model predicts, and at which size, for the report on a file; None: not stated."""
+    if kind is None:
+        return (
+            "predicts the noise or v: no file of SD v2 says which, loading it tests the U-Net"
+        )
+    name = {"eps": "the noise (eps)", "v": "v"}[kind]
+    end = "; the schedule ends in pure noise" if config.schedule.zero_snr else ""
+    return f"predicts {name}, at {config.image_size}x{config.image_size} pixels{end}"
 
 
 @torch.no_grad()

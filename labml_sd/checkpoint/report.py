@@ -17,13 +17,17 @@ SHOWN_IN_FULL = 20  # names of each kind in the printed report
 
 @dataclass(frozen=True, kw_only=True)
 class PartReport:
-    """One network, with the names of its modules. `n_parameters` counts the matched weights."""
+    """One network, with the names of its modules. `n_parameters` counts the matched weights.
+
+    `n_tensors` counts the file's tensors that they are in: OpenCLIP has three weights in one.
+    """
 
     part: str
     matched: tuple[str, ...]
     missing: tuple[str, ...]
     extra: tuple[str, ...]
     wrong_shape: tuple[tuple[str, Shape, Shape], ...]  # name, expected, found
+    n_tensors: int
     n_parameters: int
     dtypes: tuple[str, ...]
 
@@ -37,7 +41,8 @@ class PartReport:
 class LoadReport:
     """A whole model. `ignored` are tensors beside the weights, `refused` objects not built.
 
-    `tokenizer` says what is wrong with the tokenizer; it is empty if nothing is.
+    `predicts` says what the U-Net predicts. `tokenizer` says what is wrong with the tokenizer;
+    it is empty if nothing is.
     """
 
     source: str
@@ -46,6 +51,7 @@ class LoadReport:
     parts: tuple[PartReport, ...]
     ignored: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    predicts: str = ""
     tokenizer: str = ""
 
     @property
@@ -79,8 +85,8 @@ class LoadReport:
 
     @property
     def n_tensors(self) -> int:
-        """How many tensors matched."""
-        return len(self.matched)
+        """How many tensors of the file matched."""
+        return sum(part.n_tensors for part in self.parts)
 
     @property
     def n_parameters(self) -> int:
@@ -106,10 +112,12 @@ class LoadReport:
     def __str__(self) -> str:
         """One line for each part, then everything that did not match."""
         lines = [f"{self.source}", f"  {self.kind.title}, {self.layout} layout"]
+        if self.predicts:
+            lines.append(f"  {self.predicts}")
         for part in self.parts:
             dtypes = ", ".join(part.dtypes) or "-"
             lines.append(
-                f"  {part.part:<13}{len(part.matched):>5} tensors "
+                f"  {part.part:<13}{part.n_tensors:>5} tensors "
                 f"{part.n_parameters:>13,} parameters  {dtypes}  "
                 f"missing {len(part.missing)}, extra {len(part.extra)}, "
                 f"wrong shape {len(part.wrong_shape)}"
@@ -149,6 +157,7 @@ def compare(part: str, wanted: Mapping[str, Shape], found: Mapping[str, Stored])
         missing=missing,
         extra=extra,
         wrong_shape=wrong,
+        n_tensors=len({found[key].name for key in matched}),
         n_parameters=sum(found[key].info.n_parameters for key in matched),
         dtypes=tuple(sorted({found[key].info.dtype for key in matched})),
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from labml_sd.checkpoint.files.open_file import open_weights
 from labml_sd.checkpoint.files.weights import Stored, Weights
+from labml_sd.checkpoint.kind import recognise
 from labml_sd.checkpoint.layouts.compvis import (
     OPENCLIP,
     PREFIXES,
@@ -57,9 +58,13 @@ def exchange_part(
     weights = open_weights(path)
     config = _config_beside(path, part, opened.config)
     names, unused = find_part(part, weights, config)
-    if not names:
-        raise CheckpointError(f"{path}: has no weights of the {part}")
-    _check_latent(path, part, weights, names, config)
+    if not names.keys() & wanted_shapes(config)[part].keys():
+        raise CheckpointError(
+            f"{path}: has no weights of the {part}; it is: {recognise(weights).title}"
+        )
+    first = names.get("decoder.conv_in.weight")
+    if part == "autoencoder" and first is not None:
+        _check_latent(path, weights.tensors[first.name].shape[1], config)
     found = {key: Stored(weights, at.name, at.part) for key, at in names.items()}
     ignored = (*opened.ignored, *(f"{path.name}: {name}" for name in unused))
     return replace(
@@ -110,17 +115,14 @@ def _config_beside(path: Path, part: str, config: ModelConfig) -> ModelConfig:
     fields = fields_of(beside)
     if fields.values.get("_class_name") != VAE_FIXED["_class_name"]:  # of something else
         return config
-    return replace(config, autoencoder=read_autoencoder(fields))
+    autoencoder = read_autoencoder(fields)
+    _check_latent(path, autoencoder.z_channels, config)
+    return replace(config, autoencoder=autoencoder)
 
 
-def _check_latent(
-    path: Path, part: str, weights: Weights, names: dict[str, Place], config: ModelConfig
-) -> None:
+def _check_latent(path: Path, channels: int, config: ModelConfig) -> None:
     """Raise CheckpointError for a VAE with another number of latent channels than the U-Net."""
-    first = names.get("decoder.conv_in.weight")
-    if part != "autoencoder" or first is None:
-        return
-    channels, wanted = weights.tensors[first.name].shape[1], config.unet.out_channels
+    wanted = config.unet.out_channels
     if channels != wanted:
         raise CheckpointError(
             f"{path}: a VAE with {channels} latent channels; the model needs one with {wanted}"

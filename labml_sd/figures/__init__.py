@@ -26,6 +26,7 @@ from labml_sd.figures.noise import histograms, latent_colours, random_walks
 from labml_sd.figures.picture import Picture, animation, saved_picture
 from labml_sd.figures.plots import curves, heat_maps, learning_curve
 from labml_sd.figures.points import point_panels, point_paths, points_film, vector_fields
+from labml_sd.figures.rotation import turned_axes
 from labml_sd.figures.same import same
 from labml_sd.figures.samplers import (
     distance_map,
@@ -54,6 +55,7 @@ __all__ += ["histograms", "latent_colours", "random_walks"]
 __all__ += ["Picture", "animation", "saved_picture"]
 __all__ += ["curves", "data_flow", "heat_maps", "learning_curve"]
 __all__ += ["point_panels", "point_paths", "points_film", "vector_fields"]
+__all__ += ["turned_axes"]
 __all__ += ["same"]
 __all__ += ["distance_map", "eps_arrows", "error_lines", "level_rows", "sampling_paths"]
 __all__ += ["captions_and_pictures", "position_bars", "share_bars"]

@@ -161,6 +161,7 @@ def found(tmp_path_factory):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*PICKLES, *FILES])
 def test_no_file_takes_200_megabytes(found, name):
     said, growth = found[name]

@@ -3,30 +3,61 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from labml_sd.checkpoint import inspect_file
-from labml_sd.checkpoint.layouts.compvis import file_name
+from labml_sd.checkpoint.layouts.compvis import OPENCLIP, as_file
 from labml_sd.checkpoint.networks import wanted_shapes
-from labml_sd.config import sd_v1
+from labml_sd.config import inpainting, sd_v1, sd_v2
 from labml_sd.errors import CheckpointError
 
+V2_TEXT = ("340,387,840", "  280 tensors")  # four of 23 x 12 + 4 are outside its layers
+COUNTS = {
+    "Stable Diffusion v1 model": ("859,520,964", "123,060,480", "  196 tensors"),
+    "Stable Diffusion v2 model": ("865,910,724", *V2_TEXT),
+    "Stable Diffusion v1 in-painting model": ("859,535,364", "123,060,480", "  196 tensors"),
+    "Stable Diffusion v2 in-painting model": ("865,925,124", *V2_TEXT),
+}
+CONFIGS = (sd_v1(), sd_v2(), inpainting(sd_v1()), inpainting(sd_v2()))
 
-def test_a_full_size_file_has_the_published_counts(tmp_path, sparse_file):
-    shapes = {
-        file_name(part, key): shape
-        for part, keys in wanted_shapes(sd_v1()).items()
-        for key, shape in keys.items()
-    }
-    text = inspect_file(sparse_file(tmp_path / "x.safetensors", shapes))
-    for count in (
-        "859,520,964",
-        "83,653,863",
-        "123,060,480",
-        "  686 tensors",
-        "  248 tensors",
-        "  196 tensors",
-    ):
+
+@pytest.fixture
+def full_size(tmp_path, sparse_file):
+    """A file of a model's full shape, as its family's files name the weights."""
+
+    def make(config):
+        with torch.device("meta"):
+            parts = {
+                part: {key: torch.empty(shape) for key, shape in keys.items()}
+                for part, keys in wanted_shapes(config).items()
+            }
+            tensors = as_file(parts, openclip_text=config.unet.linear_projections)
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        if config.unet.linear_projections:
+            shapes[f"{OPENCLIP}transformer.resblocks.23.ln_1.weight"] = (1024,)
+        return sparse_file(tmp_path / "x.safetensors", shapes)
+
+    return make
+
+
+@pytest.mark.parametrize(("config", "title"), [*zip(CONFIGS, COUNTS, strict=True)])
+def test_a_full_size_file_has_the_published_counts(full_size, config, title):
+    text = inspect_file(full_size(config))
+    assert title in text.splitlines()[1] and "CompVis layout" in text.splitlines()[1]
+    for count in (*COUNTS[title], "83,653,863", "  686 tensors", "  248 tensors", "float16"):
         assert count in text
-    assert "Stable Diffusion v1 model, CompVis layout" in text
-    assert "float16" in text
+    assert "missing 0, extra 0, wrong shape 0" in text
+
+
+def test_what_the_unet_predicts_is_told_or_that_nothing_tells_it(full_size):
+    assert "  predicts the noise (eps), at 512x512 pixels" in inspect_file(full_size(sd_v1()))
+    path = full_size(sd_v2())
+    assert "predicts the noise or v: no file of SD v2 says which" in inspect_file(path)
+    path.with_suffix(".yaml").write_text("model: {params: {parameterization: v}}")
+    assert "  predicts v, at 768x768 pixels" in inspect_file(path).splitlines()
+
+
+def test_the_layer_of_openclip_that_is_not_used_is_listed(full_size):
+    text = inspect_file(full_size(sd_v2()))
+    assert "ignored, not weights of the model 1:\n" in text
+    assert "    cond_stage_model.model.transformer.resblocks.23.ln_1.weight" in text
 
 
 def test_a_folder_is_described(folder):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from labml_sd.checkpoint import load_model, save_model
+from labml_sd.checkpoint import check, load_model, save_model
 from labml_sd.checkpoint.prediction import check_prediction, from_yaml, probe
 from labml_sd.config import sd_v2
 from labml_sd.errors import CheckpointError
@@ -37,7 +37,8 @@ def test_the_yaml_file_beside_a_checkpoint_is_read(tmp_path, text, found):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[1]", "model: 3", "{", "!!python/object/apply:os.system [ls]", "\0"]
+    "text",
+    ["", "[1]", "model: 3", "{", "!!python/object/apply:os.system [ls]", "\0", "[" * 5000],
 )
 def test_another_yaml_file_is_refused_in_one_line(tmp_path, text):
     (tmp_path / "a.yaml").write_text(text)
@@ -92,3 +93,11 @@ def test_noise_cannot_be_predicted_where_there_is_nothing_else(make_v2, config, 
     assert load_model(tmp_path / "a.safetensors").config.schedule.zero_snr
     with pytest.raises(CheckpointError, match="zero_snr needs prediction v"):
         load_model(tmp_path / "a.safetensors", prediction="eps")
+
+
+def test_the_report_says_what_is_predicted_and_how_the_schedule_ends(make_v2, config, tmp_path):
+    model = make_v2(config)
+    model.config = replace(model.config, schedule=replace(config.schedule, zero_snr=True))
+    save_model(model, tmp_path / "model")
+    predicts = check(tmp_path / "model").predicts
+    assert predicts == "predicts v, at 32x32 pixels; the schedule ends in pure noise"

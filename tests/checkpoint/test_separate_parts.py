@@ -93,6 +93,32 @@ def test_a_vae_with_other_latent_channels_is_refused_in_one_line(folder, other, 
         load_model(folder, vae=path)
 
 
+def test_a_folder_whose_vae_has_other_latent_channels_is_refused_in_one_line(folder):
+    path = folder / "vae" / "config.json"
+    path.write_text(path.read_text().replace('"latent_channels": 4', '"latent_channels": 16'))
+    with pytest.raises(CheckpointError, match=r"latents have 4 channels, the autoencoder's 16"):
+        load_model(folder)
+    with pytest.raises(
+        CheckpointError, match=r"16 latent channels; the model needs one with 4"
+    ):
+        load_model("tiny", vae=folder / "vae")
+
+
+@pytest.mark.parametrize("part", ["vae", "unet", "text_encoder"])
+def test_another_kind_of_file_in_place_of_a_part_is_named(folder, tmp_path, part):
+    path = tmp_path / "style.safetensors"
+    save_file({"lora_unet_x.lora_down.weight": torch.zeros(2, 2)}, path)
+    with pytest.raises(CheckpointError, match=r"style\.safetensors: has no weights .*: LoRA$"):
+        load_model(folder, **{part: path})
+
+
+def test_a_part_that_does_not_fit_is_named_with_its_own_file(folder, model, tmp_path):
+    path = tmp_path / "unet.safetensors"
+    save_file(model.unet.state_dict() | {"out.2.bias": torch.zeros(7)}, path)
+    with pytest.raises(CheckpointError, match=r"with .*unet\.safetensors: does not fit small"):
+        load_model(folder, unet=path)
+
+
 @pytest.mark.parametrize("damage", ["missing", "extra", "empty", "absent"])
 def test_a_file_that_does_not_fit_is_refused_by_its_name(folder, other, tmp_path, damage):
     path, key = tmp_path / "vae.safetensors", "decoder.conv_out.bias"

@@ -120,7 +120,12 @@ def test_ctrl_c_at_any_moment_leaves_whole_pictures_one_line_and_130(arguments, 
 
 @pytest.mark.parametrize(
     "place, n_saved",
-    [("import torch", 0), ("import transformers", 0), (".part", 1), ("os.link", 1)],
+    [
+        pytest.param("import torch", 0, marks=pytest.mark.slow),
+        pytest.param("import transformers", 0, marks=pytest.mark.slow),
+        pytest.param(".part", 1, marks=pytest.mark.slow),
+        ("os.link", 1),
+    ],
     ids=[
         "while PyTorch is imported",
         "while the model loads",
@@ -137,12 +142,14 @@ def test_ctrl_c_is_handled_during_imports_loading_and_saving(
     assert len(names(tmp_path / "out")) == n_saved
 
 
+@pytest.mark.slow
 def test_ctrl_c_after_the_end_changes_nothing():
     process = start(["env"], f"goodbye/{int(signal.SIGINT)}")
     _, err = process.communicate()
     assert (process.returncode, err) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_background_job_still_ignores_ctrl_c():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -153,6 +160,7 @@ def test_a_background_job_still_ignores_ctrl_c():
     assert (process.returncode, err) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_killed_program_leaves_no_partial_picture(arguments, tmp_path):
     process = start([*arguments["txt2img"], tmp_path / "out"], f"os.link/{int(signal.SIGTERM)}")
     process.communicate()

@@ -82,6 +82,7 @@ def contents(folder):
     return {p.name: p.read_bytes() for p in folder.iterdir() if not p.name.startswith(".")}
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_draw_the_files_of_one(made, folder):
     both = [start(PROMPTS, folder, rank, 2) for rank in range(2)]
     told = [process.communicate() for process in both]
@@ -92,6 +93,7 @@ def test_two_processes_at_once_draw_the_files_of_one(made, folder):
     assert contents(folder / "outputs") == contents(made / "outputs")
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_loses_no_picture_of_another(made, folder):
     whole = contents(made / "outputs")
     killed = start(PROMPTS, folder, 1, 2, ("-c", PROGRAM, str(int(signal.SIGKILL))))
@@ -105,6 +107,7 @@ def test_a_process_that_is_killed_loses_no_picture_of_another(made, folder):
     assert contents(folder / "outputs") == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_process_that_is_ended_tells_how_the_list_goes_on(folder, number, code):
     ended = start(PROMPTS, folder, program=("-c", PROGRAM, str(int(number))))

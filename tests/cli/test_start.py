@@ -34,6 +34,7 @@ def test_a_console_that_cannot_show_a_prompt_gets_it_escaped(tmp_path):
     assert shown in done.stdout.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [">&-", ">&- 2>&- <&-"])
 def test_without_standard_streams_a_picture_is_drawn_all_the_same(model, tmp_path, closed):
     save_model(model, tmp_path / "m", layout="diffusers")
@@ -43,6 +44,7 @@ def test_without_standard_streams_a_picture_is_drawn_all_the_same(model, tmp_pat
     assert {path.name for path in (tmp_path / "outputs").iterdir()} == {"00000.png"}
 
 
+@pytest.mark.slow
 def test_prompts_are_read_from_standard_input(model, tmp_path):
     save_model(model, tmp_path / "m", layout="diffusers")
     drawing = "$LABML txt2img --prompt-file - --model m --steps 1"

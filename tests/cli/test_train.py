@@ -1,4 +1,6 @@
 import argparse
+import contextlib
+import io
 
 import pytest
 import torch
@@ -15,15 +17,25 @@ def parse(*words: str) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def test_one_command_trains_all_stages_and_leaves_a_model_that_loads(
-    small_recipe, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setitem(RECIPES, "tiny", small_recipe)
-    command.run(parse("--steps", "2", "--outdir", str(tmp_path), "--device", "cpu"))
-    model = load_model(tmp_path / "model", device="cpu")
+SAME = ("--device", "cpu", "--steps", "2")
+
+
+@pytest.fixture(scope="module")
+def finished(small_recipe, tmp_path_factory):
+    """The folder of a whole training, and what the command printed; nobody changes it."""
+    folder, printed = tmp_path_factory.mktemp("whole"), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.setitem(RECIPES, "tiny", small_recipe)
+        command.run(parse(*SAME, "--outdir", str(folder)))
+    return folder, printed.getvalue()
+
+
+def test_one_command_trains_all_stages_and_leaves_a_model_that_loads(finished, small_recipe):
+    folder, printed = finished
+    model = load_model(folder / "model", device="cpu")
     assert model.config.unet == small_recipe.model.unet
     assert model.dtype == torch.float32
-    assert str(tmp_path / "model") in capsys.readouterr().out
+    assert str(folder / "model") in printed
 
 
 @pytest.mark.parametrize(
@@ -45,49 +57,44 @@ def test_an_unknown_device_is_refused_in_one_line(tmp_path):
 
 
 def test_a_finished_model_is_trained_further_and_assembled(
-    small_recipe, tmp_path, monkeypatch, capsys
+    finished, small_recipe, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setitem(RECIPES, "tiny", small_recipe)
-    whole, further = tmp_path / "whole", tmp_path / "further"
-    same = ("--device", "cpu", "--steps", "2")
-    command.run(parse(*same, "--outdir", str(whole)))
+    whole, further = finished[0], tmp_path / "further"
     init = ("--init", str(whole / "model"), "--outdir", str(further))
-    command.run(parse("decoder", *same, *init))
+    command.run(parse("decoder", *SAME, *init))
     command.run(parse("assemble", *init))
     before, after = (load_model(run / "model", device="cpu") for run in (whole, further))
     assert torch.equal(*(m.unet.out[2].weight for m in (before, after)))
     assert not torch.equal(*(m.autoencoder.decoder.conv_in.weight for m in (before, after)))
     with pytest.raises(GenerationError, match="'autoencoder' cannot start from"):
-        command.run(parse(*same, *init))
+        command.run(parse(*SAME, *init))
     assert str(further / "model") in capsys.readouterr().out
 
 
 def test_an_in_painting_model_is_made_of_a_finished_one(small_recipe, tmp_path, monkeypatch):
     monkeypatch.setitem(RECIPES, "tiny", small_recipe)
     whole, painting = tmp_path / "whole", tmp_path / "painting"
-    same = ("--device", "cpu", "--steps", "2")
-    command.run(parse(*same, "--prediction", "v", "--outdir", str(whole)))
+    command.run(parse(*SAME, "--prediction", "v", "--outdir", str(whole)))
     init = ("--init", str(whole / "model"), "--outdir", str(painting))
-    command.run(parse("inpainting", *same, *init))
+    command.run(parse("inpainting", *SAME, *init))
     command.run(parse("assemble", *init))
     plain, made = (load_model(run / "model", device="cpu") for run in (whole, painting))
     assert (plain.config.prediction, made.config.prediction) == ("v", "v")
     assert made.config.for_inpainting and made.config.name == f"{plain.config.name}-inpainting"
     assert made.unet.input_blocks[0][0].weight.shape[1] == 9
     with pytest.raises(GenerationError, match=r"--prediction is eps, and .* predicts v"):
-        command.run(parse("inpainting", *same, *init, "--prediction", "eps"))
+        command.run(parse("inpainting", *SAME, *init, "--prediction", "eps"))
 
 
-def test_a_finished_unet_learns_to_predict_v(small_recipe, tmp_path, monkeypatch):
+def test_a_finished_unet_learns_to_predict_v(finished, small_recipe, tmp_path, monkeypatch):
     monkeypatch.setitem(RECIPES, "tiny", small_recipe)
-    whole, further = tmp_path / "whole", tmp_path / "further"
-    same = ("--device", "cpu", "--steps", "2")
-    command.run(parse(*same, "--outdir", str(whole)))
+    whole, further = finished[0], tmp_path / "further"
     init = ("--init", str(whole / "model"), "--outdir", str(further))
-    command.run(parse("diffusion", *same, *init, "--prediction", "v"))
+    command.run(parse("diffusion", *SAME, *init, "--prediction", "v"))
     command.run(parse("diffusion", *init, "--steps", "3", "--device", "cpu"))  # resumes as v
     command.run(parse("assemble", *init))
     plain, made = (load_model(run / "model", device="cpu") for run in (whole, further))
     assert (plain.config.prediction, made.config.prediction) == ("eps", "v")
     with pytest.raises(CheckpointError, match="was trained to predict v, not eps"):
-        command.run(parse("diffusion", *same, *init, "--prediction", "eps"))
+        command.run(parse("diffusion", *SAME, *init, "--prediction", "eps"))

@@ -53,11 +53,11 @@ def test_the_script_is_short():
 
 def test_each_network_is_the_packages(script, pair):
     mine, theirs = pair
-    x, t = torch.randn(2, 4, 16, 16), torch.tensor([500.0])
+    x, t = torch.randn(2, 4, 8, 8), torch.tensor([500.0])
     cond = torch.randn(4, 77, mine.config.text_encoder.d_model)
     same(mine.unet, theirs.unet, x, t, cond)
     same(mine.autoencoder.encoder, theirs.autoencoder.encoder, torch.randn(1, 3, 32, 32))
-    same(mine.autoencoder.decoder, theirs.autoencoder.decoder, x)
+    same(mine.autoencoder.decoder, theirs.autoencoder.decoder, x[:, :, :4, :4])
     assert torch.equal(mine.encode_prompt(PROMPT), theirs.encode_prompt(PROMPT))
 
 
@@ -126,6 +126,7 @@ def test_it_loads_a_file_of_v1_strictly(script, tokenizer, randomise, tmp_path):
         assert torch.equal(mine(x, t, cond), theirs(x, t, cond))
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_program(tmp_path):
     subprocess.run(
         [sys.executable, str(SCRIPT), PROMPT, "--output", str(tmp_path / "a.png")],

@@ -18,7 +18,7 @@ from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
 from labml_sd.checkpoint.layouts.diffusers import UNET_RESNET
-from labml_sd.config import ModelConfig, TextEncoderConfig, UNetConfig, tiny
+from labml_sd.config import AutoencoderConfig, ModelConfig, TextEncoderConfig, UNetConfig, tiny
 from labml_sd.unet.attention import CrossAttention
 from labml_sd.unet.blocks import DownSample, ResBlock, UpSample
 from labml_sd.unet.spatial_transformer import BasicTransformerBlock
@@ -56,7 +56,11 @@ SHAPES = {
 
 
 def model_of(unet: UNetConfig) -> ModelConfig:
-    return ModelConfig(unet=unet, text_encoder=replace(TEXT, d_model=unet.d_cond))
+    return ModelConfig(
+        unet=unet,
+        text_encoder=replace(TEXT, d_model=unet.d_cond),
+        autoencoder=AutoencoderConfig(z_channels=unet.out_channels),
+    )
 
 
 @pytest.fixture(scope="module")

@@ -110,3 +110,50 @@ def test_a_crop_has_its_part_of_the_channels_and_the_same_tokens(cond, uncond):
 def test_the_same_conditioning_holds_at_every_moment(cond):
     conditioning = Conditioning(cond)
     assert conditioning.at(MOMENT) is conditioning
+
+
+WEIGHTS = torch.tensor([[0.7, 1.0], [1.2, 0.0]])  # [k b]: two prompts, and one
+
+
+@pytest.mark.holds("labml_sd.pipeline.conditioning.Conditioning.combined")
+def test_several_prompts_of_an_image_are_combined_as_the_equation_says():
+    draw = torch.Generator().manual_seed(0)
+    given = Conditioning(torch.zeros(4, 3, 2), weights=WEIGHTS)
+    eps = torch.randn(4, 1, 2, 2, generator=draw)
+    uncond = torch.randn(2, 1, 2, 2, generator=draw)
+    first = uncond[0] + 0.7 * (eps[0] - uncond[0]) + 1.2 * (eps[2] - uncond[0])
+    torch.testing.assert_close(given.combined(eps, uncond), torch.stack([first, eps[1]]))
+
+
+def test_where_weights_add_up_to_1_uncond_has_no_effect():
+    weights = torch.tensor([[0.25, 1.0], [0.75, 0.0]])
+    given = Conditioning(torch.zeros(4, 3, 2), weights=weights)
+    assert (
+        not given.needs_uncond
+        and Conditioning(torch.zeros(4, 3, 2), weights=WEIGHTS).needs_uncond
+    )
+    draw = torch.Generator().manual_seed(0)
+    eps, uncond = (torch.randn(n, 1, 2, 2, generator=draw) for n in (4, 2))
+    torch.testing.assert_close(given.combined(eps), given.combined(eps, uncond))
+
+
+def test_without_weights_a_prediction_is_that_of_its_prompt(cond):
+    eps = torch.ones(3, 1, 2, 2)
+    assert Conditioning(cond).combined(eps) is eps
+
+
+def test_rows_and_tokens_of_several_prompts_belong_to_their_images(uncond):
+    cond = torch.arange(4 * 4 * 2.0).reshape(4, 4, 2)
+    style = Style(torch.ones(2, 1, 2) * torch.tensor([5.0, 6.0])[:, None, None])
+    given = Conditioning(cond, uncond, controls=[style], weights=WEIGHTS)
+    assert len(given) == 2
+    tokens = given.tokens(MOMENT, guided=True)  # uncond of 2 images, then 2 prompts of each
+    assert tokens.shape == (6, 5, 2)
+    assert tokens[2:, -1, 0].tolist() == [5.0, 6.0, 5.0, 6.0]
+    second = given.rows(slice(1, 2))
+    assert torch.equal(second.cond, cond[[1, 3]]) and second.weights.tolist() == [[1.0], [0.0]]
+
+
+def test_as_many_weights_as_prompts_are_needed():
+    with pytest.raises(GenerationError, match="give one weight for each"):
+        Conditioning(torch.zeros(3, 3, 2), weights=WEIGHTS)

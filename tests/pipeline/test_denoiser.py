@@ -329,3 +329,24 @@ def test_on_a_gpu_guidance_and_the_blend_of_in_painting_never_wait(name):
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert len(steps) == 6
+
+
+def test_weights_that_do_not_add_up_to_1_need_a_negative_prompt():
+    conditioning = Conditioning(torch.zeros(2, 3, 2), weights=torch.tensor([[0.7], [1.2]]))
+    with pytest.raises(GenerationError, match="do not add up to 1"):
+        Denoiser(lambda x, t, c: x, conditioning)
+
+
+def test_directions_of_several_prompts_are_added_before_the_scale():
+    def network(x, t, cond):  # the mean of a row of cond, whatever x is
+        return cond.mean(dim=(1, 2))[:, None, None, None].expand(-1, 1, 2, 2)
+
+    cond = torch.tensor([2.0, 4.0])[:, None, None].expand(-1, 3, 2)
+    uncond = torch.ones(1, 3, 2)
+    given = Conditioning(cond, uncond, weights=torch.tensor([[0.5], [2.0]]))
+    x, moment = torch.zeros(1, 1, 2, 2), Moment(level=Level(t=500.0, alpha_bar=0.3))
+    found = Denoiser(network, given, 3.0)(x, moment).eps
+    assert found.unique().tolist() == [1 + 3.0 * (0.5 * (2 - 1) + 2.0 * (4 - 1))]
+    # Outside of guidance the directions are added as they are.
+    low = Denoiser(network, given, Guidance(3.0, 5.0, 10.0))(x, moment).eps
+    assert low.unique().tolist() == [1 + 0.5 * (2 - 1) + 2.0 * (4 - 1)]

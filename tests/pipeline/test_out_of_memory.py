@@ -72,6 +72,7 @@ def run(model, tmp_path):
     return run_program
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_said_in_one_line_and_what_fits_is_drawn_as_ever(run):
     code, out, err = run(LIBRARY)
     assert (code, err) == (0, [])

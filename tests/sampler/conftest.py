@@ -20,6 +20,7 @@ from labml_sd.sampler import (
     Schedule,
     StepInput,
     from_eps,
+    from_v,
     sample,
 )
 
@@ -90,10 +91,21 @@ class Mixture:
         return (low + high) / 2
 
 
+class MixtureByV(Mixture):
+    """The same by its v, as a network that predicts v is used."""
+
+    def __call__(self, x: Tensor, moment: Moment) -> Prediction:
+        signal, spread = moment.level.alpha_bar**0.5, (1 - moment.level.alpha_bar) ** 0.5
+        eps = self.eps(x, moment.level)
+        x0 = (x - spread * eps) / signal
+        return from_v(x, signal * eps - spread * x0, moment.level)
+
+
 DENOISERS: dict[str, Callable[[], Any]] = {
     "std 0.5": lambda: Gaussian(0.5),
     "std 2": lambda: Gaussian(2.0),
     "mixture": Mixture,
+    "mixture, v predicted": MixtureByV,
 }
 
 

@@ -59,6 +59,12 @@ def test_a_map_has_a_row_for_each_position_and_a_column_for_each_token(unet):
     assert shapes == [large, small, small, small, small, large, large]
 
 
+def test_a_prompt_of_two_chunks_has_a_column_for_each_token(unet):
+    with record_attention(unet) as maps:
+        unet(X, T, torch.cat([COND] * 31, dim=1)[:, :154])
+    assert {m.probabilities.shape[-1] for m in maps} == {154}
+
+
 def test_the_weights_of_each_position_sum_to_one(unet):
     with record_attention(unet) as maps:
         unet(X, T, COND)
