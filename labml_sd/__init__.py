@@ -16,6 +16,7 @@ The subpackages in the order of the flow, each with what goes in and what comes 
     latent_diffusion  three networks and a schedule -> one model
     acceleration      a network -> the same network with faster layers
     offload           a model -> the same model for a small GPU
+    adapters          what changes a model for one call: embeddings
     checkpoint        weight files and folders <-> model
     images            picture files <-> tensors; the texts inside a picture
     pipeline          model, prompt (, image (, mask)) -> pictures: txt2img, img2img, inpaint
@@ -41,7 +42,15 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from labml_sd.config import ModelConfig
     from labml_sd.latent_diffusion import LatentDiffusion
-    from labml_sd.checkpoint import LoadReport, check, load_model, save_model
+    from labml_sd.adapters import Embedding
+    from labml_sd.checkpoint import (
+        LoadReport,
+        check,
+        load_embedding,
+        load_model,
+        save_embedding,
+        save_model,
+    )
     from labml_sd.pipeline.txt2img import txt2img
     from labml_sd.pipeline.img2img import img2img
     from labml_sd.pipeline.inpaint import inpaint
@@ -67,6 +76,9 @@ __all__ = [
     "save_model",
     "check",
     "LoadReport",
+    "Embedding",
+    "load_embedding",
+    "save_embedding",
     "txt2img",
     "img2img",
     "inpaint",
@@ -91,7 +103,8 @@ __all__ = [
 
 _MODULES = (  # those that need no PyTorch first
     *("errors", "config", "settings"),
-    *("text_encoder", "prompt_tools", "unet", "sampler", "autoencoder", "latent_diffusion"),
+    *("text_encoder", "prompt_tools", "unet", "sampler", "autoencoder", "adapters"),
+    "latent_diffusion",
     *("acceleration", "checkpoint", "images", "pipeline"),
 )
 

@@ -121,6 +121,11 @@ def initial_vectors(encoder: CLIPTextEmbedder, init: str, n: int = 1) -> Float[T
     return rows.expand(n, -1).float().clone()
 
 
+def described(name: str, n: int, width: int) -> str:
+    """An embedding in words: its name, how many vectors, and which models have their width."""
+    return f"{name!r}: {n} vector{'s' * (n > 1)} of width {width}{_of_family(width)}"
+
+
 def _of_family(width: int) -> str:
     family = FAMILIES.get(width)
     return f" ({family})" if family else ""

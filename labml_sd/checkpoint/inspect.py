@@ -8,7 +8,7 @@ from collections import Counter
 from os import PathLike
 from pathlib import Path
 
-from labml_sd.adapters.textual_inversion import FAMILIES
+from labml_sd.adapters.textual_inversion import described
 from labml_sd.checkpoint.files.open_file import open_weights
 from labml_sd.checkpoint.files.weights import Weights
 from labml_sd.checkpoint.kind import EMBEDDING, Kind, recognise
@@ -59,8 +59,6 @@ def _embeddings(path: Path, weights: Weights) -> list[str]:
     for word, parts in words.items():
         shapes = [weights.tensors[name].shape for name in parts]
         n = sum(shape[0] if len(shape) == 2 else 1 for shape in shapes)
-        width = shapes[0][-1]
-        family = f" ({FAMILIES[width]})" if width in FAMILIES else ""
         name = path.stem if word == UNNAMED else word
-        lines.append(f"  {name!r}: {n} vector{'s' * (n > 1)} of width {width}{family}")
+        lines.append(f"  {described(name, n, shapes[0][-1])}")
     return lines

@@ -15,10 +15,13 @@ import torch
 
 import labml_sd
 from labml_sd.acceleration.attention import INSTRUCTIONS, which_kernel
+from labml_sd.adapters.textual_inversion import described
 from labml_sd.checkpoint.bundled import BUNDLED
+from labml_sd.checkpoint.embeddings import load_embedding
+from labml_sd.checkpoint.layouts.embedding import PICTURE_TEXT
 from labml_sd.errors import ImageError
 from labml_sd.images.parameters import write_entries
-from labml_sd.images.reading import picture_format
+from labml_sd.images.reading import picture_format, read_picture
 from labml_sd.pipeline.parameters import read_parameters
 
 _PACKAGES = (
@@ -40,11 +43,24 @@ def inspect_command(args: argparse.Namespace) -> None:
             f"{' or '.join(BUNDLED)}"
         )
     if is_picture:
-        print(_picture_text(path, args.max_pixels))
+        inside = _embeddings_in(path, args.max_pixels)
+        try:
+            print(_picture_text(path, args.max_pixels))
+        except ImageError:  # no parameters
+            if not inside:
+                raise
+        print(*(f"{'embedding:':18} {line}\n" for line in inside), sep="", end="")
         return
     from labml_sd.checkpoint import inspect_file
 
     print(inspect_file(path if exists else file))
+
+
+def _embeddings_in(path: Path, max_pixels: int) -> list[str]:
+    """What AUTOMATIC1111's picture of an embedding holds; nothing for other pictures."""
+    if PICTURE_TEXT not in read_picture(path, max_pixels=max_pixels).info:
+        return []
+    return [described(e.name, len(e.vectors), e.width) for e in load_embedding(path)]
 
 
 def _is_picture(path: Path) -> bool:

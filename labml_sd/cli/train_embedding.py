@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--steps", type=int, help=f"steps of the whole training ({default.steps})")
     add("--minutes", type=float, help="time for the training, instead of --steps")
     add("--batch-size", type=int, default=default.batch_size, help=f"({default.batch_size})")
-    help = "3.6%% of the spread of the model's token embeddings: 5e-4 for Stable Diffusion 1"
+    help = "5%% of the spread of the model's token embeddings: 7e-4 for Stable Diffusion 1"
     add("--learning-rate", type=float, help=f"({help})")
     help = "takes less memory, and a third more time"
     add("--gradient-checkpointing", action="store_true", help=help)

@@ -2,6 +2,7 @@ r"""Trains the tiny model from scratch on drawn scenes.
 
 learn_bpe.py    captions -> tokenizer
 data.py         (seed, step) -> a batch of scenes and pictures
+pictures.py     a folder of pictures -> squares, and their latents
 latents.py      scenes -> their latents, encoded once by the frozen autoencoder
 loop.py         the training loop: step, log, save, resume
 run.py          the state of one stage: what is saved and shown
@@ -10,4 +11,6 @@ progress.py     the loss as a table and a plot, batches of pictures as one PNG
 processes.py    several processes or GPUs train as one
 tasks/          networks and loss, one file a task
 stages.py       the order of the stages: autoencoder, decoder, clip, diffusion
+learn_embedding.py  a folder of pictures -> an embedding, with all of the above
+gradient_checkpointing.py  a U-Net -> the same with less memory in the backward pass
 """

@@ -44,10 +44,10 @@ class EmbeddingSettings:
     templates: tuple[str, ...] = ()  # captions with {} for the word; (): chosen for the model
     mirror: bool = True  # learn from the mirror images too
     size: int | None = None  # pixels a side; None: the model's
-    steps: int = 1000
+    steps: int = 500
     batch_size: int = 8
     learning_rate: float | None = None  # None: in proportion to the model's token embeddings
-    snr_gamma: float = 0.0  # min-SNR weight; 0: none, as in the paper
+    snr_gamma: float = 5.0  # min-SNR weight, as in training the U-Net; 0: none, as in the paper
 
 
 def learn_embedding(
@@ -80,15 +80,6 @@ def learn_embedding(
     size = settings.size or model.config.image_size
     images = square_batch(picture_files(data), size)
     rate = settings.learning_rate or default_rate(model.text_encoder)
-    recipe = DiffusionRecipe(
-        n_steps=settings.steps,
-        batch_size=settings.batch_size,
-        learning_rate=rate,
-        restarts=(),
-        weight_decay=0.0,
-        ema_decay=0.0,
-        snr_gamma=settings.snr_gamma,
-    )
     given = {**asdict(settings), "templates": list(templates), "size": size}
     given |= {"learning_rate": rate, "data": _digest(images), "model": _model_digest(model)}
     with run_folder(folder):
@@ -97,6 +88,7 @@ def learn_embedding(
         if gradient_checkpointing:
             checkpoint_blocks(model.unet)
         latents = encode_pictures(model.autoencoder, images, mirror=settings.mirror)
+        recipe = _recipe(settings, rate)
         task = EmbeddingTask(recipe, model.eval(), latents, start, templates, seed, processes)
         train(
             task,
@@ -107,6 +99,19 @@ def learn_embedding(
             processes=processes,
         )
     return task.learned
+
+
+def _recipe(settings: EmbeddingSettings, rate: float) -> DiffusionRecipe:
+    """The numbers of the loop: no weight decay, which would move vectors for no reason."""
+    return DiffusionRecipe(
+        n_steps=settings.steps,
+        batch_size=settings.batch_size,
+        learning_rate=rate,
+        restarts=(),
+        weight_decay=0.0,
+        ema_decay=0.0,
+        snr_gamma=settings.snr_gamma,
+    )
 
 
 def _check_numbers(settings: EmbeddingSettings) -> None:

@@ -14,6 +14,7 @@ from labml_sd.checkpoint.embeddings import load_embedding, load_embeddings, save
 from labml_sd.checkpoint.files.open_file import open_weights
 from labml_sd.checkpoint.inspect import inspect_file
 from labml_sd.checkpoint.kind import recognise
+from labml_sd.cli.main import main
 from labml_sd.errors import CheckpointError, LabmlSdError, PromptError
 
 V = torch.randn(2, 768, generator=torch.Generator().manual_seed(0))
@@ -93,11 +94,13 @@ def test_several_words_in_one_file(tmp_path):
     assert "'<a>': 2 vectors of width 768 (Stable Diffusion 1)" in inspect_file(path)
 
 
-def test_a_picture_with_an_embedding_inside(tmp_path):
+def test_a_picture_with_an_embedding_inside(tmp_path, capsys):
     content = {"name": "inner", "string_to_param": {"*": {"TORCHTENSOR": V.tolist()}}}
     (found,) = load_embedding(picture(tmp_path / "toy.png", content))
     assert found.names == ("inner", "embedding:toy")
     assert torch.equal(found.vectors, V)
+    assert main(["inspect", str(tmp_path / "toy.png")]) == 0
+    assert "'inner': 2 vectors of width 768 (Stable Diffusion 1)" in capsys.readouterr().out
     with pytest.raises(CheckpointError, match="a picture without the text sd-ti-embedding"):
         load_embedding(picture(tmp_path / "plain.png"))
 

@@ -55,6 +55,10 @@ def unet(prefix=UNET, d_cond=768, channels=4, linear=False, **more):
         ),
         ({"emb_params": (2, 768)}, "embedding"),
         ({"<cat>": (768,)}, "embedding"),
+        ({"<cat>": (2, 128)}, "embedding"),  # of the tiny model
+        ({"<cat>": (768,), "<dog>": (3, 768)}, "embedding"),
+        ({"0.<cat>": (768,), "1.<cat>": (768,)}, "embedding"),
+        ({"a": (768,), "b": (768,)}, "unknown"),
         ({"clip_l": (2, 768), "clip_g": (2, 1280)}, "embedding"),
         ({"params_ema.conv_first.weight": (64, 3, 3, 3)}, "esrgan"),
         ({"a": (3,)}, "unknown"),

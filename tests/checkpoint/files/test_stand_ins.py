@@ -7,7 +7,13 @@ import pytest
 import torch
 from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 
-from labml_sd.checkpoint.files.stand_ins import DictStandIn, ListStandIn, StandIn, standing_in
+from labml_sd.checkpoint.files.stand_ins import (
+    DictStandIn,
+    ListStandIn,
+    ParameterDictStandIn,
+    StandIn,
+    standing_in,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +53,24 @@ def test_what_is_filled_as_a_list_or_a_dictionary_becomes_one(tmp_path):
     }
     with standing_in(kinds):
         assert torch.load(save(tmp_path / "x", value), weights_only=True) == [[1, 2], {"a": 1}]
+
+
+def test_of_a_parameter_dictionary_only_tensors_are_kept(tmp_path):
+    value = torch.nn.ParameterDict({"*": torch.nn.Parameter(torch.ones(2, 3))})
+    kinds = {"torch.nn.modules.container.ParameterDict": ParameterDictStandIn}
+    with standing_in(kinds):
+        found = torch.load(save(tmp_path / "x", {"a": value}), weights_only=True)["a"]
+    assert type(found) is ParameterDictStandIn and found.keys() == {"*"}
+    assert torch.equal(found["*"], torch.ones(2, 3))
+
+
+@pytest.mark.parametrize(
+    "state", [None, 5, {}, {"_parameters": [1]}, {"_parameters": {"a": 1, 5: torch.ones(1)}}]
+)
+def test_another_state_of_a_parameter_dictionary_leaves_it_empty(state):
+    found = ParameterDictStandIn()
+    found.__setstate__(state)
+    assert found == {}
 
 
 @pytest.mark.parametrize("allowed", [[], [SimpleNamespace], [(str, "a.b"), functools.partial]])

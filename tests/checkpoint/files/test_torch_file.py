@@ -419,3 +419,22 @@ def test_a_torchscript_program_is_refused(tmp_path):
 def test_names_that_are_ambiguous_or_cannot_be_shown_are_refused(tmp_path, value, message):
     with pytest.raises(CheckpointError, match=message):
         read_torch(save(tmp_path / "x.ckpt", value))
+
+
+def test_a_list_of_dictionaries_is_read_with_the_keys_0_1(tmp_path):
+    value = [{"a": torch.ones(2)}, {"a": torch.zeros(3)}]
+    found = read_torch(save(tmp_path / "x.pt", value))
+    assert {name: info.shape for name, info in found.tensors.items()} == {
+        "0.a": (2,),
+        "1.a": (3,),
+    }
+    for other in ([], [{"a": torch.ones(2)}, 5]):
+        with pytest.raises(CheckpointError, match="list where a dictionary"):
+            read_torch(save(tmp_path / "y.pt", other))
+
+
+def test_a_parameter_dictionary_is_read_as_a_dictionary(tmp_path):
+    value = torch.nn.ParameterDict({"*": torch.nn.Parameter(torch.ones(2, 3))})
+    found = read_torch(save(tmp_path / "x.pt", {"string_to_param": value}))
+    assert torch.equal(found.read("string_to_param.*"), torch.ones(2, 3))
+    assert found.refused == ()
