@@ -15,7 +15,14 @@ from importlib import import_module
 from typing import NoReturn
 
 import labml_sd
-from labml_sd.cli.flags import SIDES, add_drawing, add_flag, add_init_image, add_max_pixels
+from labml_sd.cli.flags import (
+    SIDES,
+    add_drawing,
+    add_flag,
+    add_init_image,
+    add_interrogation,
+    add_max_pixels,
+)
 from labml_sd.errors import LabmlSdError, one_line
 
 _OUT_OF_MEMORY = (
@@ -123,6 +130,10 @@ def _build_parser(with_train: bool) -> argparse.ArgumentParser:
     for side in SIDES:
         help = f"pixels to add at the {side} (0)"
         add_flag(outpaint, f"--{side}", help=help, type=int, metavar="N", default=0)
+    interrogate = add(
+        "interrogate", "read a prompt from a picture", "interrogate.interrogate_command"
+    )
+    add_interrogation(interrogate)
     train = add("train", "train the tiny model from scratch", "train.run")
     if with_train:
         from labml_sd.cli.train import add_arguments
