@@ -10,6 +10,7 @@ import sys
 from labml_sd.cli.saving import note
 from labml_sd.errors import ImageError, one_line
 from labml_sd.interrogator import interrogate, load_interrogator
+from labml_sd.interrogator.interrogators import known_mode
 
 _LOADING = ("caption_model", "phrases", "cache", "device", "dtype")
 
@@ -19,6 +20,7 @@ def interrogate_command(args: argparse.Namespace) -> None:
 
     A picture that cannot be read does not keep the others from being read.
     """
+    known_mode(args.mode)  # before a large model is loaded
     model = load_interrogator(args.model, **{name: getattr(args, name) for name in _LOADING})
     options = {
         "mode": args.mode,

@@ -130,10 +130,8 @@ def _build_parser(with_train: bool) -> argparse.ArgumentParser:
     for side in SIDES:
         help = f"pixels to add at the {side} (0)"
         add_flag(outpaint, f"--{side}", help=help, type=int, metavar="N", default=0)
-    interrogate = add(
-        "interrogate", "read a prompt from a picture", "interrogate.interrogate_command"
-    )
-    add_interrogation(interrogate)
+    help = "read a prompt from a picture"
+    add_interrogation(add("interrogate", help, "interrogate.interrogate_command"))
     train = add("train", "train the tiny model from scratch", "train.run")
     if with_train:
         from labml_sd.cli.train import add_arguments

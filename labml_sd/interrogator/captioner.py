@@ -48,13 +48,16 @@ def load_captioner(
 ) -> Captioner:
     """BLIP from a folder or the hub. Raises CheckpointError."""
     folder = find_folder(source, "blip")
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
+        # transformers would make a tokenizer without words
+        raise CheckpointError(f"{folder}: no tokenizer.json and no vocab.txt; get them too")
     from transformers import AutoTokenizer, BlipForConditionalGeneration
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{folder}: no tokenizer that can be read ({reason})") from error
+        raise CheckpointError(f"{folder}: its tokenizer cannot be read ({reason})") from error
     return Captioner(
         load_network(BlipForConditionalGeneration, folder, device, dtype), tokenizer
     )

@@ -19,6 +19,7 @@ from labml_sd.interrogator.interrogators import (
     ClipInterrogator,
     Interrogator,
     SceneInterrogator,
+    known_mode,
 )
 from labml_sd.interrogator.phrase_lists import read_phrases
 from labml_sd.interrogator.scene_reader import SceneReader
@@ -58,6 +59,7 @@ def interrogate(
     Raises ImageError for a picture that cannot be read, GenerationError for an unknown mode,
     PromptError for lists that cannot be read, CheckpointError for a model that is not there.
     """
+    known_mode(mode)  # before a large model is loaded
     picture = open_image(image, max_pixels=max_pixels)
     if not isinstance(model, Interrogator):
         model = load_interrogator(

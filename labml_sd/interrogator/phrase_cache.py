@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -24,6 +24,7 @@ from labml_sd.utilities.replace import whole_file
 NAME = "vectors"  # of the one tensor in a file
 
 
+@runtime_checkable
 class Texts(Protocol):
     """What makes vectors of texts: `Clip`."""
 

@@ -16,15 +16,22 @@ from labml_sd.images.tensors import to_tensor
 # Of the red, green and blue values in 0..1 of the pictures that CLIP was trained on.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
+LONGEST = 16  # of the shorter side: the ends of a longer picture are cut off before resizing
 
 
 def clip_square(image: Image.Image, size: int) -> Image.Image:
     """The shorter side becomes `size`, and the middle square is cut out: as CLIP has it."""
     short = min(image.size)
-    width, height = (int(size * side / short) for side in image.size)
-    resized = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - size) // 2, (height - size) // 2
-    return resized.crop((left, top, left + size, top + size))
+    part = middle(image, *(min(side, LONGEST * short) for side in image.size))
+    width, height = (int(size * side / short) for side in part.size)
+    resized = part.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+    return middle(resized, size, size)
+
+
+def middle(image: Image.Image, width: int, height: int) -> Image.Image:
+    """The middle part of a picture, which is at least as large."""
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
 
 
 def blip_square(image: Image.Image, size: int) -> Image.Image:

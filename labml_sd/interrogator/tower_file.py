@@ -11,6 +11,7 @@ from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
@@ -59,7 +60,7 @@ def load_tower(path: Path, text: nn.Module) -> ImageTower:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give the image tower that training wrote")
     weights = read_safetensors(path)
-    tower = ImageTower(_config(path, weights.metadata))
+    tower = _empty_tower(path, weights.metadata)
     shapes = {name: tuple(w.shape) for name, w in tower.named_parameters()}
     if {name: info.shape for name, info in weights.tensors.items()} != shapes:
         raise CheckpointError(f"{path}: its tensors are not those of an image tower")
@@ -68,20 +69,24 @@ def load_tower(path: Path, text: nn.Module) -> ImageTower:
             f"{path}: was trained for another text encoder; use it with that model, or run "
             "labml-sd train image_tower --init MODEL"
         )
-    tower.load_state_dict({name: weights.read(name).float() for name in shapes})
+    tensors = {name: weights.read(name).float() for name in shapes}
+    tower.load_state_dict(tensors, assign=True)
     return tower.eval().requires_grad_(False)
 
 
-def _config(path: Path, metadata: Mapping[str, str]) -> ImageTowerConfig:
+def _empty_tower(path: Path, metadata: Mapping[str, str]) -> ImageTower:
+    """A tower without memory: a file can claim any size."""
     try:
-        config = ImageTowerConfig(**json.loads(metadata[CONFIG]))
-        if not all(type(n) is int and 0 < n <= MAX_NUMBER for n in asdict(config).values()):
+        numbers = json.loads(metadata[CONFIG])
+        if not all(type(n) is int and 0 < n <= MAX_NUMBER for n in numbers.values()):
             raise ValueError("a number is out of range")
-    except (KeyError, TypeError, ValueError) as error:
+        config = ImageTowerConfig(**numbers)
+        with torch.device("meta"):
+            return ImageTower(config)
+    except (KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{path}: is not an image tower; give one that labml-sd train image_tower wrote"
         ) from error
-    return config
 
 
 def fingerprint(text: nn.Module) -> str:
