@@ -46,9 +46,10 @@ def interrogate(
     """The prompt of a picture, given as a path or a PIL image.
 
     `model` "tiny" reads the scenes that the bundled model draws, and answers with a full
-    prompt; it warns of any other picture. For those give the folder or the hub id of a CLIP
-    model; the other arguments but `mode` and `max_pixels` are those of `load_interrogator`,
-    whose result can also be given as `model`, and is loaded once for many pictures then.
+    prompt; it warns if the picture is unlike them. For others give the folder or the hub id of
+    a CLIP model. The other arguments but `mode` and `max_pixels` are those of
+    `load_interrogator`. Its result can also be given as `model`: it is loaded once then, for
+    many pictures.
 
     `mode` is for CLIP models: "fast" (the default) gives BLIP's caption and the 16 phrases
     closest to the picture; "classic" the caption with the best medium, artist and movement, and
