@@ -22,7 +22,7 @@ from labml_sd.interrogator.ranking import MODES, Mode, Ranking, Table
 from labml_sd.interrogator.scene_reader import SceneReader
 
 CLIP = "openai/clip-vit-large-patch14"  # whose text transformer is that of SD v1
-UNLIKE_A_SCENE = 0.75  # cosine of picture and caption; of 400 scenes none was below
+UNLIKE_A_SCENE = 0.7  # cosine of picture and caption
 
 
 class Interrogator(ABC):

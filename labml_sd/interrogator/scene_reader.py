@@ -6,6 +6,8 @@ Tests      tests/interrogator/test_scene_reader.py
 
 There are half a million full captions, too many to compare all. A beam search adds one object
 after the other; then single changes are tried as long as one brings caption and picture closer.
+They are also tried from the scene in which the two objects have swapped their kinds: which one
+is where is what is confused most easily.
 """
 
 from collections.abc import Iterable
@@ -20,8 +22,9 @@ from labml_sd.text_encoder import CLIPTextEmbedder
 from labml_sd.tiny.neighbours import MAX_OBJECTS, empty_scenes, neighbours, one_more
 from labml_sd.tiny.scenes import PLACES, Scene
 
-BEAM = 6  # scenes that are kept before the next object is added
+BEAM = 3  # scenes that are kept before the next object is added
 CHUNK = 128  # captions encoded at a time
+MAX_KEPT = 100_000  # captions whose vectors are kept for the next pictures: 50 MB
 
 
 @dataclass
@@ -56,15 +59,25 @@ class SceneReader:
         return torch.stack([self._vectors[caption] for caption in listed])
 
     def _search(self, picture: Float[Tensor, " e"]) -> tuple[Scene, float]:
+        if len(self._vectors) > MAX_KEPT:
+            self._vectors.clear()
         found = self._closest(picture, empty_scenes(), BEAM)
         for _ in range(MAX_OBJECTS):
             more = [scene for one in found for scene in one_more(one)]
             found = self._closest(picture, [*found, *more], BEAM)
-        best, before = found[0], None
-        while best != before:
-            before = best
-            (best,) = self._closest(picture, [best, *neighbours(best)], 1)
+        ends = [
+            self._climb(picture, start) for start in (found[0], with_kinds_swapped(found[0]))
+        ]
+        (best,) = self._closest(picture, ends, 1)
         return best, float(self.embed_captions([best.caption(full=True)])[0] @ picture)
+
+    def _climb(self, picture: Float[Tensor, " e"], scene: Scene) -> Scene:
+        """Make the best single change, again and again, until none helps."""
+        before = None
+        while scene != before:
+            before = scene
+            (scene,) = self._closest(picture, [scene, *neighbours(scene)], 1)
+        return scene
 
     def _closest(
         self, picture: Float[Tensor, " e"], scenes: list[Scene], n: int
@@ -74,6 +87,13 @@ class SceneReader:
         cosines = self.embed_captions(s.caption(full=True) for s in ordered) @ picture
         order = torch.argsort(cosines, descending=True, stable=True)
         return [ordered[i] for i in order[:n].tolist()]
+
+
+def with_kinds_swapped(scene: Scene) -> Scene:
+    """The same scene if it has fewer than two objects."""
+    kinds = [item.kind for item in scene.objects]
+    objects = zip(scene.objects, reversed(kinds), strict=True)
+    return replace(scene, objects=tuple(replace(item, kind=kind) for item, kind in objects))
 
 
 def from_left_to_right(scene: Scene) -> Scene:

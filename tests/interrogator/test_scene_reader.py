@@ -46,7 +46,7 @@ class OneVector(SceneReader):
     """Vectors of captions are given, and counted."""
 
     def __init__(self, worth):
-        self.worth, self.n = worth, 0
+        self.worth, self.n, self._vectors = worth, 0, {}
 
     def embed_images(self, images):
         return torch.ones(len(images), 1)
