@@ -65,10 +65,9 @@ class SceneReader:
         for _ in range(MAX_OBJECTS):
             more = [scene for one in found for scene in one_more(one)]
             found = self._closest(picture, [*found, *more], BEAM)
-        ends = [
-            self._climb(picture, start) for start in (found[0], with_kinds_swapped(found[0]))
-        ]
-        (best,) = self._closest(picture, ends, 1)
+        end = self._climb(picture, found[0])
+        other = self._climb(picture, with_kinds_swapped(end))
+        (best,) = self._closest(picture, [end, other], 1)
         return best, float(self.embed_captions([best.caption(full=True)])[0] @ picture)
 
     def _climb(self, picture: Float[Tensor, " e"], scene: Scene) -> Scene:
