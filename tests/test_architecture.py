@@ -41,13 +41,15 @@ PARTS = {
     "pipeline": f"config errors utilities {NETWORKS} sampler settings adapters"
     " latent_diffusion acceleration offload images checkpoint",
     "tiny": "config",
+    "interrogator": "config errors utilities text_encoder images checkpoint tiny",
     "training": f"config errors utilities {NETWORKS} sampler adapters latent_diffusion images"
-    " pipeline tiny",
+    " pipeline tiny interrogator",
     "evaluation": "config errors utilities text_encoder sampler latent_diffusion images"
     " checkpoint pipeline tiny training",
     "figures": "sampler images training",
     "cli": "config errors utilities prompt_tools unet adapters sampler settings"
-    " latent_diffusion acceleration images checkpoint pipeline tiny training evaluation",
+    " latent_diffusion acceleration images checkpoint pipeline tiny interrogator training"
+    " evaluation",
     "__main__": "cli",
 }
 FOUR = {*NETWORKS.split(), "sampler"}

@@ -9,6 +9,7 @@ lists      prompts and pictures -> calls of a pipeline
 saving     calls -> files, one call at a time
 resume     which pictures of a list a folder holds
 processes  which part of a list this process draws, on which GPU
+interrogate  pictures -> prompts
 show       inspect, env
 show_prompt  prompt: how a prompt is read, its variants, and what continues it
 train      train; evaluate holds its parts `evaluate` and `card`

@@ -20,6 +20,7 @@ from labml_sd.cli.flags import (
     add_drawing,
     add_flag,
     add_init_image,
+    add_interrogation,
     add_max_pixels,
     add_prompt_tools,
 )
@@ -128,6 +129,8 @@ def _build_parser(training: str | None) -> argparse.ArgumentParser:
         "prompt", "show how a prompt is read, or vary it", "show_prompt.prompt_command"
     )
     add_prompt_tools(prompt)
+    help = "read a prompt from a picture"
+    add_interrogation(add("interrogate", help, "interrogate.interrogate_command"))
     inspect = add("inspect", "show what a picture or a model holds", "show.inspect_command")
     help = "a picture, a checkpoint file or a model folder"
     inspect.add_argument("file", metavar="FILE", help=help)

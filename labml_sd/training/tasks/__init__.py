@@ -5,4 +5,5 @@ decoder.py      stage 2: the decoder alone, with the encoder frozen
 clip.py         stage 3: which caption belongs to which picture
 diffusion.py    stage 4: the noise in a latent, given a caption
 embedding.py    textual inversion: a few vectors, from a few pictures
+image_tower.py  beside a finished model: pictures that meet its text transformer
 """
