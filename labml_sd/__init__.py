@@ -18,6 +18,7 @@ The subpackages in the order of the flow, each with what goes in and what comes 
     checkpoint        weight files and folders <-> model
     images            picture files <-> tensors; the texts inside a picture
     pipeline          model, prompt (, image (, mask)) -> pictures: txt2img, img2img, inpaint
+    interrogator      picture -> prompt
 
 Around them:
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from labml_sd.settings import Settings
     from labml_sd.sampler import SAMPLERS, Step
     from labml_sd.images import load_img, save_images
+    from labml_sd.interrogator import Interrogator, interrogate, load_interrogator
     from labml_sd.pipeline.parameters import GenerationParameters, read_parameters
     from labml_sd.unet import AttentionMap, record_attention
     from labml_sd.errors import (
@@ -72,6 +74,9 @@ __all__ = [
     "Settings",
     "Step",
     "SAMPLERS",
+    "interrogate",
+    "load_interrogator",
+    "Interrogator",
     "load_img",
     "save_images",
     "read_parameters",
@@ -88,7 +93,7 @@ __all__ = [
 _MODULES = (  # those that need no PyTorch first
     *("errors", "config", "settings"),
     *("text_encoder", "unet", "sampler", "autoencoder", "latent_diffusion"),
-    *("acceleration", "checkpoint", "images", "pipeline"),
+    *("acceleration", "checkpoint", "images", "pipeline", "interrogator"),
 )
 
 

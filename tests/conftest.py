@@ -21,7 +21,13 @@ from labml_sd import config
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.text_encoder import save_tokenizer
 from labml_sd.text_encoder.tokenizer import load_tokenizer
-from labml_sd.tiny.recipe import AutoencoderRecipe, ClipRecipe, DiffusionRecipe, Recipe
+from labml_sd.tiny.recipe import (
+    AutoencoderRecipe,
+    ClipRecipe,
+    DiffusionRecipe,
+    ImageTowerRecipe,
+    Recipe,
+)
 from labml_sd.training.learn_bpe import learn_bpe
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -138,6 +144,7 @@ def small_recipe() -> Recipe:
         decoder=AutoencoderRecipe(n_steps=6, batch_size=4, crop=16),
         clip=ClipRecipe(n_steps=6, batch_size=4, n_hard_scenes=2, d_embed=8, image_channels=8),
         diffusion=DiffusionRecipe(n_steps=6, batch_size=4, n_scenes=40),
+        image_tower=ImageTowerRecipe(n_steps=6, batch_size=4, n_scenes=8, n_negatives=2),
     )
 
 

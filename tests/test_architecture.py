@@ -40,13 +40,14 @@ PARTS = {
     "pipeline": f"config errors utilities {NETWORKS} sampler settings adapters"
     " latent_diffusion acceleration offload images checkpoint",
     "tiny": "config",
+    "interrogator": "config errors utilities text_encoder images checkpoint tiny",
     "training": f"config errors utilities {NETWORKS} sampler latent_diffusion images pipeline"
-    " tiny",
+    " tiny interrogator",
     "evaluation": "config errors utilities text_encoder sampler latent_diffusion images"
     " checkpoint pipeline tiny training",
     "figures": "sampler images training",
     "cli": "config errors utilities unet sampler settings latent_diffusion acceleration images"
-    " checkpoint pipeline tiny training evaluation",
+    " checkpoint pipeline tiny interrogator training evaluation",
     "__main__": "cli",
 }
 FOUR = {*NETWORKS.split(), "sampler"}

@@ -54,7 +54,7 @@ def fetch_model(hub_id: str) -> Path:
             for stem in STEMS[part]
             for e in endings
         ]
-        folder = _snapshot(hub_id, [*SETTINGS, *patterns], command)
+        folder = snapshot(hub_id, [*SETTINGS, *patterns], command)
         if all(find_weights(folder, part) for part in FOLDERS):
             return folder
     raise CheckpointError(
@@ -62,7 +62,7 @@ def fetch_model(hub_id: str) -> Path:
     )
 
 
-def _snapshot(hub_id: str, patterns: Sequence[str], command: str) -> Path:
+def snapshot(hub_id: str, patterns: Sequence[str], command: str) -> Path:
     """Ask the hub's client. It fails in many ways, which all get the same advice."""
     import huggingface_hub
 

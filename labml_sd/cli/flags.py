@@ -72,17 +72,13 @@ def add_drawing(parser: argparse.ArgumentParser, task: str) -> None:
     add_flag(parser, "--prediction", help=help, metavar="KIND")
     help = "tokenizer folder for a single-file checkpoint"
     add_flag(parser, "--tokenizer", help=help, metavar="FOLDER")
-    help = "auto, cpu, cuda, cuda:1, mps (auto)"
-    add_flag(parser, "--device", help=help, metavar="NAME", default="auto")
-    help = "auto, float32, float16, bfloat16 (auto)"
-    options: dict[str, Any] = {"metavar": "NAME", "default": "auto", "type": _dtype}
-    add_flag(parser, "--dtype", "--precision", help=help, **options)
+    _add_device(parser)
     help = "translate the U-Net with torch.compile first: slower start, faster steps"
     add_flag(parser, "--compile", help=help, action="store_true")
     help = "keep networks that are not running on the CPU, for GPUs with little memory"
     add_flag(parser, "--offload", help=help, action="store_true")
     help = "folder for the pictures (outputs)"
-    options = {"metavar": "FOLDER", "default": "outputs"}
+    options: dict[str, Any] = {"metavar": "FOLDER", "default": "outputs"}
     add_flag(parser, "--outdir", "--output-dir", help=help, **options)
     help = "draw only what the folder does not hold yet of this list; needs its --seed"
     add_flag(parser, "--resume", help=help, action="store_true")
@@ -99,10 +95,38 @@ def add_init_image(parser: argparse.ArgumentParser, *, default_strength: str) ->
     add_flag(parser, "--strength", "--denoising-strength", help=help, **options)
 
 
+def add_interrogation(parser: argparse.ArgumentParser) -> None:
+    """Add the pictures whose prompts are read, and the models that read them."""
+    parser.add_argument("files", metavar="FILE", nargs="+", help="PNG, JPEG or WEBP pictures")
+    help = (
+        "tiny, for its own pictures; for all others a folder or hub id of a CLIP model (tiny)"
+    )
+    add_flag(parser, "--model", "--clip", help=help, metavar="MODEL", default="tiny")
+    help = "a BLIP model, for CLIP models (Salesforce/blip-image-captioning-large)"
+    add_flag(parser, "--caption-model", "--blip", help=help, metavar="MODEL")
+    help = "fast, classic or best, for CLIP models (fast)"
+    add_flag(parser, "--mode", help=help, metavar="NAME")
+    help = "folder with mediums.txt, artists.txt, movements.txt, flavours.txt, for CLIP models"
+    add_flag(parser, "--phrases", help=help, metavar="FOLDER")
+    help = "folder for what CLIP makes of the phrases (in the cache of the hub's client)"
+    add_flag(parser, "--cache", help=help, metavar="FOLDER")
+    _add_device(parser)
+    add_max_pixels(parser)
+
+
 def add_max_pixels(parser: argparse.ArgumentParser) -> None:
     """Add the limit on pictures that are read."""
     help = f"most pixels of a picture that is read ({_MAX_PIXELS})"
     add_flag(parser, "--max-pixels", help=help, type=int, metavar="N", default=_MAX_PIXELS)
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    """Add where, and in which numbers, networks run."""
+    help = "auto, cpu, cuda, cuda:1, mps (auto)"
+    add_flag(parser, "--device", help=help, metavar="NAME", default="auto")
+    help = "auto, float32, float16, bfloat16 (auto)"
+    options: dict[str, Any] = {"metavar": "NAME", "default": "auto", "type": _dtype}
+    add_flag(parser, "--dtype", "--precision", help=help, **options)
 
 
 def _dtype(name: str) -> str:

@@ -15,7 +15,14 @@ from importlib import import_module
 from typing import NoReturn
 
 import labml_sd
-from labml_sd.cli.flags import SIDES, add_drawing, add_flag, add_init_image, add_max_pixels
+from labml_sd.cli.flags import (
+    SIDES,
+    add_drawing,
+    add_flag,
+    add_init_image,
+    add_interrogation,
+    add_max_pixels,
+)
 from labml_sd.errors import LabmlSdError, one_line
 
 _OUT_OF_MEMORY = (
@@ -130,6 +137,9 @@ def _build_parser(training: str | None) -> argparse.ArgumentParser:
     for side in SIDES:
         help = f"pixels to add at the {side} (0)"
         add_flag(outpaint, f"--{side}", help=help, type=int, metavar="N", default=0)
+    add_interrogation(
+        add("interrogate", "read a prompt from a picture", "interrogate.interrogate_command")
+    )
     help = "train the tiny model from scratch, or an embedding: train embedding --help"
     train = add("train", help, f"{training or 'train'}.run")
     if training:

@@ -19,6 +19,7 @@ from labml_sd.training.processes import Processes, join_processes
 from labml_sd.training.stages import (
     FROM_MODEL,
     STAGES,
+    TOWER,
     assemble,
     check_prediction,
     train_stage,
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "stage",
         nargs="?",
         default="all",
-        choices=["all", *STAGES, "inpainting", "assemble", "evaluate", "card"],
+        choices=["all", *STAGES, "inpainting", "image_tower", "assemble", "evaluate", "card"],
         help="what to train; all: one stage after the other, then assemble the model "
         "(default); evaluate: measure what a trained model can do; card: write its model card",
     )
@@ -57,7 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--init",
         metavar="MODEL",
         help="train the decoder, or the U-Net (diffusion; inpainting), of a finished model "
-        "further: tiny, a checkpoint, a folder or a hub id; assemble and card: the same model",
+        "further, or an image_tower beside it: tiny, a checkpoint, a folder or a hub id; "
+        "assemble and card: the same model",
     )
     parser.add_argument(
         "--prediction",
@@ -125,6 +127,8 @@ def _train(args: argparse.Namespace, processes: Processes) -> None:
         )
         if processes.is_main:
             print(f"{stage}: {args.outdir / stage}.png, curve in {args.outdir / stage}.csv")
+            if stage == "image_tower":
+                print(f"tower: {args.outdir / TOWER}")
     if args.stage in ("all", "assemble") and processes.is_main:
         save_model(
             assemble(recipe, args.outdir, init).half(),

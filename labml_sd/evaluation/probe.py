@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labml_sd.tiny.recipe import StageRecipe
@@ -31,6 +31,7 @@ from labml_sd.tiny.scenes import (
     Scene,
     SceneObject,
 )
+from labml_sd.training.augment import augment
 from labml_sd.training.data import generator, image_batch
 from labml_sd.training.loop import train
 from labml_sd.training.progress import save_rows
@@ -41,8 +42,6 @@ _AT_A_PLACE = (1 + len(KINDS), len(COLOURS), len(SIZES))  # kind 0 is "no object
 WIDTHS = (len(SKIES), len(GROUNDS), len(LIGHTS), *_AT_A_PLACE * len(PLACES))
 """Number of answers to each question: sky, ground, light; kind, colour, size for each place."""
 NO_ANSWER = -100  # for the colour and the size at an empty place
-
-BLUR, NOISE, BRIGHTNESS = 5, 0.03, 0.05  # pixels; standard deviation; share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,19 +162,6 @@ def probe_scenes(seed: int, step: int, n: int) -> list[Scene]:
         else Scene.sample(seed, i, split="train" if i % 4 else "held_out")
         for i in indices
     ]
-
-
-def augment(images: Float[Tensor, "b 3 h w"], draw: Generator) -> Float[Tensor, "b 3 h w"]:
-    """Blur half of the pictures, add some noise, vary the brightness.
-
-    Decoded pictures are softer than drawings, and the readings should not depend on it.
-    """
-    n, edge = len(images), BLUR // 2
-    soft = F.avg_pool2d(F.pad(images, (edge,) * 4, mode="reflect"), BLUR, stride=1)
-    share, blurred, light = torch.rand((3, n, 1, 1, 1), generator=draw)
-    images = torch.lerp(images, soft, share * (blurred < 0.5))
-    images = (images + 1.0) * (1.0 + BRIGHTNESS * (2.0 * light - 1.0)) - 1.0
-    return images + NOISE * torch.randn(images.shape, generator=draw)
 
 
 def probe_loss(logits: Float[Tensor, "b k"], truth: Int[Tensor, "b q"]) -> Float[Tensor, ""]:

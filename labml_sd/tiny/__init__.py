@@ -4,5 +4,6 @@ scenes.py          (seed, index) -> Scene -> English caption
 objects.py         SceneObject -> shapes on a canvas
 drawing.py         Scene -> RGB picture
 hard_negatives.py  Scene -> scenes that differ in one attribute
+neighbours.py      Scene -> the possible scenes one change away
 recipe.py          every number of a training run
 """

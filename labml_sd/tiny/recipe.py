@@ -74,6 +74,18 @@ class DiffusionRecipe(StageRecipe):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImageTowerRecipe(StageRecipe):
+    """Learn to see what captions say, beside a text transformer that does not change."""
+
+    n_steps: int = 2500
+    batch_size: int = 96
+    learning_rate: float = 2e-3
+    ema_decay: float = 0.998
+    n_scenes: int = 12_000  # whose captions are read once; their pictures are always new
+    n_negatives: int = 4  # full captions of scenes one change away, for each scene
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A whole model from scratch."""
 
@@ -101,6 +113,7 @@ class Recipe:
             n_steps=3000, batch_size=32, learning_rate=4e-4, restarts=()
         )
     )
+    image_tower: ImageTowerRecipe = field(default_factory=ImageTowerRecipe)
 
 
 RECIPES = {"tiny": Recipe()}

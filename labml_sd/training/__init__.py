@@ -2,7 +2,9 @@ r"""Trains the tiny model from scratch on drawn scenes.
 
 learn_bpe.py    captions -> tokenizer
 data.py         (seed, step) -> a batch of scenes and pictures
+augment.py      images -> the same with blur, noise, another brightness
 latents.py      scenes -> their latents, encoded once by the frozen autoencoder
+captions.py     scenes -> what the frozen text transformer makes of their captions
 loop.py         the training loop: step, log, save, resume
 run.py          the state of one stage: what is saved and shown
 state_files.py  its file, complete or not at all

@@ -31,13 +31,18 @@ from labml_sd.training.tasks.autoencoder import AutoencoderTask
 from labml_sd.training.tasks.clip import Clip, ClipTask
 from labml_sd.training.tasks.decoder import DecoderTask
 from labml_sd.training.tasks.diffusion import DiffusionTask, fresh_unet
+from labml_sd.training.tasks.image_tower import ImageTowerTask
 from labml_sd.training.tasks.inpainting import InpaintingTask, widen
 
-TOKENIZER, CONFIG = "tokenizer", "model.json"  # inside the run's folder
+# Inside the run's folder.
+TOKENIZER, CONFIG, TOWER = "tokenizer", "model.json", "image_tower.safetensors"
 STAGES = ("autoencoder", "decoder", "clip", "diffusion")  # of a model from scratch
-FROM_MODEL = ("decoder", "diffusion", "inpainting")  # can start from a finished model
+FROM_MODEL = ("decoder", "diffusion", "inpainting", "image_tower")  # can start from a model
 # Of the minutes for all stages.
-SHARE = {"autoencoder": 0.3, "decoder": 0.1, "clip": 0.15, "diffusion": 0.45, "inpainting": 1}
+SHARE = {
+    **{"autoencoder": 0.3, "decoder": 0.1, "clip": 0.15, "diffusion": 0.45},
+    **{"inpainting": 1.0, "image_tower": 1.0},
+}
 SCENES_PER_MINUTE = 400  # of them: a short run has no time to learn from more
 
 
@@ -99,13 +104,19 @@ def train_stage(
             task = DecoderTask(recipe, folder, seed, device, processes, init=init)
         elif stage == "clip":
             task = ClipTask(recipe, tokenizer, seed, device, processes)
+        elif stage == "image_tower":
+            model = (init or assemble(recipe, folder)).to(device).eval()
+            n = n_scenes(recipe.image_tower.n_scenes, minutes)
+            task = ImageTowerTask(recipe, model, folder, n, seed, device, processes, progress)
         else:
-            n = n_scenes(recipe, minutes)
+            n = n_scenes(recipe.diffusion.n_scenes, minutes)
             task = unet_task(stage, recipe, folder, seed, n, device, processes, init, progress)
         if minutes is not None:
             minutes = minutes * SHARE[stage] - (time.monotonic() - started) / 60.0
         budget: dict[str, Any] = {"n_steps": n_steps, "minutes": minutes}
-        train(task, folder, **budget, progress=progress, processes=processes)
+        trained = train(task, folder, **budget, progress=progress, processes=processes)
+        if isinstance(task, ImageTowerTask) and processes.is_main:
+            task.write(trained, folder / TOWER)
 
 
 def unet_task(
@@ -164,9 +175,8 @@ def encoded_for(
         return encode(model.autoencoder, seed, n, size, folder, progress=progress)
 
 
-def n_scenes(recipe: Recipe, minutes: float | None) -> int:
-    """How many scenes are encoded: fewer if a run has little time to learn from them."""
-    n = recipe.diffusion.n_scenes
+def n_scenes(n: int, minutes: float | None) -> int:
+    """How many of `n` scenes are encoded: fewer if a run has little time to learn from them."""
     return n if minutes is None else min(n, max(1000, int(SCENES_PER_MINUTE * minutes)))
 
 
