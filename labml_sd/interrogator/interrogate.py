@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from labml_sd.checkpoint import load_model
-from labml_sd.checkpoint.sources import TINY
+from labml_sd.checkpoint.bundled import TINY
 from labml_sd.errors import GenerationError, quoted
 from labml_sd.images.reading import MAX_PIXELS, open_image
 from labml_sd.interrogator.captioner import load_captioner
