@@ -9,6 +9,7 @@ The subpackages in the order of the flow, each with what goes in and what comes 
     settings          keyword arguments -> Settings: every setting of a call, written once
     config            nothing -> every number of the models
     text_encoder      prompt -> c: tokenizer and CLIP text transformer
+    prompt_tools      a prompt -> variants of it, longer prompts, how it is read
     unet              (x_t, t, c) -> eps: attention and residual blocks
     sampler           x_T -> z: noise schedule, guidance, one loop, one file a sampler
     autoencoder       image <-> z
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from labml_sd.images import load_img, save_images
     from labml_sd.pipeline.parameters import GenerationParameters, read_parameters
     from labml_sd.unet import AttentionMap, record_attention
+    from labml_sd.prompt_tools import generate_prompts, prompt_variants
     from labml_sd.errors import (
         CheckpointError,
         GenerationError,
@@ -90,6 +92,8 @@ __all__ = [
     "GenerationParameters",
     "record_attention",
     "AttentionMap",
+    "prompt_variants",
+    "generate_prompts",
     "LabmlSdError",
     "CheckpointError",
     "ImageError",
@@ -99,7 +103,7 @@ __all__ = [
 
 _MODULES = (  # those that need no PyTorch first
     *("errors", "config", "settings"),
-    *("text_encoder", "unet", "sampler", "autoencoder", "adapters"),
+    *("text_encoder", "prompt_tools", "unet", "sampler", "autoencoder", "adapters"),
     "latent_diffusion",
     *("acceleration", "checkpoint", "images", "pipeline"),
 )

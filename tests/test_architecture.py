@@ -26,6 +26,7 @@ PARTS = {
     "config": "errors",
     "utilities": "errors",
     "text_encoder": "config errors",
+    "prompt_tools": "config errors utilities text_encoder",
     "unet": "config errors",
     "autoencoder": "config errors",
     "sampler": "config errors utilities",
@@ -45,8 +46,8 @@ PARTS = {
     "evaluation": "config errors utilities text_encoder sampler latent_diffusion images"
     " checkpoint pipeline tiny training",
     "figures": "sampler images training",
-    "cli": "config errors utilities unet adapters sampler settings latent_diffusion acceleration images"
-    " checkpoint pipeline tiny training evaluation",
+    "cli": "config errors utilities prompt_tools unet adapters sampler settings"
+    " latent_diffusion acceleration images checkpoint pipeline tiny training evaluation",
     "__main__": "cli",
 }
 FOUR = {*NETWORKS.split(), "sampler"}

@@ -48,7 +48,9 @@ def test_the_program_starts_without_importing_pytorch(module):
     assert printed(code) == "set()\n"
 
 
-@pytest.mark.parametrize("arguments", [["txt2img", "--help"], ["img2img", "--stepz", "3"]])
+@pytest.mark.parametrize(
+    "arguments", [["txt2img", "--help"], ["prompt", "--help"], ["img2img", "--stepz", "3"]]
+)
 def test_help_and_wrong_flags_are_answered_without_importing_pytorch(arguments):
     code = (
         "import sys; from labml_sd.cli import main\n"

@@ -62,8 +62,14 @@ def equations(package: Package) -> Iterator[Equation]:
         ]
         for note in [note for row in split(source) for note in row.notes]:
             around = [name for name, first, last in spans if first <= note.first <= last]
-            for formula in re.findall(r"\$\$(.+?)\$\$", note.text, re.DOTALL):
+            text = without_code(note.text)
+            for formula in re.findall(r"\$\$(.+?)\$\$", text, re.DOTALL):
                 yield Equation(module, around[-1] if around else "", " ".join(formula.split()))
+
+
+def without_code(text: str) -> str:
+    """A text without what is code in it: there, two dollars begin no equation."""
+    return re.sub(r"`[^`\n]*`", "", text)
 
 
 def facts(path: Path) -> dict[str, str]:

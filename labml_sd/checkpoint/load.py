@@ -95,11 +95,7 @@ def load_model(
         opened, paths = exchange_parts(open_source(source, ema=ema, config=config), parts)
         model = without_weights(opened, paths)
         report = opened.report(shapes(networks(model)))
-        if not report.ok:
-            place = " with ".join(map(str, (opened.path, *paths.values())))
-            raise CheckpointError(
-                f"{place}: does not fit {opened.config.name}: {report.short()}"
-            )
+        _check_fit(report, opened, paths)
         model.text_encoder.tokenizer = find_tokenizer(
             tokenizer, opened.tokenizer, opened.config.text_encoder
         )
@@ -171,6 +167,13 @@ def collecting_later() -> Iterator[None]:
     finally:
         if collected:
             gc.enable()
+
+
+def _check_fit(report: LoadReport, opened: OpenedCheckpoint, paths: Mapping[str, Path]) -> None:
+    """Raise CheckpointError for weights that are missing or too many, with all files' names."""
+    if not report.ok:
+        place = " with ".join(map(str, (opened.path, *paths.values())))
+        raise CheckpointError(f"{place}: does not fit {opened.config.name}: {report.short()}")
 
 
 def _check_switches(*others: object, **switches: object) -> None:

@@ -21,7 +21,7 @@ from labml_sd.checkpoint.bundled import BUNDLED
 from labml_sd.cli.flags import SIDES
 from labml_sd.cli.lists import Call, Inputs, PictureList, make_calls
 from labml_sd.cli.processes import beside_others, rank_and_count
-from labml_sd.cli.prompts import pictures_in, read_prompts
+from labml_sd.cli.prompts import pictures_in, read_prompts, varied
 from labml_sd.cli.resume import SavedList, first_number
 from labml_sd.cli.saving import draw_calls, note, summary
 from labml_sd.cli.stop import advising
@@ -140,6 +140,7 @@ def _draw(
     seed_is_new = settings["seed"] is None
     if seed_is_new:
         settings["seed"] = secrets.randbelow(2**32)
+    prompts = varied(args, prompts, settings["seed"])
     calls = make_calls(prompts, inputs, settings)
     _check_list(args, calls, count, seed_is_new)
     with beside_others(folder, count) as wait:

@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from labml_sd.settings import described
+from labml_sd.settings import Setting, described
 
 _DTYPES = {
     "fp32": "float32",
@@ -45,16 +45,8 @@ def add_flag(
 
 def add_settings(parser: argparse.ArgumentParser, task: str) -> None:
     """Add the flags of all settings of a task. One that is not given stays None."""
-    for name, about in described(task).items():
-        words = about.kind.metavar
-        options: dict[str, Any] = {"metavar": words, "type": about.kind.word, "dest": name}
-        if isinstance(words, tuple):
-            options["nargs"] = len(words)
-        if about.kind.several:
-            options["action"] = "append"
-        default = about.none or about.default
-        help = f"{about.help} ({default})" if default not in ("", ()) else about.help
-        add_flag(parser, *about.flags, help=help, **options)
+    for about in described(task).values():
+        _add_setting(parser, about)
 
 
 def add_drawing(parser: argparse.ArgumentParser, task: str) -> None:
@@ -63,6 +55,7 @@ def add_drawing(parser: argparse.ArgumentParser, task: str) -> None:
     add_flag(parser, "--prompt", help="the prompt", dest="prompt_flag", metavar="PROMPT")
     help = "a UTF-8 file with one prompt a line, or - for standard input"
     add_flag(parser, "--prompt-file", "--from-file", help=help, metavar="FILE")
+    add_variants(parser)
     add_settings(parser, task)
     help = "tiny, tiny-inpainting, a checkpoint, a folder or a hub id (tiny)"
     add_flag(parser, "--model", "--ckpt", help=help, metavar="MODEL")
@@ -89,6 +82,39 @@ def add_drawing(parser: argparse.ArgumentParser, task: str) -> None:
     add_max_pixels(parser)
 
 
+def add_variants(parser: argparse.ArgumentParser) -> None:
+    """Add what makes several prompts of one."""
+    help = "N variants of each prompt with {red|blue} and __wildcard__, or all"
+    add_flag(parser, "--variants", help=help, type=_number_or_all, metavar="N")
+    help = "folder of text files: __colour__ in a prompt is a line of colour.txt"
+    add_flag(parser, "--wildcards", help=help, metavar="FOLDER")
+
+
+def add_prompt_tools(parser: argparse.ArgumentParser) -> None:
+    """Add the prompt that is shown, or continued, and how."""
+    parser.add_argument("prompt", metavar="PROMPT", help="the prompt")
+    add_variants(parser)
+    help = "seed of the variants and of what continues the prompt (0)"
+    add_flag(parser, "--seed", help=help, type=int, metavar="N", default=0)
+    help = "continue the prompt: folder or hub id of a causal language model, as GPT-2"
+    add_flag(parser, "--continue", help=help, dest="continue_with", metavar="MODEL")
+    help = "how many continued prompts, all different (1)"
+    add_flag(parser, "--count", help=help, dest="n", type=int, metavar="N")
+    help = "most tokens that are added (60)"
+    add_flag(parser, "--max-tokens", help=help, type=int, metavar="N")
+    help = "0 takes the likeliest token, 1 the model's probabilities (1)"
+    add_flag(parser, "--temperature", help=help, type=float, metavar="X")
+    help = "draw from the K likeliest tokens, 0 for all (50)"
+    add_flag(parser, "--top-k", help=help, type=int, metavar="K")
+    help = "whose tokens are shown: tiny, a checkpoint, a folder or a hub id (tiny)"
+    add_flag(parser, "--model", "--ckpt", help=help, metavar="MODEL", default="tiny")
+    for name in ("steps", "emphasis", "embeddings"):
+        _add_setting(parser, described()[name])
+    help = "read it as a negative prompt"
+    add_flag(parser, "--as-negative", help=help, dest="negative", action="store_true")
+    add_flag(parser, "--json", help="print JSON", action="store_true")
+
+
 def add_init_image(parser: argparse.ArgumentParser, *, default_strength: str) -> None:
     """Add the picture that img2img and inpaint start from."""
     aliases = ("--init-img", "--image")
@@ -103,6 +129,25 @@ def add_max_pixels(parser: argparse.ArgumentParser) -> None:
     """Add the limit on pictures that are read."""
     help = f"most pixels of a picture that is read ({_MAX_PIXELS})"
     add_flag(parser, "--max-pixels", help=help, type=int, metavar="N", default=_MAX_PIXELS)
+
+
+def _add_setting(parser: argparse.ArgumentParser, about: Setting) -> None:
+    words = about.kind.metavar
+    options: dict[str, Any] = {"metavar": words, "type": about.kind.word, "dest": about.name}
+    if isinstance(words, tuple):
+        options["nargs"] = len(words)
+    if about.kind.several:
+        options["action"] = "append"
+    default = about.none or about.default
+    help = f"{about.help} ({default})" if default not in ("", ()) else about.help
+    add_flag(parser, *about.flags, help=help, **options)
+
+
+def _number_or_all(word: str) -> int | str:
+    return word if word == "all" else int(word)
+
+
+_number_or_all.__name__ = "whole number"  # as argparse calls it in an error
 
 
 def _dtype(name: str) -> str:

@@ -10,12 +10,19 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NoReturn
 
 import labml_sd
-from labml_sd.cli.flags import SIDES, add_drawing, add_flag, add_init_image, add_max_pixels
+from labml_sd.cli.flags import (
+    SIDES,
+    add_drawing,
+    add_flag,
+    add_init_image,
+    add_max_pixels,
+    add_prompt_tools,
+)
 from labml_sd.errors import LabmlSdError, one_line
 
 _OUT_OF_MEMORY = (
@@ -112,6 +119,24 @@ def _build_parser(training: str | None) -> argparse.ArgumentParser:
         command.set_defaults(run=run, parser=command)
         return command
 
+    _add_drawing_commands(add)
+    help = "train the tiny model from scratch, or an embedding: train embedding --help"
+    train = add("train", help, f"{training or 'train'}.run")
+    if training:
+        import_module(f"labml_sd.cli.{training}").add_arguments(train)
+    prompt = add(
+        "prompt", "show how a prompt is read, or vary it", "show_prompt.prompt_command"
+    )
+    add_prompt_tools(prompt)
+    inspect = add("inspect", "show what a picture or a model holds", "show.inspect_command")
+    help = "a picture, a checkpoint file or a model folder"
+    inspect.add_argument("file", metavar="FILE", help=help)
+    add_max_pixels(inspect)
+    add("env", "show versions and devices", "show.env_command")
+    return parser
+
+
+def _add_drawing_commands(add: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
     txt2img = add("txt2img", "draw pictures of a prompt", "draw.txt2img_command")
     add_drawing(txt2img, "txt2img")
     help = "draw a picture again from the parameters inside it"
@@ -130,13 +155,3 @@ def _build_parser(training: str | None) -> argparse.ArgumentParser:
     for side in SIDES:
         help = f"pixels to add at the {side} (0)"
         add_flag(outpaint, f"--{side}", help=help, type=int, metavar="N", default=0)
-    help = "train the tiny model from scratch, or an embedding: train embedding --help"
-    train = add("train", help, f"{training or 'train'}.run")
-    if training:
-        import_module(f"labml_sd.cli.{training}").add_arguments(train)
-    inspect = add("inspect", "show what a picture or a model holds", "show.inspect_command")
-    help = "a picture, a checkpoint file or a model folder"
-    inspect.add_argument("file", metavar="FILE", help=help)
-    add_max_pixels(inspect)
-    add("env", "show versions and devices", "show.env_command")
-    return parser

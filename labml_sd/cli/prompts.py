@@ -7,10 +7,13 @@ Tests      tests/cli/test_main.py, tests/cli/test_lists.py
 import argparse
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from labml_sd.cli.processes import rank_and_count
 from labml_sd.errors import ImageError, PromptError
+from labml_sd.prompt_tools.variants import prompt_variants
+from labml_sd.prompt_tools.wildcards import Wildcards
 
 _MAX_PROMPTS = 2**24  # bytes of a file of prompts
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
@@ -37,6 +40,26 @@ def read_prompts(args: argparse.Namespace, otherwise: str | None = None) -> list
             'as in labml-sd txt2img "a red house"'
         )
     return [prompt]
+
+
+def varied(args: argparse.Namespace, prompts: Sequence[str], seed: int) -> list[str]:
+    """The variants of each prompt that --variants asks for; without it the same prompts.
+
+    Raises `PromptError`.
+    """
+    if args.variants is None:
+        if args.wildcards is not None:
+            raise PromptError("--wildcards is the folder of --variants: give --variants N too")
+        return list(prompts)
+    folder = None if args.wildcards is None else Wildcards(args.wildcards)
+    found: list[str] = []
+    for prompt in prompts:
+        if args.variants == "all":
+            found += prompt_variants(prompt, wildcards=folder, combinatorial=True)
+        else:
+            n, first = args.variants, len(found)
+            found += prompt_variants(prompt, n, seed=seed, wildcards=folder, first=first)
+    return found
 
 
 def _lines(path: str) -> list[str]:

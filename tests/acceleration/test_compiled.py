@@ -45,10 +45,12 @@ def answer():
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_a_compiled_unet_gives_the_same_numbers(answer):
     assert answer["error"] <= 1e-13
 
 
+@pytest.mark.slow
 def test_every_block_is_one_graph_without_breaks_and_equal_blocks_share_it(answer):
     shapes = answer["shapes"]
     assert answer["breaks"] == {}
@@ -56,11 +58,13 @@ def test_every_block_is_one_graph_without_breaks_and_equal_blocks_share_it(answe
     assert shapes["of ResBlocks"] > 8  # more than PyTorch would compile of one function
 
 
+@pytest.mark.slow
 def test_weights_may_change_afterwards_and_nothing_is_compiled_again(answer):
     assert answer["error with changed weights"] <= 1e-13
     assert answer["graphs with changed weights"] == answer["graphs"]
 
 
+@pytest.mark.slow
 def test_a_unet_knows_that_it_is_compiled_and_its_weights_keep_their_names(answer):
     assert answer["compiled"] == [False, True]
     assert answer["same names"]

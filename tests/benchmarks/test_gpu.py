@@ -223,6 +223,7 @@ def dry_run(tmp_path, *stages):
     )
 
 
+@pytest.mark.slow
 def test_a_stage_is_tried_on_the_cpu(tmp_path):
     process = dry_run(tmp_path, "environment")
     printed, _ = process.communicate()

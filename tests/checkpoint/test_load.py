@@ -13,9 +13,9 @@ from labml_sd.utilities.device import DTYPES
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64", torch.float16])
 def test_weights_are_converted_while_they_are_read(folder, model, dtype):
     found = load_model(folder, dtype=dtype)
-    wanted = DTYPES.get(dtype, dtype)
+    wanted, weights = DTYPES.get(dtype, dtype), found.state_dict()
     for key, weight in model.state_dict().items():
-        assert torch.equal(found.state_dict()[key], weight.to(wanted))
+        assert torch.equal(weights[key], weight.to(wanted))
 
 
 def test_a_loaded_model_is_ready_to_draw(folder):

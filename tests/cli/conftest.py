@@ -1,6 +1,9 @@
 import pytest
+from small_gpt2 import gpt2
 
 from labml_sd.cli import main as cli
+
+__all__ = ["gpt2", "shell"]
 
 
 @pytest.fixture

@@ -14,7 +14,16 @@ from labml_sd.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
-GUIDES = ("glossary", "numbers", "safety", "from_notes", "contributing", "licence", "speed")
+GUIDES = (
+    "glossary",
+    "numbers",
+    "safety",
+    "from_notes",
+    "contributing",
+    "licence",
+    "speed",
+    "prompts",
+)
 each_guide = pytest.mark.parametrize("name", GUIDES)
 
 

@@ -335,6 +335,7 @@ print(json.dumps([save_images([image], sys.argv[1])[0].name for _ in range(50)])
 """
 
 
+@pytest.mark.slow
 def test_two_programs_that_save_at_once_share_no_name(tmp_path):
     where = {**os.environ, "PYTHONPATH": str(ROOT)}
     programs = [

@@ -73,7 +73,7 @@ class DiffusionTask:
         index = torch.randint(0, len(self.latents.mean), (n,), generator=draw)
         mean, std = (x[index].float() for x in (self.latents.mean, self.latents.std))
         z = self.model.autoencoder.scaled(mean + std * torch.randn(mean.shape, generator=draw))
-        t = share(stratified_times(n, len(self.alpha_bar), draw)).to(device)
+        t = share(self.times(n, draw)).to(device)
         noise = share(torch.randn(z.shape, generator=draw)).to(device)
         alpha_bar = self.alpha_bar[t]
         scale = alpha_bar[:, None, None, None]
@@ -88,6 +88,10 @@ class DiffusionTask:
         target = noise if kind == "eps" else v_of(share(z).to(device), noise, scale).float()
         loss = diffusion_loss(output, target, alpha_bar, self.recipe.snr_gamma, kind)
         return {"loss": loss, "mse": (output.detach() - target).square().mean()}
+
+    def times(self, n: int, draw: Generator) -> Int[Tensor, " n"]:
+        """Random times, all of them equally likely."""
+        return stratified_times(n, len(self.alpha_bar), draw)
 
     def channels(self, index: Int[Tensor, " b"]) -> Float[Tensor, "b extra h w"] | None:
         """What the U-Net sees beside the noisy latents of some scenes: nothing."""

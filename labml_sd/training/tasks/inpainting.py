@@ -1,7 +1,8 @@
 r"""A finished U-Net learns in-painting: it also sees the mask and what the mask leaves visible.
 
 Maps       latents, captions, random masks  ->  UNet with 9 input channels (and its average)
-Paper      Rombach et al. 2022, arXiv:2112.10752, section 4.5
+Paper      Rombach et al. 2022, arXiv:2112.10752, section 4.5; Mou et al. 2023,
+           arXiv:2302.08453, section 3.4 (the times)
 Reference  Stable Diffusion v1.5 inpainting (model card): five more input channels, zero at the
            start
 Tests      tests/training/tasks/test_inpainting.py
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from labml_sd.config import inpainting
 from labml_sd.latent_diffusion import LatentDiffusion
@@ -48,6 +49,15 @@ class InpaintingTask(DiffusionTask):
             replace(recipe, diffusion=recipe.inpainting), model, latents, seed, processes
         )
         self.masked = masked
+
+    def times(self, n: int, draw: Generator) -> Int[Tensor, " n"]:
+        r"""Random times, most of them late: $t = (1 - u^3)\,T$ with uniform u (T2I-Adapter).
+
+        At high noise a picture's sky and ground are decided, and the loss says little of it.
+        """
+        n_steps = len(self.alpha_bar)
+        u = (torch.arange(n) + torch.rand(n, generator=draw)) / n  # stratified
+        return ((1 - u**3) * n_steps).long().clamp(max=n_steps - 1)
 
     def channels(self, index: Int[Tensor, " b"]) -> Float[Tensor, "b extra h w"]:
         """The mask of each scene, and the latent of its visible part."""

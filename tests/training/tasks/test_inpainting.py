@@ -68,3 +68,14 @@ def test_a_picture_of_the_progress_is_written(make_model, recipe, sets, tmp_path
     task = InpaintingTask(recipe, make_model().float(), *sets, seed=0)
     task.picture(task.networks, tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 0
+
+
+def test_most_times_are_late_by_the_cubic_law(make_model, recipe, sets):
+    task = InpaintingTask(recipe, make_model().float(), *sets, seed=0)
+    n_steps = len(task.alpha_bar)
+    times = task.times(10_000, torch.Generator().manual_seed(0)).double() / n_steps
+    assert 0 <= times.min() and times.max() < 1
+    # P(t < s T) = 1 - (1 - s)^(1/3)
+    for s in (0.1, 0.5, 0.9):
+        share = (times < s).double().mean().item()
+        assert share == pytest.approx(1 - (1 - s) ** (1 / 3), abs=0.01)
