@@ -16,10 +16,10 @@ NAMES = (
     "00_tour 01_noise 02_learning_to_denoise 03_attention 04_autoencoder_blocks 05_posterior "
     "06_autoencoder 07_text 08_spatial_transformer 09_unet 10_ddpm_and_ddim 11_guidance "
     "12_samplers 13_txt2img 14_img2img 15_inpainting 16_training 17_stable_diffusion "
-    "18_real_checkpoint 19_playground 20_v_prediction"
+    "18_real_checkpoint 19_playground 20_v_prediction 21_prompts"
 ).split()
 CAPSTONE = "17_stable_diffusion"
-BUILD = [*NAMES[1:13], CAPSTONE, "20_v_prediction"]
+BUILD = [*NAMES[1:13], CAPSTONE, "20_v_prediction", "21_prompts"]
 FULL_SIZE = ["13_txt2img", "14_img2img", "15_inpainting", CAPSTONE, "18_real_checkpoint"]
 INSTALL = """\
 SOURCE = ".."  # a checkout of the project, or a wheel that you uploaded
