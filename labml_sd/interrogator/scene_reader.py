@@ -6,8 +6,6 @@ Tests      tests/interrogator/test_scene_reader.py
 
 There are half a million full captions, too many to compare all. A beam search adds one object
 after the other; then single changes are tried as long as one brings caption and picture closer.
-They are also tried from the scene in which the two objects have swapped their kinds: which one
-is where is what is confused most easily.
 """
 
 from collections.abc import Iterable
@@ -65,18 +63,11 @@ class SceneReader:
         for _ in range(MAX_OBJECTS):
             more = [scene for one in found for scene in one_more(one)]
             found = self._closest(picture, [*found, *more], BEAM)
-        end = self._climb(picture, found[0])
-        other = self._climb(picture, with_kinds_swapped(end))
-        (best,) = self._closest(picture, [end, other], 1)
+        best, before = found[0], None
+        while best != before:
+            before = best
+            (best,) = self._closest(picture, [best, *neighbours(best)], 1)
         return best, float(self.embed_captions([best.caption(full=True)])[0] @ picture)
-
-    def _climb(self, picture: Float[Tensor, " e"], scene: Scene) -> Scene:
-        """Make the best single change, again and again, until none helps."""
-        before = None
-        while scene != before:
-            before = scene
-            (scene,) = self._closest(picture, [scene, *neighbours(scene)], 1)
-        return scene
 
     def _closest(
         self, picture: Float[Tensor, " e"], scenes: list[Scene], n: int
@@ -86,13 +77,6 @@ class SceneReader:
         cosines = self.embed_captions(s.caption(full=True) for s in ordered) @ picture
         order = torch.argsort(cosines, descending=True, stable=True)
         return [ordered[i] for i in order[:n].tolist()]
-
-
-def with_kinds_swapped(scene: Scene) -> Scene:
-    """The same scene if it has fewer than two objects."""
-    kinds = [item.kind for item in scene.objects]
-    objects = zip(scene.objects, reversed(kinds), strict=True)
-    return replace(scene, objects=tuple(replace(item, kind=kind) for item, kind in objects))
 
 
 def from_left_to_right(scene: Scene) -> Scene:
