@@ -103,7 +103,6 @@ def test_the_two_commands_are_in_the_readme_and_run_by_ci():
 def test_the_command_line_accepts_the_commands_on_the_pages():
     from labml_sd.cli import main as cli
 
-    parser = cli._build_parser(with_train=True)
     found = [block for page in PAGES for block in blocks(page, "bash")]
     parts = [
         part.strip() for line in "\n".join(found).splitlines() for part in line.split("&&")
@@ -113,6 +112,7 @@ def test_the_command_line_accepts_the_commands_on_the_pages():
     for command in commands:
         program, *arguments = shlex.split(command)
         assert program == "labml-sd"
+        parser = cli._build_parser(cli._training(arguments))
         assert parser.parse_args(arguments).run
 
 
