@@ -105,7 +105,9 @@ def test_the_command_line_accepts_the_commands_on_the_pages():
 
     found = [block for page in PAGES for block in blocks(page, "bash")]
     parts = [
-        part.strip() for line in "\n".join(found).splitlines() for part in line.split("&&")
+        part.strip()
+        for line in "\n".join(found).replace("\\\n", " ").splitlines()
+        for part in re.split(r"&&|\| (?=labml-sd)", line)
     ]
     commands = [part for part in parts if "labml-sd" in part]
     assert commands
