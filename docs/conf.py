@@ -96,12 +96,15 @@ def prepare(
             "",
         ]
         return
-    text = re.sub(r"[ ]*\$\$(.+?)\$\$", display_formula, "\n".join(lines), flags=re.DOTALL)
+    code_or_formula = r"`[^`\n]*`|[ ]*\$\$(.+?)\$\$"
+    text = re.sub(code_or_formula, display_formula, "\n".join(lines), flags=re.DOTALL)
     lines[:] = text.split("\n")
 
 
 def display_formula(match: re.Match[str]) -> str:
-    """A formula as a directive on separate lines."""
+    """A formula as a directive on separate lines; code as it is."""
+    if match[1] is None:
+        return match[0]
     return f"\n\n.. math:: {' '.join(match[1].split())}\n\n"
 
 

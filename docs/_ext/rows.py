@@ -182,12 +182,12 @@ def markdown(text: str) -> str:
 
 def stacked(text: str) -> str:
     r"""Displayed equations with \quad between parts: one part a line, for a narrow column."""
-    return re.sub(r"\$\$(.+?)\$\$", one_below_the_other, text, flags=re.DOTALL)
+    return re.sub(r"`[^`\n]*`|\$\$(.+?)\$\$", one_below_the_other, text, flags=re.DOTALL)
 
 
 def one_below_the_other(equation: re.Match[str]) -> str:
     """A displayed equation with a line for each of its parts."""
-    parts = re.split(r"\\q?quad\b", equation[1])
+    parts = re.split(r"\\q?quad\b", equation[1] or "")  # "" for code
     if len(parts) == 1:
         return equation[0]
     return r"$$ \begin{gathered} " + r" \\ ".join(map(str.strip, parts)) + r" \end{gathered} $$"

@@ -4,7 +4,7 @@ Only braces, the bars between them and wildcards are marks here. Round and squar
 colons, `<lora:...>`, AND and BREAK stay as they are written, for the prompt grammar.
 
 Maps       text  ->  text, Choice and Wildcard, one after the other
-Reference  the syntax that sd-dynamic-prompts documents (docs/SYNTAX.md)
+Reference  the syntax that the extension sd-dynamic-prompts documents
 Tests      tests/prompt_tools/test_syntax.py
 """
 

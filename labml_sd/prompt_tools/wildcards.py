@@ -2,7 +2,7 @@ r"""A folder of wildcards: `__colour__` stands for a line of colour.txt.
 
 Maps       folder -> names, and the entries of each
            parts with wildcards, folder -> parts whose wildcards are choices among the entries
-Reference  the text files that sd-dynamic-prompts documents (docs/SYNTAX.md)
+Reference  the text files that the extension sd-dynamic-prompts documents
 Tests      tests/prompt_tools/test_wildcards.py
 """
 
