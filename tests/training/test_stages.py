@@ -66,7 +66,7 @@ def test_prompts_are_dropped_as_often_as_asked(dropout, small_recipe, run_folder
     model = first_stages(config, recipe, load_tokenizer(run_folder / "tokenizer"), run_folder)
     latents = encode_scenes(model.autoencoder, 0, 40, 32, run_folder, progress=False)
     task = DiffusionTask(recipe, model, latents, seed=0)
-    captions = task._captions(torch.arange(20), 0, torch.Generator().manual_seed(0))
+    captions = task.captions(torch.arange(20), 0, torch.Generator().manual_seed(0))
     assert sum(caption == "" for caption in captions) == 20 * dropout
     assert task.losses(0, 0.0)["loss"].item() == task.losses(0, 0.0)["loss"].item()
 
