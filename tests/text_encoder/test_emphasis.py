@@ -146,7 +146,7 @@ def test_comfyui_reads_round_brackets_only(prompt, expected):
 @pytest.mark.parametrize("read", [lambda text: weighted(text)[0], weighted_as_comfy])
 def test_any_text_can_be_read_and_keeps_its_letters(read):
     rng = random.Random(0)
-    for _ in range(20_000):
+    for _ in range(2_000):
         prompt = "".join(rng.choices("ab [](:)\\.5", k=rng.randrange(30)))
         text = "".join(segment.text for segment in read(prompt))
         assert re.sub(r"[^ab]", "", text) == re.sub(r"[^ab]", "", prompt)
@@ -154,7 +154,7 @@ def test_any_text_can_be_read_and_keeps_its_letters(read):
 
 @pytest.mark.parametrize(
     "prompt",
-    ["(" * 30_000, "(a" * 10_000 + ")" * 10_000, ")" * 30_000, "(:1.2)" * 9000, "(:" * 30_000],
+    ["(" * 8_000, "(a" * 3_000 + ")" * 3_000, ")" * 8_000, "(:1.2)" * 3_000, "(:" * 8_000],
 )
 def test_deep_and_long_prompts_are_read(prompt):
     assert sum(len(segment.text) for group in weighted(prompt) for segment in group) <= len(

@@ -75,9 +75,11 @@ class DiffusionTask:
         z = self.model.autoencoder.scaled(mean + std * torch.randn(mean.shape, generator=draw))
         t = share(self.times(n, draw)).to(device)
         noise = share(torch.randn(z.shape, generator=draw)).to(device)
+        z = share(z).to(device)
         alpha_bar = self.alpha_bar[t]
         scale = alpha_bar[:, None, None, None]
-        x = (scale.sqrt() * share(z).to(device) + (1 - scale).sqrt() * noise).float()
+        noise = self.noise(noise, z, t).to(noise)
+        x = (scale.sqrt() * z + (1 - scale).sqrt() * noise).float()
         channels = self.channels(index)
         if channels is not None:
             x = torch.cat([x, share(channels).to(device)], dim=1)
@@ -85,13 +87,22 @@ class DiffusionTask:
             cond = self.encoded(self.captions(index, step, draw))
             output = self.model.unet(x, t, cond).float()
         kind = self.model.config.prediction
-        target = noise if kind == "eps" else v_of(share(z).to(device), noise, scale).float()
+        target = noise if kind == "eps" else v_of(z, noise, scale).float()
         loss = diffusion_loss(output, target, alpha_bar, self.recipe.snr_gamma, kind)
         return {"loss": loss, "mse": (output.detach() - target).square().mean()}
 
     def times(self, n: int, draw: Generator) -> Int[Tensor, " n"]:
         """Random times, all of them equally likely."""
         return stratified_times(n, len(self.alpha_bar), draw)
+
+    def noise(
+        self,
+        noise: Float[Tensor, "b c h w"],
+        z: Float[Tensor, "b c h w"],
+        t: Int[Tensor, " b"],
+    ) -> Float[Tensor, "b c h w"]:
+        """The noise that is added to z: standard normal `noise`, as it is."""
+        return noise
 
     def channels(self, index: Int[Tensor, " b"]) -> Float[Tensor, "b extra h w"] | None:
         """What the U-Net sees beside the noisy latents of some scenes: nothing."""

@@ -26,6 +26,7 @@ from labml_sd.training.progress import save_rows
 from labml_sd.training.tasks.diffusion import DiffusionTask
 from labml_sd.unet import UNet
 
+PURE_FROM = 0.98  # of all times: from here on x is pure noise
 PICTURE_SCENES = range(6)  # of the training set
 
 
@@ -58,6 +59,24 @@ class InpaintingTask(DiffusionTask):
         n_steps = len(self.alpha_bar)
         u = (torch.arange(n) + torch.rand(n, generator=draw)) / n  # stratified
         return ((1 - u**3) * n_steps).long().clamp(max=n_steps - 1)
+
+    def noise(
+        self,
+        noise: Float[Tensor, "b c h w"],
+        z: Float[Tensor, "b c h w"],
+        t: Int[Tensor, " b"],
+    ) -> Float[Tensor, "b c h w"]:
+        r"""At the last times, the noise with which x is `noise` alone.
+
+        A run starts from pure noise, which has no trace of the visible part. From
+        $x = \sqrt{\bar\alpha}\, z + \sqrt{1 - \bar\alpha}\, \epsilon$ follows the $\epsilon$
+        for an x that has none of z. So the network learns to take sky and ground from what is
+        visible.
+        """
+        alpha_bar = self.alpha_bar[t][:, None, None, None]
+        without_z = (noise - alpha_bar.sqrt() * z) / (1 - alpha_bar).sqrt()
+        is_pure = t >= PURE_FROM * len(self.alpha_bar)
+        return torch.where(is_pure[:, None, None, None], without_z.to(noise), noise)
 
     def channels(self, index: Int[Tensor, " b"]) -> Float[Tensor, "b extra h w"]:
         """The mask of each scene, and the latent of its visible part."""

@@ -70,6 +70,18 @@ def test_a_picture_of_the_progress_is_written(make_model, recipe, sets, tmp_path
     assert (tmp_path / "a.png").stat().st_size > 0
 
 
+def test_at_the_last_times_x_is_pure_noise(make_model, recipe, sets):
+    task = InpaintingTask(recipe, make_model().float(), *sets, seed=0)
+    draw = torch.Generator().manual_seed(0)
+    noise, z = (torch.randn(3, 4, 4, 4, generator=draw) for _ in range(2))
+    t = torch.tensor([999, 980, 979])
+    added = task.noise(noise, z, t)
+    alpha_bar = task.alpha_bar[t][:, None, None, None]
+    x = alpha_bar.sqrt() * z + (1 - alpha_bar).sqrt() * added
+    torch.testing.assert_close(x[:2].float(), noise[:2], rtol=1e-4, atol=1e-5)
+    assert torch.equal(added[2], noise[2])
+
+
 def test_most_times_are_late_by_the_cubic_law(make_model, recipe, sets):
     task = InpaintingTask(recipe, make_model().float(), *sets, seed=0)
     n_steps = len(task.alpha_bar)
