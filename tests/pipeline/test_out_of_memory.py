@@ -17,7 +17,7 @@ from labml_sd.pipeline.memory import retried
 # needs more for one layer of the decoder; the small ones find what earlier ones have given
 # back.
 PROGRAM = """
-import resource, sys, warnings
+import ctypes, resource, sys, warnings
 import labml_sd
 
 def limit(megabytes):
@@ -32,6 +32,7 @@ def draw(side, n=1):
 
 model = labml_sd.load_model(sys.argv.pop(1), device="cpu")
 before = draw(48)
+ctypes.CDLL("libgcc_s.so.1")  # loaded when the first thread ends: later there is no memory
 """
 LIBRARY = """
 limit(48)
