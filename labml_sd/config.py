@@ -20,7 +20,7 @@ class TextEncoderConfig:
     """Shape of the CLIP text transformer. Defaults: CLIP ViT-L/14, as in SD v1."""
 
     vocab_size: int = 49408  # 256 bytes, 256 bytes that end a word, 48,894 merges, 2 specials
-    n_positions: int = 77  # tokens to which every prompt is cut or padded
+    n_positions: int = 77  # of a chunk of a prompt: 75 tokens and two markers
     d_model: int = 768
     n_layers: int = 12
     n_heads: int = 12

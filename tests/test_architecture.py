@@ -26,7 +26,6 @@ PARTS = {
     "config": "errors",
     "utilities": "errors",
     "text_encoder": "config errors",
-    "prompt_tools": "config errors utilities text_encoder",
     "unet": "config errors",
     "autoencoder": "config errors",
     "sampler": "config errors utilities",
@@ -41,6 +40,7 @@ PARTS = {
     "pipeline": f"config errors utilities {NETWORKS} sampler settings adapters"
     " latent_diffusion acceleration offload images checkpoint",
     "tiny": "config",
+    "prompt_tools": "config errors utilities text_encoder checkpoint",
     "interrogator": "config errors utilities text_encoder images checkpoint tiny",
     "training": f"config errors utilities {NETWORKS} sampler adapters latent_diffusion images"
     " pipeline tiny interrogator",

@@ -22,6 +22,7 @@ load.py              OpenedCheckpoint -> LatentDiffusion
 save.py              LatentDiffusion -> file or folder
 hashes.py            the hash by which a picture names its model
 inspect.py           a file -> a text about it
+transformers_folder.py  a network of transformers from a folder or the hub
 printable.py         texts from unknown files, made safe for an error message
 """
 

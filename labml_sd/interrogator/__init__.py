@@ -12,7 +12,6 @@ scene_reader.py         image -> Scene, by the caption that fits best
 All other pictures:
 
 preprocessing.py        image -> the input of CLIP and BLIP
-transformers_folder.py  a folder or a hub id -> a network of transformers
 captioner.py            image -> BLIP's caption
 clip.py                 image, texts -> CLIP's vectors
 phrase_lists.py         text files -> lists of phrases

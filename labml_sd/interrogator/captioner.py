@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from labml_sd.errors import CheckpointError
+from labml_sd.checkpoint.transformers_folder import folder_of_kind, load_network, load_words
 from labml_sd.interrogator.preprocessing import blip_square, normalised
-from labml_sd.interrogator.transformers_folder import find_folder, load_network
 
 N_BEAMS, MIN_LENGTH, MAX_NEW_TOKENS = 8, 5, 32
 
@@ -47,17 +46,10 @@ def load_captioner(
     source: str | PathLike[str], device: torch.device, dtype: torch.dtype
 ) -> Captioner:
     """BLIP from a folder or the hub. Raises CheckpointError."""
-    folder = find_folder(source, "blip")
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
-        # transformers would make a tokenizer without words
-        raise CheckpointError(f"{folder}: no tokenizer.json and no vocab.txt; get them too")
-    from transformers import AutoTokenizer, BlipForConditionalGeneration
+    folder = folder_of_kind(source, "blip")
+    tokenizer = load_words(folder)
+    from transformers import BlipForConditionalGeneration
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{folder}: its tokenizer cannot be read ({reason})") from error
     return Captioner(
         load_network(BlipForConditionalGeneration, folder, device, dtype), tokenizer
     )

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from labml_sd.checkpoint.transformers_folder import folder_of_kind, load_network
 from labml_sd.interrogator.preprocessing import clip_square, normalised
-from labml_sd.interrogator.transformers_folder import find_folder, load_network
 from labml_sd.text_encoder import load_tokenizer
 
 CHUNK = 64  # texts encoded at a time
@@ -88,7 +88,7 @@ class Clip:
 
 def load_clip(source: str | PathLike[str], device: torch.device, dtype: torch.dtype) -> Clip:
     """CLIP from a folder or the hub. Raises CheckpointError."""
-    folder = find_folder(source, "clip")
+    folder = folder_of_kind(source, "clip")
     from transformers import CLIPModel
 
     return Clip(load_network(CLIPModel, folder, device, dtype), load_tokenizer(folder))

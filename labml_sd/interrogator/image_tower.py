@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labml_sd.text_encoder import CLIPTextEmbedder
+from labml_sd.text_encoder import CLIPTextEmbedder, trimmed
 
 MAX_LOGIT_SCALE = 100.0  # as in CLIP (section 2.5): a sharper softmax is unstable
 
@@ -82,15 +82,16 @@ class ImageTower(nn.Module):
     @property
     def scale(self) -> Float[Tensor, ""]:
         """What cosines are multiplied by before the softmax."""
-        return self.logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
+        return cosine_scale(self.logit_scale)
+
+
+def cosine_scale(logit_scale: Float[Tensor, ""]) -> Float[Tensor, ""]:
+    """The learned scale of cosines, at most 100."""
+    return logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
 
 
 @torch.inference_mode()
 def pooled(text: CLIPTextEmbedder, captions: list[str]) -> Float[Tensor, "b d"]:
-    """What the text transformer makes of captions: the vectors that a tower projects.
-
-    Ids are cut after the longest caption: under the causal mask, padding is inert.
-    """
-    ids = text.ids(captions)
-    longest = int((ids != text.config.eos_id).sum(dim=1).max()) + 1
-    return text.transformer.pooled(ids[:, :longest]).float()
+    """What the text transformer makes of captions: the vectors that a tower projects."""
+    ids = trimmed(text.ids(captions), text.config.eos_id)
+    return text.transformer.pooled(ids).float()

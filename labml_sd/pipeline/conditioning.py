@@ -19,6 +19,14 @@ from labml_sd.sampler import Moment
 from labml_sd.unet.rows import repeat_rows
 
 
+def needs_uncond(weights: Float[Tensor, "k b"] | None) -> bool:
+    """Whether the weights of an image's prompts do not add up to 1, so that uncond counts."""
+    if weights is None:
+        return False
+    sums = weights.double().sum(dim=0)  # [b]
+    return not torch.allclose(sums, torch.ones_like(sums), rtol=0, atol=1e-6)
+
+
 @dataclass(frozen=True, eq=False)
 class Conditioning:
     r"""Everything the U-Net is given beside x and t, one row an image.
@@ -63,10 +71,7 @@ class Conditioning:
     @property
     def needs_uncond(self) -> bool:
         """Whether the weights of an image's prompts do not add up to 1; see `combined`."""
-        if self.weights is None:
-            return False
-        sums = self.weights.double().sum(dim=0)  # [b]
-        return not torch.allclose(sums, torch.ones_like(sums), rtol=0, atol=1e-6)
+        return needs_uncond(self.weights)
 
     def combined(
         self,
@@ -114,7 +119,7 @@ class Conditioning:
         return self.tokens_kept[key]
 
     def _joined(self, extra: list[Tensor], guided: bool) -> Float[Tensor, "rows n2 d"]:
-        cond = torch.cat([self.cond, *extra], dim=1)  # [b n2 d]
+        cond = torch.cat([self.cond, *extra], dim=1)  # [kb n2 d]
         if not guided:
             return cond
         assert self.uncond is not None, "guidance needs uncond"

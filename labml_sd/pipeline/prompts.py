@@ -15,7 +15,11 @@ from torch import Tensor
 
 from labml_sd.errors import GenerationError, PromptError
 from labml_sd.latent_diffusion import LatentDiffusion
-from labml_sd.pipeline.conditioning import Conditioning, ScheduledConditioning
+from labml_sd.pipeline.conditioning import (
+    Conditioning,
+    ScheduledConditioning,
+    needs_uncond,
+)
 from labml_sd.pipeline.memory import retried
 from labml_sd.pipeline.request import Request
 from labml_sd.sampler import get_sampler
@@ -46,11 +50,11 @@ def conditioning_for(
     network or an embedding that is not there.
     """
     emphasis = request.settings.emphasis
-    prompts = [read_prompt(text, emphasis) for text in request.prompts]
-    negatives = [read_prompt(t, emphasis, several=False) for t in request.negative_prompts]
+    prompts = _read(request.prompts, emphasis, several=True)
+    negatives = _read(request.negative_prompts, emphasis, several=False)
     _check_networks([*prompts, *negatives])
     weights = _weights(prompts)
-    is_guided = request.guidance.scale != 1 or _needs_negatives(prompts)
+    is_guided = request.guidance.scale != 1 or needs_uncond(weights)
     n_steps = max(1, len(request.start()[1]) - 1) * _counted(request)
     changes = any(prompt.changes for prompt in [*prompts, *(negatives if is_guided else [])])
     by_step = [
@@ -118,6 +122,12 @@ def same_length(
     return [torch.cat([c, *[empty] * ((longest - len(c)) // len(empty))]) for c in embeddings]
 
 
+def _read(texts: Sequence[str], emphasis: str, *, several: bool) -> list[Prompt]:
+    """The prompt of each image; a text of many images is read once."""
+    read = {t: read_prompt(t, emphasis, several=several) for t in dict.fromkeys(texts)}
+    return [read[text] for text in texts]
+
+
 def _embedded(
     network: LatentDiffusion, by_step: Sequence[_Texts], settings: Settings, vectors: Vectors
 ) -> tuple[_Embedded, _Embedded]:
@@ -171,11 +181,6 @@ def _weights(prompts: Sequence[Prompt]) -> Float[Tensor, "k b"] | None:
         return None
     rows = [(*prompt.weights, *[0.0] * (k - len(prompt.weights))) for prompt in prompts]
     return torch.tensor(rows).T  # [k b]
-
-
-def _needs_negatives(prompts: Sequence[Prompt]) -> bool:
-    """Whether weights of conditions do not add up to 1: the rest is the negative prompt's."""
-    return not all(math.isclose(sum(prompt.weights), 1.0, abs_tol=1e-6) for prompt in prompts)
 
 
 def _counted(request: Request) -> int:

@@ -1,17 +1,11 @@
 r"""A causal language model, as GPT-2, from a folder or the Hugging Face hub.
 
-No code that comes with a model is run: transformers' own classes read it, weights in
-safetensors files are preferred, and others are read by PyTorch's `weights_only` reader.
-
 Maps       folder or hub id -> LanguageModel;  token ids -> logits of the next token [v]
 Reference  transformers' AutoModelForCausalLM and AutoTokenizer, which are used here
 Tests      tests/prompt_tools/test_language_model.py
 """
 
-import json
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -21,13 +15,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from labml_sd.errors import CheckpointError, PromptError, one_line, quoted
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
-_TEXTS = ("*.json", "*.txt", "*.model", "*.jinja")  # configuration and tokenizer
-_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-_VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
-_SHOWN = 200  # characters of another library's message
+from labml_sd.checkpoint.transformers_folder import (
+    config_of,
+    find_folder,
+    load_network,
+    load_words,
+)
+from labml_sd.errors import CheckpointError, PromptError, quoted
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,131 +94,30 @@ def load_language_model(source: str | PathLike[str]) -> LanguageModel:
     CheckpointError for what is no such model, one without a tokenizer, and one that can be had
     neither from the hub nor from its cache.
     """
-    name, folder = str(source), _folder(source)
-    _check_kind(name, folder)
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # which takes seconds
+    folder = find_folder(source, "a causal language model", bare_names=True)
+    _check_kind(folder)
+    tokenizer = load_words(folder)
+    from transformers import AutoModelForCausalLM  # which takes seconds
 
-    safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        with _quietly():
-            tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
-    except Exception as error:
-        raise CheckpointError(
-            f"{name}: its tokenizer cannot be read ({_reason(error)}); get it again"
-        ) from error
-    try:
-        with _quietly():
-            network, info = AutoModelForCausalLM.from_pretrained(
-                folder,
-                **safe,
-                dtype=torch.float32,
-                use_safetensors=any(folder.glob(_WEIGHTS[0])),
-                weights_only=True,
-                output_loading_info=True,
-            )
-    except Exception as error:
-        raise CheckpointError(f"{name}: cannot be loaded ({_reason(error)})") from error
-    if missing := sorted(info["missing_keys"]):
-        raise CheckpointError(
-            f"{name}: {len(missing)} weights are missing, {missing[0]} for one; "
-            "give a complete causal language model"
-        )
-    return LanguageModel(name, network.eval(), tokenizer)
+    cpu = torch.device("cpu")
+    network = load_network(AutoModelForCausalLM, folder, cpu, torch.float32)
+    return LanguageModel(str(source), network, tokenizer)
 
 
-def _folder(source: str | PathLike[str]) -> Path:
-    """The folder with the files of a model."""
-    try:
-        path = Path(source).expanduser()
-        if path.is_dir():
-            return path
-        exists = path.exists()
-    except (OSError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{quoted(source)} is not a path ({error}): give a folder or a hub id"
-        ) from error
-    if exists or _HUB_ID.fullmatch(str(source)) is None:
-        raise CheckpointError(
-            f"{source} is no folder: give that of a causal language model, or a hub id"
-        )
-    return _fetched(str(source))
-
-
-def _fetched(hub_id: str) -> Path:
-    """The folder of a model of the hub, with safetensors if there are any.
-
-    Other files, such as code, are not downloaded.
-    """
-    import huggingface_hub
-
-    for weights in _WEIGHTS:
-        patterns = [*_TEXTS, weights]
-        try:
-            folder = huggingface_hub.snapshot_download(
-                hub_id, allow_patterns=patterns, ignore_patterns=["*/*"]
-            )
-        except Exception as error:
-            raise CheckpointError(
-                f"{hub_id}: is no folder, and cannot be downloaded ({_reason(error)}); when "
-                f"online, run: hf download {hub_id}"
-            ) from error
-        if any(Path(folder).glob(weights)):
-            break
-    return Path(folder)
-
-
-def _check_kind(name: str, folder: Path) -> None:
+def _check_kind(folder: Path) -> None:
     """CheckpointError for a folder that does not hold a causal language model."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    try:
-        config = json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+    config = config_of(folder)
+    if config["model_type"] not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise CheckpointError(
-            f"{name}: has no config.json that can be read; give a causal language model"
-        ) from error
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind is None or kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        raise CheckpointError(
-            f"{name}: a model of type {quoted(kind)} is no causal language model that "
-            "transformers knows; give one, GPT-2 for example"
+            f"{folder}: a model of type {quoted(config['model_type'])} is no causal language "
+            "model that transformers knows; give one, GPT-2 for example"
         )
     causal = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
     written = config.get("architectures") or []
     if written and causal.isdisjoint(map(str, written)):
         raise CheckpointError(
-            f"{name}: is a {quoted(written[0])}, which does not continue texts; "
+            f"{folder}: is a {quoted(written[0])}, which does not continue texts; "
             "give a causal language model, GPT-2 for example"
         )
-    if not _has(folder, _WEIGHTS):
-        raise CheckpointError(f"{name}: has neither {' nor '.join(_WEIGHTS)}; get it again")
-    if not _has(folder, _VOCABULARIES):  # transformers would make an empty one
-        raise CheckpointError(
-            f"{name}: has no tokenizer; copy tokenizer.json, or the files that it has instead, "
-            "into the folder"
-        )
-
-
-def _has(folder: Path, patterns: Sequence[str]) -> bool:
-    return any(any(folder.glob(pattern)) for pattern in patterns)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without the progress bars and the warnings of transformers: errors are raised."""
-    from transformers.utils import logging
-
-    had_bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if had_bars:
-            logging.enable_progress_bar()
-
-
-def _reason(error: Exception) -> str:
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return one_line(first).rstrip(".")[:_SHOWN]

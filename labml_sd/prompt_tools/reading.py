@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labml_sd.config import TextEncoderConfig
-from labml_sd.text_encoder.chunks import Chunk, Token, Vectors, chunks_of
+from labml_sd.text_encoder.chunks import Token, Vectors, chunks_of
 from labml_sd.text_encoder.prompt_grammar import ExtraNetwork, read_prompt
 from labml_sd.text_encoder.prompt_schedule import Alternation, Edit, Nodes
 
@@ -76,7 +76,7 @@ def prompt_reading(
     padding are left out. PromptError for an embedding that is asked for and not there.
     """
     read = read_prompt(prompt, emphasis, several=several)
-    words = _Words(tokenizer, config, embeddings or {})
+    words = _Words(tokenizer, embeddings or {})
     steps = range(1, 1 + (n_steps if read.changes else 1))
     columns = zip(*(read.texts(step, n_steps) for step in steps), strict=True)
     conditions = []
@@ -91,7 +91,7 @@ def prompt_reading(
                 tuple(at),
                 text,
                 tuple(
-                    tuple(map(words.reading, words.inside(chunk)))
+                    tuple(map(words.reading, chunk.inside))
                     for chunk in chunks_of(text, tokenizer, config, emphasis, embeddings)
                 ),
             )
@@ -113,8 +113,6 @@ def _tree(nodes: Nodes, depth: int) -> Iterator[str | dict[str, Any]]:
     for node in nodes:
         if isinstance(node, str):
             yield node
-        elif isinstance(node, tuple):
-            yield from _tree(node, depth)
         elif depth == 0:
             yield "..."
         elif isinstance(node, Edit):
@@ -128,24 +126,12 @@ def _tree(nodes: Nodes, depth: int) -> Iterator[str | dict[str, Any]]:
 class _Words:
     """What is said of the tokens of a chunk."""
 
-    def __init__(self, tokenizer: Any, config: TextEncoderConfig, embeddings: Vectors) -> None:
+    def __init__(self, tokenizer: Any, embeddings: Vectors) -> None:
         self.tokenizer = tokenizer
-        self.config = config
         # A token holds a row of the embedding's own tensor.
         self.names = {
             row.data_ptr(): name for name, vectors in embeddings.items() for row in vectors
         }
-
-    def inside(self, chunk: Chunk) -> tuple[Token, ...]:
-        """The tokens between the markers."""
-        end, pad = self.config.eos_id, self.config.pad_id
-        n = len(chunk.tokens)
-        padding = end if pad is None else pad
-        while n > 1 and _is(chunk.tokens[n - 1], padding):
-            n -= 1
-        if pad is not None and _is(chunk.tokens[n - 1], end):
-            n -= 1
-        return chunk.tokens[1:n]
 
     def reading(self, token: Token) -> TokenReading:
         if token.vector is not None:
@@ -154,7 +140,3 @@ class _Words:
         word = str(self.tokenizer.convert_ids_to_tokens(token.id))
         text = str(self.tokenizer.decode([token.id])).strip()
         return TokenReading(token.id, text, word.endswith("</w>"), token.weight)
-
-
-def _is(token: Token, id: int) -> bool:
-    return token.id == id and token.vector is None

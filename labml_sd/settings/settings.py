@@ -161,7 +161,12 @@ class Settings:
         "how marks in prompts are read: a1111, no_norm, comfy, ignore or none (plain text)",
         EMPHASIS,
         off="a1111",
-        titles={"no_norm": "No norm", "ignore": "Ignore", "none": "None"},
+        titles={
+            "a1111": "Original",
+            "no_norm": "No norm",
+            "ignore": "Ignore",
+            "none": "None",
+        },
     )
     embeddings: Sequence[Any] = setting(
         (),

@@ -13,7 +13,7 @@ from labml_sd.text_encoder.chunks import Chunk, Token, Vectors, chunks_of
 from labml_sd.text_encoder.clip_embedder import CLIPTextEmbedder
 from labml_sd.text_encoder.clip_transformer import CLIPTextTransformer, TokenVectors
 from labml_sd.text_encoder.prompt_grammar import Prompt, read_prompt
-from labml_sd.text_encoder.tokenizer import load_tokenizer, save_tokenizer, tokenize
+from labml_sd.text_encoder.tokenizer import load_tokenizer, save_tokenizer, tokenize, trimmed
 
 __all__ = [
     "CLIPTextEmbedder",
@@ -28,4 +28,5 @@ __all__ = [
     "read_prompt",
     "save_tokenizer",
     "tokenize",
+    "trimmed",
 ]

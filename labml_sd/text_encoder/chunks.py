@@ -18,7 +18,7 @@ from torch import Tensor
 from labml_sd.config import TextEncoderConfig
 from labml_sd.errors import PromptError
 from labml_sd.text_encoder.emphasis import Segment, weighted, weighted_as_comfy
-from labml_sd.text_encoder.tokenizer import cut_off, plain_ids
+from labml_sd.text_encoder.tokenizer import cut_off, framed, plain_ids
 
 BACKTRACK = 20  # tokens that move to the next chunk, to begin it after a comma
 MAX_CHUNKS = 64  # of one prompt
@@ -39,9 +39,15 @@ class Token:
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Start marker, up to 75 tokens, end marker, padding."""
+    """Start marker, up to 75 tokens of the text, end marker, padding."""
 
     tokens: tuple[Token, ...]
+    n_inside: int
+
+    @property
+    def inside(self) -> tuple[Token, ...]:
+        """The tokens of the text."""
+        return self.tokens[1 : 1 + self.n_inside]
 
     @property
     def ids(self) -> list[int]:
@@ -72,9 +78,10 @@ class _Packer:
 
     def close(self) -> None:
         """End the chunk, and begin another."""
-        bos, eos, pad = self.config.bos_id, self.config.eos_id, self.config.pad_id
-        padding = [Token(eos if pad is None else pad)] * self.left
-        self.done.append(Chunk((Token(bos), *self.tokens, Token(eos), *padding)))
+        c = self.config
+        pad = None if c.pad_id is None else Token(c.pad_id)
+        row = framed(self.tokens, c.n_positions, Token(c.bos_id), Token(c.eos_id), pad)
+        self.done.append(Chunk(tuple(row), len(self.tokens)))
         self.tokens = []
 
 
@@ -161,7 +168,11 @@ class _Names:
     """Finds the names of embeddings in a text."""
 
     def __init__(self, embeddings: Vectors, room: int) -> None:
-        self.vectors = {name.lower(): vectors for name, vectors in embeddings.items()}
+        longest_first = sorted(embeddings, key=len, reverse=True)
+        self.vectors = [
+            (re.compile(re.escape(name), re.IGNORECASE), embeddings[name])
+            for name in longest_first
+        ]
         self.names = sorted(embeddings)
         for name, vectors in embeddings.items():
             if len(vectors) > room:
@@ -169,7 +180,6 @@ class _Names:
                     f"embedding {name!r} has {len(vectors)} vectors: a chunk of a prompt "
                     f"holds {room}"
                 )
-        longest_first = sorted(self.vectors, key=len, reverse=True)
         either = "|".join(map(re.escape, longest_first)) or r"(?!)"
         # Not inside a word, as "cat" in "cats" or "bobcat".
         self.pattern = re.compile(
@@ -187,7 +197,8 @@ class _Names:
                     f"there are: {there}"
                 )
             yield text[at : found.start()]
-            yield self.vectors[found[1].lower()]
+            # Letter case has more rules than lower(): the pattern that found it decides.
+            yield next(vectors for name, vectors in self.vectors if name.fullmatch(found[1]))
             at = found.end()
         yield text[at:]
 
@@ -213,7 +224,6 @@ def _words(segment: Segment, tokenizer: Any, names: _Names) -> Iterator[list[Tok
 
 def _at_most(n: int, chunks: list[Chunk], tokenizer: Any) -> list[Chunk]:
     if len(chunks) > n:
-        special = set(tokenizer.all_special_ids)
-        lost = [t.id for c in chunks[n:] for t in c.tokens if t.id not in special]
+        lost = [token.id for chunk in chunks[n:] for token in chunk.inside]
         warnings.warn(cut_off(tokenizer, lost), stacklevel=2)
     return chunks[:n]

@@ -8,6 +8,7 @@ Tests      tests/text_encoder/test_prompt_schedule.py
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
@@ -18,12 +19,12 @@ _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*")
 _CLOSES = {"]": "[", ")": "("}
 
 
-class Node:
+class Node(ABC):
     """A part of a prompt that is more than text: an Edit, an Alternation, or a Group."""
 
+    @abstractmethod
     def at(self, step: int, n_steps: int) -> "Nodes":
         """What holds at a step of `n_steps`, counted from 1."""
-        raise NotImplementedError
 
 
 Nodes = tuple[str | Node, ...]
@@ -128,9 +129,7 @@ def flat(nodes: Sequence[str | Node]) -> Nodes:
     return tuple(found)
 
 
-def _leaves(
-    nodes: Sequence[str | Node],
-) -> Iterator[str | Node]:
+def _leaves(nodes: Sequence[str | Node]) -> Iterator[str | Node]:
     left = [*reversed(nodes)]
     while left:
         node = left.pop()

@@ -9,16 +9,18 @@ Tests      tests/text_encoder/test_tokenizer.py
 import json
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from labml_sd.errors import CheckpointError, PromptError
+
+T = TypeVar("T")
 
 FORMS = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # of today's writers, of older ones
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -131,10 +133,14 @@ def tokenize(
         n_free = n_positions - 2
         if len(ids) > n_free or n_unread:
             warnings.warn(cut_off(tokenizer, ids[n_free:], n_unread), stacklevel=3)
-        row = [bos_id, *ids[:n_free], eos_id]
-        padding = eos_id if pad_id is None else pad_id
-        rows.append(row + [padding] * (n_positions - len(row)))
+        rows.append(framed(ids[:n_free], n_positions, bos_id, eos_id, pad_id))
     return torch.tensor(rows, dtype=torch.long, device="cpu")
+
+
+def framed(tokens: Sequence[T], n: int, bos: T, eos: T, pad: T | None) -> list[T]:
+    """Start marker, tokens, end marker, then padding to `n`; None: with end markers."""
+    row = [bos, *tokens, eos]
+    return row + [eos if pad is None else pad] * (n - len(row))
 
 
 def plain_ids(tokenizer: Any, text: str) -> list[int]:
@@ -159,6 +165,12 @@ def cut_off(tokenizer: Any, ids: list[int], n_unread: int = 0) -> str:
     lost = _quoted(tokenizer.decode(ids).lstrip("\ufffd").strip(), n_unread)
     count = f"{'more than ' if n_unread else ''}{len(ids)}"
     return f"the prompt is {count} tokens too long; cut off: {lost}"
+
+
+def trimmed(ids: Int[Tensor, "b n"], eos_id: int) -> Int[Tensor, "b longest"]:
+    """Ids up to the end of the longest prompt: under the causal mask, padding is inert."""
+    longest = int((ids != eos_id).sum(dim=1).max()) + 1
+    return ids[:, :longest]
 
 
 def _beginning(prompt: str, n: int) -> tuple[str, int]:

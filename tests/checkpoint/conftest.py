@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_clip import clip_folder
 from torch import Tensor
 
 from labml_sd.checkpoint import save_model
@@ -17,6 +18,7 @@ from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.text_encoder import load_tokenizer, save_tokenizer
 from labml_sd.training.learn_bpe import learn_bpe
 
+__all__ = ["clip_folder"]
 sys.path.insert(0, str(Path(__file__).parent))  # the tests import `hostile`
 
 

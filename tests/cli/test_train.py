@@ -22,7 +22,7 @@ SAME = ("--device", "cpu", "--steps", "2")
 
 @pytest.fixture(scope="module")
 def finished(small_recipe, tmp_path_factory):
-    """The folder of a whole training, and what the command printed; nobody changes it."""
+    """The folder of a whole training, and what the command printed; not to be changed."""
     folder, printed = tmp_path_factory.mktemp("whole"), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         patch.setitem(RECIPES, "tiny", small_recipe)

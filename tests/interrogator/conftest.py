@@ -1,36 +1,17 @@
-"""A small CLIP and a small BLIP with random weights, saved as folders of transformers."""
+"""A small BLIP beside the small CLIP, a folder of transformers too."""
 
 import json
-import shutil
-from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from small_clip import LAYERS, clip_folder
 
-import labml_sd
 from labml_sd.tiny.drawing import draw_scene
 from labml_sd.tiny.scenes import Scene
 
-TOKENIZER = Path(labml_sd.__file__).parent / "models" / "clip_tokenizer"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", *"a red cat on the sea".split()]
-LAYERS = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
-LAYERS |= {"num_hidden_layers": 2}
-
-
-@pytest.fixture(scope="session")
-def clip_folder(tmp_path_factory):
-    from transformers import CLIPConfig, CLIPModel
-
-    folder = tmp_path_factory.mktemp("clip")
-    text = LAYERS | {"projection_dim": 16, "bos_token_id": 49406, "eos_token_id": 49407}
-    vision = LAYERS | {"image_size": 32, "patch_size": 8, "projection_dim": 16}
-    torch.manual_seed(0)
-    config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)
-    CLIPModel(config).save_pretrained(folder)
-    for name in ("vocab.json", "merges.txt"):
-        shutil.copy(TOKENIZER / name, folder / name)
-    return folder
+__all__ = ["clip_folder"]
 
 
 @pytest.fixture(scope="session")

@@ -51,6 +51,12 @@ def test_each_distinct_text_is_encoded_once(make_model, monkeypatch):
     )
 
 
+def test_a_very_long_prompt_is_read_once_for_all_images(model):
+    with pytest.warns(UserWarning, match="the prompt is too long") as told:
+        given(model, "a" + "(" * 70_000, n_images=3, guidance_scale=1)
+    assert len(told) == 1
+
+
 def test_embeddings_have_the_number_type_of_the_unet(make_model):
     model = make_model()  # the networks of a model may have different types
     model.unet.to(torch.bfloat16)

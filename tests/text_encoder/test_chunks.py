@@ -166,6 +166,19 @@ def test_a_name_inside_a_word_is_none(tokenizer, prompt):
     assert placed(prompt, tokenizer) == []
 
 
+def test_letters_that_are_equal_without_case_are_found_too(tokenizer):
+    # The long s and the sign of kelvin are s and k to a pattern without case.
+    assert [v for *_, v in placed("a toy\u017f", tokenizer, {"toys": ONE})] == ONE.tolist()
+    assert [v for *_, v in placed("a \u212aid", tokenizer, {"kid": ONE})] == ONE.tolist()
+
+
+def test_a_chunk_knows_its_text_whatever_the_padding(tokenizer):
+    for config in (V1, V2):  # in V2 the padding is an exclamation mark
+        (chunk,) = chunks_of("cat !", tokenizer, config)
+        ids = tokenizer("cat !", add_special_tokens=False)["input_ids"]
+        assert [token.id for token in chunk.inside] == ids
+
+
 def test_the_longest_name_counts(tokenizer):
     assert placed("toy-two", tokenizer) == [(0, 1, ONE[0].tolist())]
 

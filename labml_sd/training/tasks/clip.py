@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labml_sd.config import TextEncoderConfig
-from labml_sd.text_encoder import CLIPTextTransformer, tokenize
+from labml_sd.interrogator.image_tower import cosine_scale
+from labml_sd.text_encoder import CLIPTextTransformer, tokenize, trimmed
 from labml_sd.tiny.hard_negatives import hard_negatives
 from labml_sd.tiny.recipe import ClipRecipe, Recipe
 from labml_sd.tiny.scenes import Scene
@@ -27,8 +28,6 @@ from labml_sd.training.data import image_batch, scene_batch
 from labml_sd.training.processes import ALONE, Processes
 from labml_sd.training.progress import save_heat
 from labml_sd.utilities.device import autocast
-
-MAX_LOGIT_SCALE = 100.0  # as in CLIP (section 2.5): a sharper softmax is unstable
 
 
 class ImageTower(nn.Module):
@@ -76,8 +75,7 @@ class Clip(nn.Module):
         self, text: Float[Tensor, "*b d"], image: Float[Tensor, "*c d"]
     ) -> Float[Tensor, "..."]:
         """Cosines times the scale."""
-        scale = self.logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
-        return scale * (text @ image.transpose(-1, -2))
+        return cosine_scale(self.logit_scale) * (text @ image.transpose(-1, -2))
 
     def forward(
         self, ids: Int[Tensor, "b n"], image: Float[Tensor, "c 3 h w"]
@@ -89,13 +87,12 @@ class Clip(nn.Module):
 def token_ids(
     tokenizer: Any, captions: list[str], text: TextEncoderConfig
 ) -> Int[Tensor, "b n"]:
-    """Token ids, cut after the longest caption: under the causal mask, padding is inert."""
+    """Token ids of captions, up to the end of the longest."""
     ids = tokenize(
         tokenizer, captions,
         n_positions=text.n_positions, bos_id=text.bos_id, eos_id=text.eos_id,
     )  # fmt: skip
-    longest = int((ids != text.eos_id).sum(dim=1).max()) + 1
-    return ids[:, :longest]
+    return trimmed(ids, text.eos_id)
 
 
 def contrastive_loss(logits: Float[Tensor, "b b"]) -> Float[Tensor, ""]:

@@ -5,15 +5,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from labml_sd.checkpoint.transformers_folder import folder_of_kind, load_network
 from labml_sd.errors import CheckpointError
-from labml_sd.interrogator.transformers_folder import find_folder, load_network
 
 CPU = torch.device("cpu")
 
 
 def test_a_folder_is_taken_as_it_is(clip_folder):
-    assert find_folder(clip_folder, "clip") == clip_folder
-    assert find_folder(str(clip_folder), "clip") == clip_folder
+    assert folder_of_kind(clip_folder, "clip") == clip_folder
+    assert folder_of_kind(str(clip_folder), "clip") == clip_folder
 
 
 @pytest.mark.parametrize(
@@ -23,19 +23,19 @@ def test_a_folder_is_taken_as_it_is(clip_folder):
 def test_a_damaged_configuration_is_refused(tmp_path, content, message):
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(CheckpointError, match=message):
-        find_folder(tmp_path, "clip")
+        folder_of_kind(tmp_path, "clip")
 
 
 def test_what_is_no_folder_of_a_model_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r"has no config.json"):
-        find_folder(tmp_path, "clip")
+        folder_of_kind(tmp_path, "clip")
     (tmp_path / "config.json").write_text('{"model_type": "clip"}')
     with pytest.raises(CheckpointError, match="no weights there"):
-        find_folder(tmp_path, "clip")
+        folder_of_kind(tmp_path, "clip")
     with pytest.raises(CheckpointError, match="is not a folder"):
-        find_folder(tmp_path / "config.json", "clip")
+        folder_of_kind(tmp_path / "config.json", "clip")
     with pytest.raises(CheckpointError, match="is not a folder"):
-        find_folder("missing", "clip")
+        folder_of_kind("missing", "clip")
 
 
 def test_without_a_network_the_command_that_fetches_the_model_is_named(monkeypatch):
@@ -44,7 +44,7 @@ def test_without_a_network_the_command_that_fetches_the_model_is_named(monkeypat
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
     with pytest.raises(CheckpointError, match="hf download openai/clip --include") as caught:
-        find_folder("openai/clip", "clip")
+        folder_of_kind("openai/clip", "clip")
     assert "\n" not in str(caught.value) and "with details" not in str(caught.value)
 
 
@@ -59,13 +59,13 @@ def test_only_one_set_of_weights_is_downloaded(clip_folder, tmp_path, monkeypatc
         return str(folder if "pytorch_model*.bin" in allow_patterns else tmp_path)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    assert find_folder("someone/clip", "clip") == tmp_path / "old"
+    assert folder_of_kind("openai/clip", "clip") == tmp_path / "old"
     assert [patterns[-1] for patterns in asked] == ["model*.safetensors", "pytorch_model*.bin"]
     asked.clear()
     monkeypatch.setattr(
         huggingface_hub, "snapshot_download", lambda _, allow_patterns: str(clip_folder)
     )
-    assert find_folder("someone/clip", "clip") == clip_folder
+    assert folder_of_kind("openai/clip", "clip") == clip_folder
 
 
 @pytest.mark.parametrize("damage", ["cut", "incomplete", "another shape"])
