@@ -14,8 +14,9 @@ from labml_sd.cli import start as cli_start
 from labml_sd.pipeline.memory import retried
 
 # A limit this much above what the process has taken so far. A picture of 1536 pixels a side
-# needs more for one layer of the decoder; the small ones find what earlier ones have given
-# back.
+# needs two to four times as much; the small ones need little, but it must be there in one
+# piece, for a thread and for the kernels of a new size.
+MEGABYTES = 200
 PROGRAM = """
 import ctypes, resource, sys, warnings
 import labml_sd
@@ -34,8 +35,8 @@ model = labml_sd.load_model(sys.argv.pop(1), device="cpu")
 before = draw(48)
 ctypes.CDLL("libgcc_s.so.1")  # loaded when the first thread ends: later there is no memory
 """
-LIBRARY = """
-limit(48)
+LIBRARY = f"""
+limit({MEGABYTES})
 try:
     draw(1536)
 except labml_sd.GenerationError as error:
@@ -45,10 +46,10 @@ smaller = draw(64)
 limit(0)
 print(draw(64) == smaller)
 """
-SHELL = """
+SHELL = f"""
 from labml_sd.cli import draw as cli_draw, start as cli_start
 cli_draw.load_model = lambda *source, **options: model
-limit(48)
+limit({MEGABYTES})
 sys.exit(cli_start.main())
 """
 
