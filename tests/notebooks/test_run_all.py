@@ -1,12 +1,13 @@
 """A reader runs all cells: a plain kernel in another folder, no GPU, no network, no nbval."""
 
+import runpy
 from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
-PATHS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+ROOT = Path(__file__).parents[2]
+PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 OFFLINE = """\
 import socket
 
@@ -33,8 +34,8 @@ def test_run_all_ends_without_an_error(path, tmp_path, monkeypatch):
     for name in ("LABML_SD_CHECKPOINT", "HF_HUB_OFFLINE", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     notebook = nbformat.read(path, as_version=4)
-    where = {"metadata": {"path": str(tmp_path / "work")}}
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources=where).execute()
+    runner = runpy.run_path(str(ROOT / ".ci" / "notebooks"))
+    runner["client_for"](notebook, tmp_path / "work", timeout=600).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"] == []
     assert list((tmp_path / "work").iterdir()) == []  # and nothing is left behind
