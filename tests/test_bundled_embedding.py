@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from marks import slow
 
 import labml_sd as sd
 
@@ -27,7 +28,7 @@ def purple(image) -> float:
     return float(is_purple.mean())
 
 
-@pytest.mark.parametrize("place", ["in the snow at night", "in the snow by day"])
+@pytest.mark.parametrize("place", ["in the snow at night", *slow("in the snow by day")])
 def test_the_word_draws_a_purple_thing_and_only_with_the_file(place):
     model = sd.load_model(device="cpu")
     call = {"n_images": 4, "seed": 3, "progress": False}

@@ -48,6 +48,7 @@ def test_it_draws_without_a_network(monkeypatch):
     assert image.size == (128, 128)
 
 
+@pytest.mark.slow
 def test_night_is_darker_than_day_and_snow_is_brighter_than_grass(tiny):
     day, grass = "a red house in the snow by day", "a red house on the grass by day"
     options = {"n_images": 4, "seed": 0, "steps": 6, "progress": False}

@@ -125,6 +125,7 @@ def test_the_pictures_are_those_of_the_model_itself_bit_for_bit(
     assert run(offloaded, n_images=2) == run(plain, n_images=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_so_they_are_with_every_sampler(plain, offloaded, task, sampler):
     run = partial(task("txt2img"), sampler=sampler)

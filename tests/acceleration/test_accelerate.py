@@ -505,6 +505,7 @@ def in_threads(run, inputs):
     return [found[i] for i in range(len(inputs))]
 
 
+@pytest.mark.slow
 def test_threads_may_draw_from_one_model(model):
     def draw(prompt):
         return np.asarray(txt2img(model, prompt, **QUICK)[0]).astype(int)

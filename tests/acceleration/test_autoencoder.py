@@ -3,6 +3,7 @@ from functools import cache
 
 import pytest
 import torch
+from marks import slow
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -112,7 +113,7 @@ def test_in_float32_both_are_the_plain_ones_to_1e_minus_5(
 
 @pytest.mark.usefixtures("everything_in_tiles")
 @pytest.mark.parametrize("dtype, share", [(torch.float64, 1e-12), (torch.float32, 1e-5)])
-@pytest.mark.parametrize("tile_bytes", TILES)
+@pytest.mark.parametrize("tile_bytes", [2_000, *slow(1, 8_000, 2**23)])
 def test_both_are_the_plain_ones_with_every_convolution_by_winograd(
     build, randn, assert_close, monkeypatch, dtype, share, tile_bytes
 ):
@@ -252,6 +253,7 @@ def test_live_bytes_are_those_of_tensors_that_somebody_holds():
     assert memory.peak == 8000
 
 
+@pytest.mark.slow
 def test_a_picture_of_twice_the_side_decoded_lean_takes_little_more_memory(
     build, randn, monkeypatch
 ):

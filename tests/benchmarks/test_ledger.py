@@ -40,6 +40,7 @@ def test_every_operation_of_the_unet_has_a_kind(unet_at_512):
     assert set(unet_at_512.flops) == set(SPLIT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "tflop"), [(256, 0.36), (512, 1.61), (768, 4.30), (1024, 9.35), (2048, 84.4)]
 )
@@ -52,6 +53,7 @@ def test_a_batch_costs_as_much_as_its_samples():
     assert ledger.unet(256, 8).total == 8 * ledger.unet(256).total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [None, tiny()], ids=["v1", "tiny"])
 def test_both_kinds_of_attention_have_the_same_products(config):
     flash, normal = (

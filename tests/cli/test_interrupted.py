@@ -118,6 +118,7 @@ def test_ctrl_c_at_any_moment_leaves_whole_pictures_one_line_and_130(arguments, 
         ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "place, n_saved",
     [

@@ -72,6 +72,7 @@ def test_a_finished_model_is_trained_further_and_assembled(
     assert str(further / "model") in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_in_painting_model_is_made_of_a_finished_one(small_recipe, tmp_path, monkeypatch):
     monkeypatch.setitem(RECIPES, "tiny", small_recipe)
     whole, painting = tmp_path / "whole", tmp_path / "painting"
@@ -87,6 +88,7 @@ def test_an_in_painting_model_is_made_of_a_finished_one(small_recipe, tmp_path, 
         command.run(parse("inpainting", *SAME, *init, "--prediction", "eps"))
 
 
+@pytest.mark.slow
 def test_a_finished_unet_learns_to_predict_v(finished, small_recipe, tmp_path, monkeypatch):
     monkeypatch.setitem(RECIPES, "tiny", small_recipe)
     whole, further = finished[0], tmp_path / "further"

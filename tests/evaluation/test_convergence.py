@@ -66,6 +66,7 @@ def test_the_root_mean_square_is_over_all_pictures():
     assert rms(torch.tensor([3.0, 4.0]).reshape(2, 1, 1, 1)) == pytest.approx(12.5**0.5)
 
 
+@pytest.mark.slow
 def test_every_point_is_measured_once_and_kept(measurement, monkeypatch):
     monkeypatch.setattr(module, "EVALUATIONS", (4,))
     monkeypatch.setattr(module, "COMPARED_AT", 4)

@@ -30,6 +30,7 @@ def small(measurement, monkeypatch):
     return measurement(n_prompts=2)
 
 
+@pytest.mark.slow
 def test_the_evaluation_writes_json_and_markdown(small, tmp_path):
     text = measure.measure(small, list(PARTS), tmp_path)
     assert (tmp_path / "evaluation.md").read_text(encoding="utf-8") == text

@@ -313,6 +313,7 @@ for _ in range(20):
 """
 
 
+@pytest.mark.slow
 def test_after_twenty_kills_every_picture_is_whole(tmp_path):
     where = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", KILLED, tmp_path], env=where, check=True, timeout=300)

@@ -61,6 +61,7 @@ def test_each_network_is_the_packages(script, pair):
     assert torch.equal(mine.encode_prompt(PROMPT), theirs.encode_prompt(PROMPT))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m"])
 @pytest.mark.parametrize(
     ("job", "strength"), [("txt2img", 1), ("img2img", 0.6), ("inpaint", 1), ("inpaint", 0.7)]

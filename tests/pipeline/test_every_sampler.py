@@ -84,6 +84,7 @@ EACH_TASK = [
 """By default one task for each sampler."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "sampler"), EACH_TASK)
 def test_a_run_interrupted_at_any_step_leaves_a_model_that_draws_as_a_fresh_one(
     make_model, task, name, sampler

@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 from ctrl_c import CtrlC
+from marks import slow
 from PIL import Image
 
 from labml_sd.checkpoint import load_model, save_model
@@ -40,7 +41,7 @@ STAGES = [
 ]
 
 
-@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("fast", [True, *slow(False)])
 @pytest.mark.parametrize("stage", STAGES)
 def test_ctrl_c_in_any_stage_leaves_a_model_that_draws_the_same_bits(
     make_model, photo, stage, fast

@@ -61,9 +61,10 @@ def test_gradient_checkpointing_gives_the_same_vectors(make_model, data, tmp_pat
 def test_other_settings_in_the_same_folder_are_refused(
     make_model, data, tmp_path, change, what
 ):
-    learn(make_model().float(), data, tmp_path / "run")
+    model = make_model().float()
+    learn(model, data, tmp_path / "run", n_steps=1)
     with pytest.raises(CheckpointError, match=f"has a run with another {what}; give the same"):
-        learn(make_model().float(), data, tmp_path / "run", replace(SETTINGS, **change))
+        learn(model, data, tmp_path / "run", replace(SETTINGS, **change))
 
 
 def test_other_pictures_or_another_model_are_refused(make_model, data, tmp_path, photo):

@@ -118,6 +118,7 @@ def weights_of(model):
     return {name: weight.clone() for name, weight in model.state_dict().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage, moved", [("decoder", "autoencoder"), ("diffusion", "unet")])
 def test_a_stage_trains_a_finished_model_further(
     small_recipe, run_folder, tmp_path, stage, moved

@@ -73,6 +73,7 @@ def test_two_vectors_that_start_alike_become_different(make_task, tmp_path):
     assert not torch.allclose(first, second)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_as_an_unbroken_one(make_task, tmp_path):
     whole, halves = make_task(), make_task()
     train(whole, tmp_path / "whole", n_steps=4, progress=False)
