@@ -95,7 +95,8 @@ def encode_masked(
         cells = torch.cat([latent_mask(mask[None], factor) for mask in masks])
         return {"cells": cells, "visible": autoencoder.posterior(images).mean}
 
-    path = folder / f"masked-{fingerprint(autoencoder, seed, n)}.pt"
+    some = [random_mask(Scene.sample(seed, i), 0, size) for i in range(min(n, CHUNK))]
+    path = folder / f"masked-{fingerprint(autoencoder, seed, n, *some)}.pt"
     return MaskedSet(**encoded(encode, autoencoder, seed, n, path, progress=progress))
 
 
@@ -129,9 +130,15 @@ def device_of(autoencoder: Autoencoder) -> torch.device:
     return next(autoencoder.parameters()).device
 
 
-def fingerprint(autoencoder: Autoencoder, seed: int, n: int) -> str:
-    """Identifies the latents of n scenes: a hash of the seed, n and the encoder's weights."""
+def fingerprint(
+    autoencoder: Autoencoder, seed: int, n: int, *masks: Float[Tensor, "1 1 H W"]
+) -> str:
+    """Identifies the latents of n scenes: a hash of the seed, n and the encoder's weights.
+
+    `masks` are some of those that hide parts of the scenes: another rule gives others.
+    """
     digest = hashlib.sha256(f"{seed}/{n}".encode())
-    for weight in (*autoencoder.encoder.parameters(), *autoencoder.quant_conv.parameters()):
-        digest.update(weight.detach().cpu().float().numpy().tobytes())
+    weights = *autoencoder.encoder.parameters(), *autoencoder.quant_conv.parameters()
+    for tensor in (*weights, *masks):
+        digest.update(tensor.detach().cpu().float().numpy().tobytes())
     return digest.hexdigest()[:12]
