@@ -110,7 +110,10 @@ class Recipe:
     # The network can draw already and learns only to use what it sees: fewer, smaller steps.
     inpainting: DiffusionRecipe = field(
         default_factory=lambda: DiffusionRecipe(
-            n_steps=5700, batch_size=32, learning_rate=4e-4, restarts=(3000, 3900)
+            n_steps=17_000,
+            batch_size=32,
+            learning_rate=4e-4,
+            restarts=(3000, 3900, 5700, 12_000),
         )
     )
     image_tower: ImageTowerRecipe = field(default_factory=ImageTowerRecipe)

@@ -17,7 +17,7 @@ from labml_sd.images.tensors import mask_to_tensor
 from labml_sd.tiny.drawing import object_boxes
 from labml_sd.tiny.scenes import Scene
 
-EVERYTHING, HALF, BOXES = 0.25, 0.4, 0.8  # cumulative shares of the kinds; the rest are strokes
+EVERYTHING, HALF, BOXES = 0.25, 0.5, 0.85  # cumulative shares; the rest are strokes
 N_CORNERS = 5  # of a stroke
 
 
@@ -61,8 +61,8 @@ def _anywhere(rng: random.Random, size: int) -> tuple[float, float, float, float
 def _moved(
     box: tuple[float, float, float, float], rng: random.Random, size: int
 ) -> list[float]:
-    """Each side moved by up to a tenth of the picture outwards, or a little inwards."""
-    out = [size * rng.uniform(-0.02, 0.1) for _ in box]
+    """Each side moved outwards by up to a tenth of the picture: what is asked for fits in."""
+    out = [size * rng.uniform(0.0, 0.1) for _ in box]
     left, top, right, bottom = box
     return [left - out[0], top - out[1], right + out[2], bottom + out[3]]
 
