@@ -107,7 +107,8 @@ class Recipe:
     )
     clip: ClipRecipe = field(default_factory=ClipRecipe)
     diffusion: DiffusionRecipe = field(default_factory=DiffusionRecipe)
-    # The network can draw already and learns only to use what it sees: fewer, smaller steps.
+    # The network can draw already and learns to use what it sees: smaller steps, but many,
+    # since what is drawn must meet the visible part to a pixel.
     inpainting: DiffusionRecipe = field(
         default_factory=lambda: DiffusionRecipe(
             n_steps=17_000,

@@ -24,8 +24,8 @@ N_CORNERS = 5  # of a stroke
 def random_mask(scene: Scene, number: int, size: int) -> Float[Tensor, "1 1 H W"]:
     """Mask `number` of a scene of `size` x `size` pixels: always the same for the same number.
 
-    It hides everything, half of the picture, boxes, or strokes. Boxes and strokes hide at least
-    most of one object, so that the caption says what to draw; in an empty scene, anything.
+    It hides everything, half of the picture, boxes, or strokes. Boxes hide all of one object,
+    strokes most of it, so that the caption says what to draw; in an empty scene, anything.
     """
     rng = random.Random(f"mask {scene.jitter} {number}")
     kind, mask = rng.random(), Image.new("L", (size, size))

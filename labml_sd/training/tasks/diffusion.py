@@ -174,8 +174,12 @@ def zero_outputs(unet: UNet) -> None:
 
 def stratified_times(n: int, n_steps: int, draw: Generator) -> Int[Tensor, " n"]:
     """One random time in each of n equal parts of the schedule, which lowers the variance."""
-    times = (torch.arange(n) + torch.rand(n, generator=draw)) * n_steps / n
-    return times.long().clamp(max=n_steps - 1)
+    return (strata(n, draw) * n_steps / n).long().clamp(max=n_steps - 1)
+
+
+def strata(n: int, draw: Generator) -> Float[Tensor, " n"]:
+    """One random number in each of the n intervals from k to k + 1."""
+    return torch.arange(n) + torch.rand(n, generator=draw)
 
 
 def v_of(

@@ -23,7 +23,7 @@ from labml_sd.tiny.scenes import Scene
 from labml_sd.training.latents import LatentSet, MaskedSet
 from labml_sd.training.processes import ALONE, Processes
 from labml_sd.training.progress import save_rows
-from labml_sd.training.tasks.diffusion import DiffusionTask
+from labml_sd.training.tasks.diffusion import DiffusionTask, strata
 from labml_sd.unet import UNet
 
 PURE_FROM = 0.98  # of all times: from here on x is pure noise
@@ -58,7 +58,7 @@ class InpaintingTask(DiffusionTask):
         T2I-Adapter takes $u^3$, which leaves fewer times for edges that meet at the mask.
         """
         n_steps = len(self.alpha_bar)
-        u = (torch.arange(n) + torch.rand(n, generator=draw)) / n  # stratified
+        u = strata(n, draw) / n
         return ((1 - u**2) * n_steps).long().clamp(max=n_steps - 1)
 
     def noise(
