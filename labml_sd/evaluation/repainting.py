@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
-from PIL import Image, ImageChops
+from PIL import Image
 from torch import Tensor
 
 from labml_sd.evaluation.compare_attributes import compare_attributes, share
@@ -24,12 +24,10 @@ from labml_sd.evaluation.probe import read_images
 from labml_sd.images.tensors import mask_to_tensor
 from labml_sd.latent_diffusion import LatentDiffusion
 from labml_sd.pipeline import inpaint
-from labml_sd.tiny.drawing import draw_scene
-from labml_sd.tiny.scenes import COLOURS, HELD_OUT, Kind, Place, Scene
+from labml_sd.tiny.drawing import changed_box, draw_scene
+from labml_sd.tiny.scenes import COLOURS, HELD_OUT, ON_LAND, Place, Scene
 from labml_sd.training.data import image_batch
 
-ON_LAND: tuple[Kind, ...] = ("house", "tree", "car", "cat")
-"""Kinds that can replace one another: a balloon is higher up, and only a boat is on the sea."""
 Hole = Literal["box", "half"]
 MARGIN = 2  # pixels around both objects
 
@@ -60,17 +58,16 @@ def cases(size: int, hole: Hole = "box") -> Iterator[Case]:
         if hole == "half":
             yield Case(source, target, half_mask(old.place, size))
         else:
-            box = box_mask(draw_scene(source, size), draw_scene(target, size))
-            yield Case(source, target, box)
+            yield Case(source, target, box_mask(changed_box(source, target, size), size))
 
 
-def box_mask(before: Image.Image, after: Image.Image) -> Image.Image:
-    """White in the box around all pixels in which two pictures differ, with a margin."""
-    box = ImageChops.difference(before, after).getbbox()
-    mask = Image.new("L", before.size, 0)
-    if box is not None:
-        left, top = (max(0, side - MARGIN) for side in box[:2])
-        mask.paste(255, (left, top, box[2] + MARGIN, box[3] + MARGIN))
+def box_mask(box: tuple[int, int, int, int], size: int) -> Image.Image:
+    """White in a box, with a margin."""
+    left, top, right, bottom = box
+    mask = Image.new("L", (size, size), 0)
+    mask.paste(
+        255, (max(0, left - MARGIN), max(0, top - MARGIN), right + MARGIN, bottom + MARGIN)
+    )
     return mask
 
 

@@ -8,7 +8,7 @@ import random
 from functools import lru_cache
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 
 from labml_sd.tiny.objects import RGB, WHITE, draw_object, mix, oval, times
 from labml_sd.tiny.scenes import PLACES, Ground, Scene, SceneObject, Sky
@@ -55,16 +55,13 @@ def draw_scene(scene: Scene, size: int = 128) -> Image.Image:
     return picture.reduce(2)
 
 
-def object_boxes(scene: Scene, size: int = 128) -> list[tuple[float, float, float, float]]:
-    """About where the objects are: left, top, right, bottom in pixels, exact to some pixels."""
-    boxes = []
-    for item in scene.objects:
-        x, y, width = _COLUMN[item.place], _bottom(item), _WIDTH[item.size]
-        height = width * (1.4 if item.kind == "balloon" else 1.1)
-        box = (x - 0.55 * width, y - height, x + 0.55 * width, y + 0.1 * width)
-        left, top, right, bottom = (size * side for side in box)
-        boxes.append((left, top, right, bottom))
-    return boxes
+def changed_box(before: Scene, after: Scene, size: int = 128) -> tuple[int, int, int, int]:
+    """The box around all pixels in which two scenes differ: left, top, right, bottom.
+
+    Right and bottom are the first pixels beyond it. All are 0 if no pixel differs.
+    """
+    pictures = (draw_scene(scene, size) for scene in (before, after))
+    return ImageChops.difference(*pictures).getbbox() or (0, 0, 0, 0)
 
 
 def _bottom(item: SceneObject) -> float:

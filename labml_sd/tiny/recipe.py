@@ -111,10 +111,10 @@ class Recipe:
     # since what is drawn must meet the visible part to a pixel.
     inpainting: DiffusionRecipe = field(
         default_factory=lambda: DiffusionRecipe(
-            n_steps=17_000,
+            n_steps=37_000,
             batch_size=32,
             learning_rate=4e-4,
-            restarts=(3000, 3900, 5700, 12_000),
+            restarts=(3000, 3900, 5700, 12_000, 17_000),
         )
     )
     image_tower: ImageTowerRecipe = field(default_factory=ImageTowerRecipe)

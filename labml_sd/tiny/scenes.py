@@ -35,12 +35,13 @@ HELD_OUT: tuple[tuple[Kind, Colour], ...] = (
 )
 """Pairs that training never shows: drawing them takes combining what was learnt separately."""
 
+ON_LAND: tuple[Kind, ...] = ("house", "tree", "car", "cat")
+"""Kinds that can replace one another: a balloon is higher up, and only a boat is on the sea."""
+
 # Balloons fly over land and over sea, so they have half the weight on each. Every kind is then
 # about equally frequent.
-_ON_LAND: tuple[Kind, ...] = (
-    "house", "house", "tree", "tree", "car", "car", "cat", "cat", "balloon",
-)  # fmt: skip
-_ON_SEA: tuple[Kind, ...] = ("boat", "boat", "balloon")
+_OVER_LAND: tuple[Kind, ...] = (*(kind for kind in ON_LAND for _ in range(2)), "balloon")
+_OVER_SEA: tuple[Kind, ...] = ("boat", "boat", "balloon")
 
 # The first wording of each is the canonical one.
 _SIZE_WORDS = {"small": ("small", "little"), "large": ("large", "big")}
@@ -162,7 +163,7 @@ def _sample_objects(
     rng: random.Random, ground: Ground, split: Split, n: int
 ) -> tuple[SceneObject, ...]:
     """`n` objects that fit `ground`, at different places; two large ones are not neighbours."""
-    kinds = _ON_SEA if ground == "sea" else _ON_LAND
+    kinds = _OVER_SEA if ground == "sea" else _OVER_LAND
     every = [(kind, colour) for kind in kinds for colour in COLOURS]
     seen = [pair for pair in every if pair not in HELD_OUT]
     hidden = [pair for pair in every if pair in HELD_OUT]

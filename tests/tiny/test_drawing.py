@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from labml_sd.tiny.drawing import draw_scene
+from labml_sd.tiny.drawing import changed_box, draw_scene
 from labml_sd.tiny.scenes import COLOURS, GROUNDS, KINDS, PLACES, SKIES, Scene, SceneObject
 
 
@@ -118,3 +118,16 @@ def test_more_objects_than_places_still_draw():
         SceneObject("cat", colour, place, "small") for colour in COLOURS for place in PLACES
     )
     assert picture(Scene("night", "snow", "moon", crowd)).shape == (128, 128, 3)
+
+
+def test_the_changed_box_is_the_smallest_that_holds_every_changed_pixel():
+    before, after = one(colour="red"), one(colour="blue")
+    changed = (picture(before) != picture(after)).any(axis=-1)
+    rows, columns = (np.flatnonzero(changed.any(axis=axis)) for axis in (1, 0))
+    assert changed_box(before, after) == (
+        columns[0],
+        rows[0],
+        columns[-1] + 1,
+        rows[-1] + 1,
+    )
+    assert changed_box(before, before) == (0, 0, 0, 0)

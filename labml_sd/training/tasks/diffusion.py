@@ -82,13 +82,15 @@ class DiffusionTask:
         x = (scale.sqrt() * z + (1 - scale).sqrt() * noise).float()
         channels = self.channels(index)
         if channels is not None:
-            x = torch.cat([x, share(channels).to(device)], dim=1)
+            channels = share(channels).to(device)
+            x = torch.cat([x, channels], dim=1)
         with autocast(device):
             cond = self.encoded(self.captions(index, step, draw))
             output = self.model.unet(x, t, cond).float()
         kind = self.model.config.prediction
         target = noise if kind == "eps" else v_of(z, noise, scale).float()
-        loss = diffusion_loss(output, target, alpha_bar, self.recipe.snr_gamma, kind)
+        weights = self.cell_weights(alpha_bar, channels)
+        loss = diffusion_loss(output, target, alpha_bar, self.recipe.snr_gamma, kind, weights)
         return {"loss": loss, "mse": (output.detach() - target).square().mean()}
 
     def times(self, n: int, draw: Generator) -> Int[Tensor, " n"]:
@@ -106,6 +108,12 @@ class DiffusionTask:
 
     def channels(self, index: Int[Tensor, " b"]) -> Float[Tensor, "b extra h w"] | None:
         """What the U-Net sees beside the noisy latents of some scenes: nothing."""
+        return None
+
+    def cell_weights(
+        self, alpha_bar: Float[Tensor, " b"], channels: Float[Tensor, "b extra h w"] | None
+    ) -> Float[Tensor, "b 1 h w"] | None:
+        """A factor on the loss of each latent cell, beside `min_snr_weight`: none."""
         return None
 
     def encoded(self, prompts: Sequence[str]) -> Float[Tensor, "b n d"]:
@@ -200,14 +208,17 @@ def diffusion_loss(
     alpha_bar: Float[Tensor, " b"],
     gamma: float,
     prediction: PredictionKind = "eps",
+    cell_weights: Float[Tensor, "b 1 h w"] | None = None,
 ) -> Float[Tensor, ""]:
     r"""Mean square error of the prediction, weighted by $w_t$, the `min_snr_weight`.
 
-    The target $y$ is the noise $\epsilon$, or v.
+    The target $y$ is the noise $\epsilon$, or v. `cell_weights` multiply the square errors of
+    the latent cells.
 
     $$ L = \mathbb{E}_{z, \epsilon, t}\; w_t\, \| y - y_\theta(x_t, t, c) \|^2 $$
     """
-    error = (output - target).square().mean(dim=(1, 2, 3))
+    square = (output - target).square()
+    error = (square if cell_weights is None else cell_weights * square).mean(dim=(1, 2, 3))
     return (min_snr_weight(alpha_bar, gamma, prediction).to(error) * error).mean()
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
+from torch.nn import functional as F
 
 from labml_sd.config import inpainting
 from labml_sd.latent_diffusion import LatentDiffusion
@@ -27,6 +28,7 @@ from labml_sd.training.tasks.diffusion import DiffusionTask, strata
 from labml_sd.unet import UNet
 
 PURE_FROM = 0.98  # of all times: from here on x is pure noise
+AT_BORDER = 4.0  # weight of the loss in cells with a neighbour beyond the border of the mask
 PICTURE_SCENES = range(6)  # of the training set
 
 
@@ -83,6 +85,21 @@ class InpaintingTask(DiffusionTask):
         """The mask of each scene, and the latent of its visible part."""
         visible = self.model.autoencoder.scaled(self.masked.visible[index].float())
         return joined_channels(self.masked.cells[index].float(), visible)
+
+    def cell_weights(
+        self, alpha_bar: Float[Tensor, " b"], channels: Float[Tensor, "b extra h w"] | None
+    ) -> Float[Tensor, "b 1 h w"]:
+        r"""$\max(1, 1 / \sqrt{\mathrm{SNR}})$, and four times that at the border of the mask.
+
+        At high noise the errors are small numbers, and yet they decide where an object stands
+        and what sky is beside the hole. With this factor all noise levels have about equal
+        parts of the loss. It is at most 15: a schedule may end with an SNR of 0.
+        """
+        assert channels is not None
+        cells = channels[:, :1]
+        borders = F.max_pool2d(cells, 3, 1, 1) + F.max_pool2d(-cells, 3, 1, 1)  # 0 or 1
+        noise_level = ((1 - alpha_bar) / alpha_bar).sqrt().clamp(1.0, 15.0).to(cells)
+        return noise_level[:, None, None, None] * (1 + (AT_BORDER - 1) * borders)
 
     def picture(self, networks: nn.Module, path: Path) -> None:
         """What some masks leave visible, and what 20 steps of DDIM paint there."""

@@ -66,6 +66,16 @@ def test_the_loss_is_its_equation_on_any_answer():
     torch.testing.assert_close(diffusion_loss(eps, noise, alpha_bar, 5.0), expected)
 
 
+def test_a_weight_multiplies_the_square_error_of_a_cell():
+    eps, noise = torch.zeros(2, 4, 2, 2), torch.ones(2, 4, 2, 2)
+    noise[:, :, 0, 0] = 3.0
+    weights = torch.ones(2, 1, 2, 2)
+    weights[1, :, 0, 0] = 7.0
+    loss = diffusion_loss(eps, noise, torch.tensor([0.95, 0.5]), 5.0, cell_weights=weights)
+    expected = (5 / 19 * (9 + 3) / 4 + (7 * 9 + 3) / 4) / 2
+    torch.testing.assert_close(loss, torch.tensor(expected))
+
+
 def test_gamma_zero_weighs_all_equally():
     assert min_snr_weight(torch.tensor([0.9, 0.1]), 0.0).tolist() == [1.0, 1.0]
 

@@ -91,3 +91,27 @@ def test_most_times_are_late_by_the_square_law(make_model, recipe, sets):
     for s in (0.1, 0.5, 0.9):
         share = (times < s).double().mean().item()
         assert share == pytest.approx(1 - (1 - s) ** (1 / 2), abs=0.01)
+
+
+def test_high_noise_and_cells_at_the_border_count_more(make_model, recipe, sets):
+    task = InpaintingTask(recipe, make_model().float(), *sets, seed=0)
+    channels = torch.zeros(2, 5, 5, 5)
+    channels[0, 0, :, :2] = 1  # two columns are hidden
+    channels[1, 0] = 1  # everything is
+    low, high = 0.9, 0.01
+    found = task.cell_weights(torch.tensor([low, high]), channels)
+    assert found[0, 0, 3].tolist() == [1.0, 4.0, 4.0, 1.0, 1.0]
+    torch.testing.assert_close(found[1], torch.full((1, 5, 5), 99**0.5))
+    assert task.cell_weights(torch.zeros(1), channels[1:]).tolist() == [[[[15.0] * 5] * 5]]
+
+
+def test_the_loss_is_weighted_by_cell(make_model, recipe, sets, monkeypatch):
+    task = InpaintingTask(recipe, make_model().float(), *sets, seed=0)
+    monkeypatch.setattr(task, "cell_weights", lambda alpha_bar, channels: None)
+    plain = task.losses(3, 0.0)
+    monkeypatch.setattr(
+        task, "cell_weights", lambda alpha_bar, channels: torch.full_like(channels[:, :1], 2.0)
+    )
+    doubled = task.losses(3, 0.0)
+    torch.testing.assert_close(doubled["loss"], 2 * plain["loss"])
+    assert doubled["mse"].item() == plain["mse"].item()
