@@ -58,10 +58,13 @@ def draw_scene(scene: Scene, size: int = 128) -> Image.Image:
 def changed_box(before: Scene, after: Scene, size: int = 128) -> tuple[int, int, int, int]:
     """The box around all pixels in which two scenes differ: left, top, right, bottom.
 
-    Right and bottom are the first pixels beyond it. All are 0 if no pixel differs.
+    Right and bottom are the first pixels beyond it. Raises ValueError if no pixel differs.
     """
     pictures = (draw_scene(scene, size) for scene in (before, after))
-    return ImageChops.difference(*pictures).getbbox() or (0, 0, 0, 0)
+    box = ImageChops.difference(*pictures).getbbox()
+    if box is None:
+        raise ValueError("the scenes look the same: give two that differ in an object")
+    return box
 
 
 def _bottom(item: SceneObject) -> float:

@@ -26,9 +26,9 @@ MARGIN = 0.1  # of the size of the picture: the widest at a side of a box
 def random_mask(scene: Scene, number: int, size: int) -> Float[Tensor, "1 1 H W"]:
     """Mask `number` of a scene of `size` x `size` pixels: always the same for the same number.
 
-    It hides everything, half of the picture, boxes, or strokes. Boxes hide all of one object,
-    strokes most of it, so that the caption says what to draw; in an empty scene, anything. Many
-    boxes are tight: the network must see from the box where in it the object stands.
+    It hides everything, half of the picture, boxes, or strokes. Boxes hide an object, strokes
+    most of it, so that the caption says what to draw; in an empty scene, anything. Many boxes
+    are tight: they show the network where the object stands. Shadows may stay visible.
     """
     rng = random.Random(f"mask {scene.jitter} {number}")
     kind, mask = rng.random(), Image.new("L", (size, size))

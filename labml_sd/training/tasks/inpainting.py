@@ -89,7 +89,7 @@ class InpaintingTask(DiffusionTask):
     def cell_weights(
         self, alpha_bar: Float[Tensor, " b"], channels: Float[Tensor, "b extra h w"] | None
     ) -> Float[Tensor, "b 1 h w"]:
-        r"""$\max(1, 1 / \sqrt{\mathrm{SNR}})$, and four times that at the border of the mask.
+        r"""$\max(1, \sigma)$ with $\sigma^2 = 1 / \mathrm{SNR}$; at the border 4 times that.
 
         At high noise the errors are small numbers, and yet they decide where an object stands
         and what sky is beside the hole. With this factor all noise levels have about equal
@@ -98,8 +98,8 @@ class InpaintingTask(DiffusionTask):
         assert channels is not None
         cells = channels[:, :1]
         borders = F.max_pool2d(cells, 3, 1, 1) + F.max_pool2d(-cells, 3, 1, 1)  # 0 or 1
-        noise_level = ((1 - alpha_bar) / alpha_bar).sqrt().clamp(1.0, 15.0).to(cells)
-        return noise_level[:, None, None, None] * (1 + (AT_BORDER - 1) * borders)
+        sigma = ((1 - alpha_bar) / alpha_bar).sqrt().to(cells)
+        return sigma.clamp(1.0, 15.0)[:, None, None, None] * (1 + (AT_BORDER - 1) * borders)
 
     def picture(self, networks: nn.Module, path: Path) -> None:
         """What some masks leave visible, and what 20 steps of DDIM paint there."""
